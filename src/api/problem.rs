@@ -1,0 +1,230 @@
+//! Every failure that a client can see, and the one table that says how it looks: status, code,
+//! action and a sentence. Source: CONTRACT, "Failures"; the form is RFC 9457.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::request_id::RequestId;
+use crate::login::LoginError;
+use crate::session::Unavailable;
+use crate::wechat::{self, Meaning};
+
+/// What a client gets instead of what it asked for. The causes inside are for the log alone.
+#[derive(Debug, Clone)]
+pub(super) enum Problem {
+    MissingCode,
+    MalformedCode,
+    MockCode,
+    UnknownApp,
+    InvalidToken,
+    NotFound,
+    MethodNotAllowed,
+    BodyTooLarge,
+    Wechat(wechat::Error),
+    /// The store failed after the code was exchanged.
+    LoginStore(Unavailable),
+    Store(Unavailable),
+    Internal(&'static str),
+}
+
+/// What the Mini Program is to do.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Action {
+    LoginAgain,
+    RetryLater,
+    GiveUp,
+    FixRequest,
+}
+
+/// How a problem looks from outside.
+struct Row {
+    status: StatusCode,
+    code: &'static str,
+    action: Action,
+    detail: &'static str,
+    /// Seconds.
+    retry_after: Option<u16>,
+}
+
+const fn row(status: StatusCode, code: &'static str, action: Action, detail: &'static str) -> Row {
+    Row {
+        status,
+        code,
+        action,
+        detail,
+        retry_after: None,
+    }
+}
+
+impl Row {
+    const fn after(mut self, seconds: u16) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+}
+
+impl Problem {
+    #[rustfmt::skip] // a table
+    fn row(&self) -> Row {
+        use Action::{FixRequest, LoginAgain, RetryLater};
+        use StatusCode as S;
+        match self {
+            Self::MissingCode => row(S::BAD_REQUEST, "missing_code", FixRequest,
+                "The query has no code: send the code that wx.login gives, as /onLogin?code=CODE."),
+            Self::MalformedCode => row(S::BAD_REQUEST, "malformed_code", FixRequest,
+                "The code must be given once, as 1 to 256 visible ASCII characters."),
+            Self::MockCode => row(S::BAD_REQUEST, "mock_code", FixRequest,
+                "This is the mock code of WeChat DevTools: open the project with a real AppID."),
+            Self::UnknownApp => row(S::BAD_REQUEST, "unknown_app", FixRequest,
+                "The appid in the query is not configured on this server."),
+            Self::InvalidToken => row(S::UNAUTHORIZED, "invalid_token", LoginAgain,
+                "There is no living session for this token: log in again."),
+            Self::NotFound => row(S::NOT_FOUND, "not_found", FixRequest,
+                "There is nothing at this path."),
+            Self::MethodNotAllowed => row(S::METHOD_NOT_ALLOWED, "method_not_allowed", FixRequest,
+                "This path does not take this method: the Allow header names those it takes."),
+            Self::BodyTooLarge => row(S::PAYLOAD_TOO_LARGE, "body_too_large", FixRequest,
+                "The request body is larger than 64 KiB."),
+            Self::Wechat(error) => wechat_row(error),
+            Self::LoginStore(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", LoginAgain,
+                "The session could not be stored: log in again.").after(2),
+            Self::Store(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", RetryLater,
+                "The session store does not answer: try again later.").after(2),
+            Self::Internal(_) => row(S::INTERNAL_SERVER_ERROR, "internal", RetryLater,
+                "A fault in the login service: try again later."),
+        }
+    }
+
+    /// WeChat's own number, if it sent one.
+    fn errcode(&self) -> Option<i64> {
+        match self {
+            Self::Wechat(wechat::Error::Errcode(errcode)) => Some(errcode.0),
+            _ => None,
+        }
+    }
+
+    /// Why, for the log.
+    fn cause(&self) -> Option<String> {
+        match self {
+            Self::Wechat(error) => Some(error.to_string()),
+            Self::LoginStore(error) | Self::Store(error) => Some(error.to_string()),
+            Self::Internal(cause) => Some((*cause).to_owned()),
+            _ => None,
+        }
+    }
+
+    /// One line: what the operator must mend is an error, other failures of the service are
+    /// warnings, and what clients do wrong is a detail.
+    pub(super) fn log(&self) {
+        let row = self.row();
+        let (code, cause) = (row.code, self.cause());
+        if let Self::Wechat(wechat::Error::Errcode(errcode)) = self
+            && let Meaning::Misconfigured(remedy) = errcode.meaning()
+        {
+            tracing::error!(errcode = errcode.0, remedy, "WeChat refuses this service");
+        } else if row.status.is_server_error() {
+            tracing::warn!(code, cause, "could not answer");
+        } else {
+            tracing::debug!(code, cause, "refused");
+        }
+    }
+
+    /// Turns the empty response that this problem travelled in into its document.
+    pub(super) fn document(&self, empty: Response, request_id: &RequestId) -> Response {
+        let row = self.row();
+        let document = Document {
+            title: row.status.canonical_reason().unwrap_or_default(),
+            status: row.status.as_u16(),
+            detail: row.detail,
+            code: row.code,
+            action: row.action,
+            errcode: self.errcode(),
+            request_id: request_id.as_str(),
+        };
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let (mut parts, _) = empty.into_parts();
+        let headers = &mut parts.headers;
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = row.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if row.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Response::from_parts(parts, Body::from(body))
+    }
+}
+
+#[rustfmt::skip] // a table
+fn wechat_row(error: &wechat::Error) -> Row {
+    use Action::{GiveUp, LoginAgain, RetryLater};
+    use StatusCode as S;
+    match error {
+        wechat::Error::Unreachable(_) => row(S::BAD_GATEWAY, "upstream_unreachable", RetryLater,
+            "WeChat was not reached, and has not seen the code: try again later."),
+        wechat::Error::Broken(_) => row(S::BAD_GATEWAY, "upstream_unreachable", LoginAgain,
+            "The connection to WeChat broke, and the code may be used up: log in again."),
+        wechat::Error::Timeout => row(S::GATEWAY_TIMEOUT, "upstream_timeout", LoginAgain,
+            "WeChat did not answer in time, and the code may be used up: log in again."),
+        wechat::Error::Invalid(_) => row(S::BAD_GATEWAY, "upstream_invalid", LoginAgain,
+            "WeChat's answer was not usable, and the code may be used up: log in again."),
+        wechat::Error::Errcode(errcode) => match errcode.meaning() {
+            Meaning::InvalidCode => row(S::BAD_REQUEST, "invalid_code", LoginAgain,
+                "WeChat does not accept this code: it is too old, or of another Mini Program than the one configured here."),
+            Meaning::CodeUsed => row(S::BAD_REQUEST, "code_used", LoginAgain,
+                "This code was exchanged before: each code from wx.login works once."),
+            Meaning::UserBlocked => row(S::FORBIDDEN, "user_blocked", GiveUp,
+                "WeChat blocks this user as high-risk."),
+            Meaning::RateLimited => row(S::TOO_MANY_REQUESTS, "rate_limited", RetryLater,
+                "WeChat's limit of calls per minute is reached: try again later.").after(60),
+            Meaning::QuotaExhausted => row(S::SERVICE_UNAVAILABLE, "quota_exhausted", RetryLater,
+                "The Mini Program's daily quota of calls to WeChat is used up.").after(60),
+            Meaning::Busy => row(S::SERVICE_UNAVAILABLE, "upstream_busy", RetryLater,
+                "WeChat is busy: try again later.").after(2),
+            Meaning::Misconfigured(_) => row(S::INTERNAL_SERVER_ERROR, "misconfigured", GiveUp,
+                "WeChat refuses this server's settings: its log tells the operator what to mend."),
+            Meaning::Unknown => row(S::BAD_GATEWAY, "upstream_error", RetryLater,
+                "WeChat answered with an errcode that has no meaning here: try again later."),
+        },
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    action: Action,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errcode: Option<i64>,
+    request_id: &'a str,
+}
+
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Wechat(error) => Self::Wechat(error),
+            LoginError::Store(error) => Self::LoginStore(error),
+            LoginError::Random => Self::Internal("no random bytes for a token"),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// Only the status, with the problem along: its document needs the request id, which the
+    /// outermost layer knows.
+    fn into_response(self) -> Response {
+        let mut response = self.row().status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

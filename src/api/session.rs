@@ -1,0 +1,86 @@
+//! `GET /session`, `DELETE /session`, and who is signed in.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Serialize;
+
+use super::problem::Problem;
+use crate::app::App;
+use crate::session::{Session, Token, TokenHash};
+
+/// The user whose living token came with the request.
+pub(super) struct SignedIn {
+    token: TokenHash,
+    session: Session,
+}
+
+impl FromRequestParts<Arc<App>> for SignedIn {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let token = bearer(&parts.headers).ok_or(Problem::InvalidToken)?.hash();
+        let session = app.sessions.find(token).await.map_err(Problem::Store)?;
+        let session = session.ok_or(Problem::InvalidToken)?;
+        Ok(Self { token, session })
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750); two such headers are as good as none.
+fn bearer(headers: &HeaderMap) -> Option<Token> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("Bearer");
+    is_bearer.then(|| Token::parse(token.trim()))?
+}
+
+#[derive(Serialize)]
+pub(super) struct Answer {
+    openid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unionid: Option<String>,
+    appid: String,
+    /// Seconds.
+    expires_in: u64,
+}
+
+/// Who the token stands for, in the body and in the headers that a gateway passes on.
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    user: SignedIn,
+) -> Result<(HeaderMap, Json<Answer>), Problem> {
+    let session = user.session;
+    let mut headers = HeaderMap::new();
+    headers.insert("x-wx-appid", header(&session.appid)?);
+    headers.insert("x-wx-openid", header(&session.openid)?);
+    if let Some(unionid) = &session.unionid {
+        headers.insert("x-wx-unionid", header(unionid)?);
+    }
+    let answer = Answer {
+        expires_in: session.expires.saturating_sub(app.clock.now()),
+        openid: session.openid,
+        unionid: session.unionid,
+        appid: session.appid,
+    };
+    Ok((headers, Json(answer)))
+}
+
+/// Ends the session of this token; the user's other sessions live on.
+pub(super) async fn end(
+    State(app): State<Arc<App>>,
+    user: SignedIn,
+) -> Result<StatusCode, Problem> {
+    app.sessions.end(user.token).await.map_err(Problem::Store)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn header(id: &str) -> Result<HeaderValue, Problem> {
+    HeaderValue::from_str(id).map_err(|_| Problem::Internal("an id is not fit for a header"))
+}

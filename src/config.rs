@@ -1,0 +1,122 @@
+//! Every setting of the service, read from a map of names and values: all problems are reported at
+//! once, by name, and never with the value of a secret.
+
+mod reader;
+mod sources;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+pub use sources::{SourceError, load};
+
+use crate::{session, telemetry, wechat};
+use reader::Reader;
+
+/// What `WECHAT_API_BASE` is when it is not set.
+pub const DEFAULT_API_BASE: &str = "https://api.weixin.qq.com";
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The settings of one process, valid as a whole.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the service listens.
+    pub listen_addr: SocketAddr,
+    /// The Mini Program, and how WeChat is asked.
+    pub wechat: wechat::Settings,
+    /// Where sessions live, and how long.
+    pub sessions: session::Settings,
+    /// What is logged, and how.
+    pub log: telemetry::Settings,
+    /// What looks like a mistake but does not stop the service, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the settings out of `vars`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, a line for each setting.
+    pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, Problems> {
+        let mut reader = Reader::new(vars);
+        let settings = read(&mut reader);
+        let (problems, warnings) = reader.finish();
+        match settings {
+            Some(mut config) if problems.is_empty() => {
+                config.warnings = warnings;
+                Ok(config)
+            }
+            _ => Err(Problems(problems)),
+        }
+    }
+}
+
+/// The names of all settings.
+#[must_use]
+pub fn names() -> BTreeSet<&'static str> {
+    let vars = BTreeMap::new();
+    let mut reader = Reader::new(&vars);
+    read(&mut reader);
+    reader.asked()
+}
+
+/// Asks for every setting, whatever the others are, so that no problem hides another.
+fn read(reader: &mut Reader) -> Option<Config> {
+    let listen_addr = reader.parse_or(
+        "LISTEN_ADDR",
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
+        "an IP address and a port, such as 127.0.0.1:3000",
+    );
+    let appid = reader.required("WECHAT_APPID", "the Mini Program's AppID");
+    let secret = reader.required_secret("WECHAT_SECRET", "the Mini Program's AppSecret");
+    let api_base = reader.base_url("WECHAT_API_BASE", DEFAULT_API_BASE);
+    let timeout = reader.duration(
+        "WECHAT_TIMEOUT",
+        4 * SECOND,
+        Duration::from_millis(100)..=60 * SECOND,
+    );
+    let place = reader.parse_or(
+        "SESSION_STORE",
+        session::Place::default(),
+        "file:PATH or memory:",
+    );
+    let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY);
+    let filter = reader.parse_or(
+        "RUST_LOG",
+        telemetry::default_filter(),
+        "a level such as info, or target=level pairs",
+    );
+    let format = reader.parse_or("LOG_FORMAT", telemetry::Format::Text, "text or json");
+
+    Some(Config {
+        listen_addr: listen_addr?,
+        wechat: wechat::Settings {
+            appid: appid?,
+            secret: secret?,
+            api_base: api_base?,
+            timeout: timeout?,
+        },
+        sessions: session::Settings {
+            place: place?,
+            ttl: ttl?,
+        },
+        log: telemetry::Settings {
+            filter: filter?,
+            format: format?,
+        },
+        warnings: Vec::new(),
+    })
+}
+
+/// What is wrong with the settings: a line for each, none with the value of a secret.
+#[derive(Debug, thiserror::Error)]
+pub struct Problems(Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}

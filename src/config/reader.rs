@@ -1,0 +1,152 @@
+//! Looks settings up by name, notes which were asked for, and collects what is wrong with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use reqwest::Url;
+use secrecy::SecretString;
+
+/// A name that starts like this is meant for us. `SESSION_MANAGER` is X11's.
+const PREFIXES: [&str; 6] = [
+    "WECHAT_",
+    "SESSION_",
+    "USERDATA_",
+    "LISTEN_",
+    "METRICS_",
+    "LOG_",
+];
+const FOREIGN: [&str; 1] = ["SESSION_MANAGER"];
+
+pub(super) struct Reader<'a> {
+    vars: &'a BTreeMap<String, String>,
+    asked: BTreeSet<&'static str>,
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(vars: &'a BTreeMap<String, String>) -> Self {
+        Self {
+            vars,
+            asked: BTreeSet::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(super) fn asked(self) -> BTreeSet<&'static str> {
+        self.asked
+    }
+
+    /// The problems, and the warnings with the names that nobody asked for.
+    pub(super) fn finish(mut self) -> (Vec<String>, Vec<String>) {
+        for name in self.vars.keys() {
+            let ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+            if ours && !self.asked.contains(name.as_str()) && !FOREIGN.contains(&name.as_str()) {
+                self.warnings
+                    .push(format!("{name} is not a setting of wxlogin"));
+            }
+        }
+        (self.problems, self.warnings)
+    }
+
+    /// The trimmed value; an empty one counts as not set.
+    fn get(&mut self, name: &'static str) -> Option<&'a str> {
+        self.asked.insert(name);
+        let value = self.vars.get(name)?.trim();
+        (!value.is_empty()).then_some(value)
+    }
+
+    fn problem<T>(&mut self, problem: String) -> Option<T> {
+        self.problems.push(problem);
+        None
+    }
+
+    /// A value that must be there: 1 to 128 visible ASCII characters.
+    pub(super) fn required(&mut self, name: &'static str, what: &str) -> Option<String> {
+        match self.get(name) {
+            None => self.problem(format!("{name} is not set: {what}")),
+            Some(value) if value.len() > 128 || !value.bytes().all(|b| b.is_ascii_graphic()) => {
+                self.problem(format!(
+                    "{name} must be {what}: at most 128 characters, visible ASCII without spaces"
+                ))
+            }
+            Some(value) => Some(value.to_owned()),
+        }
+    }
+
+    pub(super) fn required_secret(
+        &mut self,
+        name: &'static str,
+        what: &str,
+    ) -> Option<SecretString> {
+        self.required(name, what).map(SecretString::from)
+    }
+
+    /// A value that says for itself whether it is right; `form` tells the user what it must be.
+    pub(super) fn parse_or<T: FromStr>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        form: &str,
+    ) -> Option<T> {
+        match self.get(name).map(str::parse) {
+            None => Some(default),
+            Some(Ok(value)) => Some(value),
+            Some(Err(_)) => self.problem(format!("{name} must be {form}")),
+        }
+    }
+
+    /// A duration with a unit, such as `4s`, `10m` or `7d`.
+    pub(super) fn duration(
+        &mut self,
+        name: &'static str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        match self.get(name).map(humantime::parse_duration) {
+            None => Some(default),
+            Some(Ok(value)) if range.contains(&value) => Some(value),
+            Some(_) => self.problem(format!(
+                "{name} must be a duration with a unit, such as 4s or 7d, from {} to {}",
+                humantime::format_duration(*range.start()),
+                humantime::format_duration(*range.end()),
+            )),
+        }
+    }
+
+    /// Where an HTTP API begins. It can carry a password, so its value is never repeated.
+    pub(super) fn base_url(&mut self, name: &'static str, default: &str) -> Option<Url> {
+        let value = self.get(name).unwrap_or(default);
+        let Ok(url) = Url::parse(value) else {
+            return self.problem(format!("{name} must be a URL such as {default}"));
+        };
+        if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
+            return self.problem(format!("{name} must be an https:// or http:// URL"));
+        }
+        if url.query().is_some() || url.fragment().is_some() || has_credentials(&url) {
+            return self.problem(format!("{name} must have no user name, query or fragment"));
+        }
+        if url.scheme() == "http" && !is_loopback(&url) {
+            self.warnings.push(format!(
+                "{name} is not https: the AppSecret and every session_key cross the network in clear"
+            ));
+        }
+        Some(url)
+    }
+}
+
+fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+pub mod config;
+pub mod telemetry;
+
+pub mod server;
+
+pub mod api;
+pub mod app;
+pub mod login;
+
+pub mod session;
+pub mod wechat;
+
+pub mod clock;

@@ -1,0 +1,116 @@
+//! Serves the router: binds, accepts, and on a signal finishes what runs.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::api;
+use crate::app::App;
+
+/// Request line and headers together.
+const MAX_HEADERS: usize = 32 * 1024;
+/// How long to wait when the system has no file descriptor for a new connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For the headers of a request, and between two requests on one connection.
+    pub headers: Duration,
+    /// For what runs when the service stops.
+    pub drain: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            headers: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A service that has its address but does not answer yet.
+pub struct Server {
+    listener: TcpListener,
+    app: Arc<App>,
+    patience: Patience,
+}
+
+impl Server {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub async fn bind(addr: SocketAddr, app: App, patience: Patience) -> io::Result<Self> {
+        Ok(Self {
+            listener: TcpListener::bind(addr).await?,
+            app: Arc::new(app),
+            patience,
+        })
+    }
+
+    /// The address, with the port that the system chose if the one asked for was 0.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `stop` is done; then accepts nothing more, finishes what runs as far as
+    /// patience allows, and closes the session store.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.patience.headers)
+            .max_buf_size(MAX_HEADERS);
+        let service = TowerToHyperService::new(api::router(self.app.clone()));
+        let connections = GracefulShutdown::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let stream = tokio::select! {
+                stream = accept(&self.listener) => stream,
+                () = &mut stop => break,
+            };
+            let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+            let connection = connections.watch(connection);
+            tokio::spawn(async move {
+                // A client that breaks off or is too slow is no fault of the service.
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "connection ended early");
+                }
+            });
+        }
+        drop(self.listener);
+        let drained = tokio::time::timeout(self.patience.drain, connections.shutdown()).await;
+        if drained.is_err() {
+            tracing::warn!("stopped with requests unanswered: they took too long");
+        }
+        self.app.sessions.close().await;
+    }
+}
+
+/// The next connection. Failures to accept pass: the client went away, or files are scarce.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are one small write; waiting for more to send only delays them.
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

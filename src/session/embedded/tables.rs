@@ -1,0 +1,197 @@
+//! The tables of the store, and each operation on them inside one transaction.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use redb::backends::{FileBackend, InMemoryBackend};
+use redb::{
+    Builder, Database, Error, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend,
+    TableDefinition, WriteTransaction,
+};
+use secrecy::ExposeSecret;
+
+use super::{NewSession, OpenError, Session, TokenHash, Unavailable, unavailable};
+
+/// Token hash → appid, openid, unionid or "", created, expires. Times are Unix seconds.
+const SESSIONS: TableDefinition<[u8; 32], (&str, &str, &str, u64, u64)> =
+    TableDefinition::new("sessions");
+/// When a session is to be removed, and the hash of its token.
+const EXPIRIES: TableDefinition<(u64, [u8; 32]), ()> = TableDefinition::new("expiries");
+/// (appid, openid) → `session_key`, and the expiry of the user's last session.
+const USERS: TableDefinition<(&str, &str), ([u8; 16], u64)> = TableDefinition::new("users");
+
+/// redb's page cache. Its default is 1 GiB.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// Opens a file, or makes one that only its owner can read.
+pub(super) fn open_file(path: &Path) -> Result<Database, OpenError> {
+    let io_error = |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let file = private_file(path).map_err(io_error)?;
+    // redb checks what it reads, but a page that was overwritten while it was closed makes it panic.
+    let opened = catch_unwind(AssertUnwindSafe(|| build(FileBackend::new(file)?)));
+    let damaged = |reason: String| OpenError::Damaged {
+        path: path.to_owned(),
+        reason,
+    };
+    match opened {
+        Err(_) => Err(damaged("its pages are not consistent".into())),
+        Ok(Ok(database)) => {
+            // Only now is it known to be ours; an older one may be readable by others.
+            fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(io_error)?;
+            Ok(database)
+        }
+        Ok(Err(Error::DatabaseAlreadyOpen)) => Err(OpenError::InUse(path.to_owned())),
+        Ok(Err(Error::Io(error))) if !is_about_content(&error) => Err(io_error(error)),
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+    }
+}
+
+/// Opens an empty store in memory.
+pub(super) fn open_memory() -> Result<Database, OpenError> {
+    build(InMemoryBackend::new()).map_err(|error| OpenError::Other(error.to_string()))
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    // A new file is only durable once its directory is.
+    let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(file)
+}
+
+fn is_about_content(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
+}
+
+/// Opens the database and its tables, which proves that they are ours.
+fn build(backend: impl StorageBackend) -> Result<Database, Error> {
+    let database = Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create_with_backend(backend)?;
+    let transaction = database.begin_write()?;
+    transaction.open_table(SESSIONS)?;
+    transaction.open_table(EXPIRIES)?;
+    transaction.open_table(USERS)?;
+    transaction.commit()?;
+    Ok(database)
+}
+
+/// A session, dead or alive.
+pub(super) fn find(
+    transaction: &ReadTransaction,
+    token: TokenHash,
+) -> Result<Option<Session>, Unavailable> {
+    let sessions = transaction.open_table(SESSIONS).map_err(unavailable)?;
+    let row = sessions.get(token.0).map_err(unavailable)?;
+    Ok(row.map(|row| {
+        let (appid, openid, unionid, created, expires) = row.value();
+        Session {
+            appid: appid.to_owned(),
+            openid: openid.to_owned(),
+            unionid: (!unionid.is_empty()).then(|| unionid.to_owned()),
+            created,
+            expires,
+        }
+    }))
+}
+
+pub(super) fn create(
+    transaction: &WriteTransaction,
+    token: TokenHash,
+    new: &NewSession,
+) -> Result<(), Error> {
+    let session = &new.session;
+    let (appid, openid) = (session.appid.as_str(), session.openid.as_str());
+    let unionid = session.unionid.as_deref().unwrap_or_default();
+    let mut users = transaction.open_table(USERS)?;
+    let last_expiry = users.get((appid, openid))?.map_or(0, |row| row.value().1);
+    users.insert(
+        (appid, openid),
+        (
+            *new.session_key.expose_secret(),
+            last_expiry.max(session.expires),
+        ),
+    )?;
+    transaction.open_table(SESSIONS)?.insert(
+        token.0,
+        (appid, openid, unionid, session.created, session.expires),
+    )?;
+    transaction
+        .open_table(EXPIRIES)?
+        .insert((session.expires, token.0), ())?;
+    Ok(())
+}
+
+/// Ends a session: it expired at the beginning of time. Its row stays until its entry in
+/// [`EXPIRIES`] comes up, because that is when the user's row may go too.
+pub(super) fn end(transaction: &WriteTransaction, token: TokenHash) -> Result<(), Error> {
+    let mut sessions = transaction.open_table(SESSIONS)?;
+    let Some(session) = sessions.get(token.0)?.map(|row| {
+        let (appid, openid, unionid, created, _) = row.value();
+        (
+            appid.to_owned(),
+            openid.to_owned(),
+            unionid.to_owned(),
+            created,
+        )
+    }) else {
+        return Ok(());
+    };
+    let (appid, openid, unionid, created) = session;
+    sessions.insert(token.0, (&*appid, &*openid, &*unionid, created, 0))?;
+    Ok(())
+}
+
+/// Whether a session is due for removal.
+pub(super) fn any_expired(database: &Database, now: u64) -> Result<bool, Error> {
+    let expiries = database.begin_read()?.open_table(EXPIRIES)?;
+    Ok(expiries
+        .first()?
+        .is_some_and(|(key, _)| key.value().0 <= now))
+}
+
+/// Removes at most `limit` sessions that expired, and the users who have none left; says how many
+/// sessions it removed.
+pub(super) fn remove_expired(
+    transaction: &WriteTransaction,
+    now: u64,
+    limit: usize,
+) -> Result<usize, Error> {
+    let mut due = transaction.open_table(EXPIRIES)?;
+    let mut sessions = transaction.open_table(SESSIONS)?;
+    let mut users = transaction.open_table(USERS)?;
+    for removed in 0..limit {
+        let first = due.first()?.map(|(key, _)| key.value());
+        let Some((expires, token)) = first.filter(|(expires, _)| *expires <= now) else {
+            return Ok(removed);
+        };
+        due.remove((expires, token))?;
+        let Some(row) = sessions.remove(token)? else {
+            continue;
+        };
+        let (appid, openid, ..) = row.value();
+        let user = users.get((appid, openid))?.map(|row| row.value());
+        if user.is_some_and(|(_, last_expiry)| last_expiry <= now) {
+            users.remove((appid, openid))?;
+        }
+    }
+    Ok(limit)
+}

@@ -1,0 +1,71 @@
+//! The log: one subscriber for the process, on standard error, as text or as JSON.
+
+use std::io::IsTerminal;
+use std::str::FromStr;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{FilterExt, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, fmt};
+
+/// What is logged, and how.
+#[derive(Debug)]
+pub struct Settings {
+    /// `RUST_LOG`.
+    pub filter: Targets,
+    /// `LOG_FORMAT`.
+    pub format: Format,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+/// What `RUST_LOG` is when it is not set.
+#[must_use]
+pub fn default_filter() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO)
+}
+
+/// Starts logging, and logs panics as well. Does nothing if the process logs already.
+pub fn init(settings: &Settings) {
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = match settings.format {
+        Format::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        Format::Json => layer.json().flatten_event(true).boxed(),
+    };
+    let filter = settings.filter.clone().and(only_ours_in_detail());
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        // Without the message: a panic quotes the text that it choked on.
+        std::panic::set_hook(Box::new(|panic| {
+            let location = panic.location().map(ToString::to_string);
+            tracing::error!(location, "panicked");
+        }));
+    }
+}
+
+/// Below INFO, HTTP libraries print URLs, headers and bodies: the AppSecret, tokens, codes. So
+/// nobody's details are logged but our own, whatever `RUST_LOG` asks for.
+fn only_ours_in_detail() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("wxlogin", LevelFilter::TRACE)
+}

@@ -1,0 +1,13 @@
+//! WeChat's side of a login: `jscode2session`, what it answers, and what its errcodes mean.
+//!
+//! Knows neither our sessions, nor our HTTP interface, nor the environment.
+
+mod answer;
+mod client;
+mod error;
+mod js_code;
+
+pub use answer::{CodeSession, SessionKey};
+pub use client::{Client, Settings};
+pub use error::{Errcode, Error, Invalid, Meaning};
+pub use js_code::{JsCode, JsCodeError};

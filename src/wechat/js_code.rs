@@ -1,0 +1,44 @@
+//! The one-time code that `wx.login` gives the Mini Program.
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// WeChat's samples are 32 characters; the length is not documented.
+const MAX_LEN: usize = 256;
+/// What `wx.login` gives in DevTools for a project without a real appid.
+const MOCK: &str = "the code is a mock one";
+
+/// A code that WeChat can be asked about: 1 to 256 visible ASCII characters. A secret: whoever has
+/// it can log in with it.
+#[derive(Debug, Clone)]
+pub struct JsCode(SecretString);
+
+/// Why a text is no code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JsCodeError {
+    /// Not 1 to 256 visible ASCII characters.
+    #[error("not 1 to 256 visible ASCII characters")]
+    Malformed,
+    /// The stand-in that DevTools gives to a project without an appid.
+    #[error("the mock code of DevTools")]
+    Mock,
+}
+
+impl JsCode {
+    /// Takes a text for a code.
+    ///
+    /// # Errors
+    /// [`JsCodeError`] says why WeChat need not be asked.
+    pub fn parse(text: &str) -> Result<Self, JsCodeError> {
+        if text == MOCK {
+            return Err(JsCodeError::Mock);
+        }
+        if text.is_empty() || text.len() > MAX_LEN || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(JsCodeError::Malformed);
+        }
+        Ok(Self(text.into()))
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}

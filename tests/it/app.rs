@@ -1,0 +1,236 @@
+//! The service in this process, on a free port, with a stand-in for WeChat and a clock that stands
+//! still until a test moves it; and a client for it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use wxlogin::app::App;
+use wxlogin::clock::Clock;
+use wxlogin::config::Config;
+use wxlogin::server::{Patience, Server};
+
+use crate::fake_wechat::{APPID, FakeWechat, SECRET};
+
+pub const PATIENCE: Patience = Patience {
+    headers: Duration::from_millis(300),
+    drain: Duration::from_secs(2),
+};
+
+/// A service under test.
+pub struct TestApp {
+    pub client: Client,
+    pub wechat: FakeWechat,
+    pub clock: Hands,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+/// Moves the clock of a service: seconds since the Unix epoch.
+#[derive(Clone)]
+pub struct Hands(Arc<AtomicU64>);
+
+impl Hands {
+    pub fn at(now: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(now)))
+    }
+
+    pub fn forward(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    pub fn clock(&self) -> Clock {
+        let hands = self.0.clone();
+        Clock::from_fn(move || hands.load(Ordering::SeqCst))
+    }
+}
+
+impl TestApp {
+    /// With sessions in memory and otherwise default settings.
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With settings of its own, a name and a value each.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let hands = Hands::at(1_800_000_000);
+        let clock = hands.clock();
+        Self::with_clock(settings, hands, clock).await
+    }
+
+    /// With a clock of its own.
+    pub async fn with_clock(settings: &[(&str, &str)], hands: Hands, clock: Clock) -> Self {
+        let wechat = FakeWechat::start().await;
+        let config = config(&wechat.base(), settings);
+        let app = App::open(config.wechat, &config.sessions, clock).unwrap();
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::bind(any_port, app, PATIENCE).await.unwrap();
+        let client = Client::new(server.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(server.run(async {
+            let _ = stopped.await;
+        }));
+        Self {
+            client,
+            wechat,
+            clock: hands,
+            stop,
+            running,
+        }
+    }
+
+    /// Stops it as a signal does, and waits until it has stopped.
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        self.running.await.unwrap();
+    }
+}
+
+/// The settings of a test: those given over an app that the stand-in at `base` knows.
+pub fn config(base: &str, settings: &[(&str, &str)]) -> Config {
+    Config::from_vars(&vars(base, settings)).unwrap()
+}
+
+pub fn vars(base: &str, settings: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let ours = [
+        ("WECHAT_APPID", APPID),
+        ("WECHAT_SECRET", SECRET),
+        ("WECHAT_API_BASE", base),
+        ("SESSION_STORE", "memory:"),
+    ];
+    ours.iter()
+        .chain(settings)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// Talks to a service as a Mini Program does.
+#[derive(Clone)]
+pub struct Client {
+    pub addr: SocketAddr,
+    http: reqwest::Client,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Client {
+    pub fn new(addr: SocketAddr) -> Self {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { addr, http }
+    }
+
+    /// Any request: `path` with its query, and headers.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.try_send(method, path, headers).await.unwrap()
+    }
+
+    /// The same, from a service that may break off.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> reqwest::Result<Answer> {
+        let url = format!("http://{}{path}", self.addr);
+        let mut request = self.http.request(method, url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await?;
+        Ok(Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            text: response.text().await?,
+        })
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[]).await
+    }
+
+    pub async fn login(&self, code: &str) -> Answer {
+        self.get(&format!("/onLogin?code={code}")).await
+    }
+
+    /// Logs in and returns the token.
+    pub async fn token(&self, code: &str) -> String {
+        let answer = self.login(code).await;
+        answer.json()["token"]
+            .as_str()
+            .expect(&answer.text)
+            .to_owned()
+    }
+
+    pub async fn session(&self, token: &str) -> Answer {
+        self.with_token(Method::GET, "/session", token).await
+    }
+
+    pub async fn end(&self, token: &str) -> Answer {
+        self.with_token(Method::DELETE, "/session", token).await
+    }
+
+    async fn with_token(&self, method: Method, path: &str, token: &str) -> Answer {
+        let bearer = format!("Bearer {token}");
+        self.send(method, path, &[("authorization", &bearer)]).await
+    }
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub fn assert_status(&self, status: u16) -> &Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self
+    }
+
+    /// A problem document, complete and consistent, with this status, code and action.
+    #[track_caller]
+    pub fn assert_problem(&self, status: u16, code: &str, action: &str) -> &Self {
+        self.assert_status(status);
+        let problem = self.json();
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json")
+        );
+        assert_eq!(problem["status"], status, "{}", self.text);
+        assert_eq!(problem["code"], code, "{}", self.text);
+        assert_eq!(problem["action"], action, "{}", self.text);
+        assert_eq!(problem["title"], self.status.canonical_reason().unwrap());
+        assert!(
+            problem["detail"].as_str().unwrap().ends_with('.'),
+            "{}",
+            self.text
+        );
+        assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+        let must_wait = status == 429 || status == 503;
+        assert_eq!(
+            self.header("retry-after").is_some(),
+            must_wait,
+            "{}",
+            self.text
+        );
+        let challenge = (status == 401).then_some("Bearer");
+        assert_eq!(self.header("www-authenticate"), challenge);
+        self
+    }
+}

@@ -1,0 +1,190 @@
+//! Every row of the table of failures, over HTTP.
+
+use std::net::TcpListener;
+
+use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::app::{Hands, TestApp};
+use wxlogin::clock::Clock;
+
+/// code, status, action, errcode
+type Row = (&'static str, u16, &'static str, Option<i64>);
+
+#[tokio::test]
+async fn what_a_client_does_wrong_is_told_and_never_reaches_wechat() {
+    let app = TestApp::start().await;
+    let long = format!("/onLogin?code={}", "x".repeat(257));
+    let mock = "the%20code%20is%20a%20mock%20one";
+    let rows = [
+        ("/onLogin", "missing_code"),
+        ("/onLogin?", "missing_code"),
+        ("/onLogin?code", "missing_code"),
+        ("/onLogin?code=", "missing_code"),
+        ("/onLogin?Code=user-alice", "missing_code"),
+        ("/onLogin?code=a&code=a", "malformed_code"),
+        ("/onLogin?code=a&%63ode=b", "malformed_code"),
+        ("/onLogin?code=%FF", "malformed_code"),
+        ("/onLogin?code=%00", "malformed_code"),
+        ("/onLogin?code=a%0d%0ab", "malformed_code"),
+        ("/onLogin?code=a+b", "malformed_code"),
+        ("/onLogin?code=%E7%A0%81", "malformed_code"),
+        (&long, "malformed_code"),
+        (&format!("/onLogin?code={mock}"), "mock_code"),
+        (
+            &format!("/onLogin?code={}", mock.replace("%20", "+")),
+            "mock_code",
+        ),
+        ("/onLogin?code=user-alice&appid=wx1", "unknown_app"),
+        ("/onLogin?code=user-alice&appid=", "unknown_app"),
+    ];
+    for (path, code) in rows {
+        let answer = app.client.get(path).await;
+        answer.assert_problem(400, code, "fix_request");
+        assert!(answer.json().get("errcode").is_none());
+    }
+    assert_eq!(app.wechat.secrets(), [""; 0]);
+}
+
+#[tokio::test]
+async fn each_errcode_of_wechat_has_its_answer() {
+    let misconfigured = [
+        40001, 40002, 40013, 40066, 40125, 40164, 40243, 41002, 41004, 41008, 48001, 50002, 61003,
+    ];
+    let rows = [
+        ("invalid_code", 400, "login_again", 40029),
+        ("invalid_code", 400, "login_again", 41029),
+        ("code_used", 400, "login_again", 40163),
+        ("user_blocked", 403, "give_up", 40226),
+        ("rate_limited", 429, "retry_later", 45011),
+        ("quota_exhausted", 503, "retry_later", 45009),
+        ("upstream_busy", 503, "retry_later", -1),
+        ("upstream_error", 502, "retry_later", 1),
+        (
+            "upstream_error",
+            502,
+            "retry_later",
+            9_007_199_254_740_993_i64,
+        ),
+    ];
+    let misconfigured = misconfigured.map(|errcode| ("misconfigured", 500, "give_up", errcode));
+    let app = TestApp::start().await;
+    for (code, status, action, errcode) in rows.into_iter().chain(misconfigured) {
+        let answer = app.client.login(&format!("error-{errcode}")).await;
+        answer.assert_problem(status, code, action);
+        assert_eq!(answer.json()["errcode"], errcode);
+        assert!(
+            !answer.text.contains("scripted"),
+            "errmsg went out: {}",
+            answer.text
+        );
+    }
+    let limited = app.client.login("error-45011.b").await;
+    assert_eq!(limited.header("retry-after"), Some("60"));
+}
+
+#[tokio::test]
+async fn an_unusable_answer_of_wechat_is_told_from_none() {
+    let app = TestApp::with(&[("WECHAT_TIMEOUT", "300ms")]).await;
+    let rows: [(&str, Row); 5] = [
+        ("garbage", ("upstream_invalid", 502, "login_again", None)),
+        ("empty", ("upstream_invalid", 502, "login_again", None)),
+        ("html-502", ("upstream_invalid", 502, "login_again", None)),
+        ("hang", ("upstream_timeout", 504, "login_again", None)),
+        ("slow-5000", ("upstream_timeout", 504, "login_again", None)),
+    ];
+    for (script, (code, status, action, _)) in rows {
+        app.client
+            .login(script)
+            .await
+            .assert_problem(status, code, action);
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_wechat_has_not_seen_the_code() {
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let bases = [format!("http://{nobody}"), "http://name.invalid".to_owned()];
+    for base in &bases {
+        let app = TestApp::with(&[("WECHAT_API_BASE", base)]).await;
+        let answer = app.client.login("user-alice").await;
+        answer.assert_problem(502, "upstream_unreachable", "retry_later");
+    }
+}
+
+#[tokio::test]
+async fn paths_methods_and_bodies_that_are_not_taken() {
+    let app = TestApp::start().await;
+    for path in ["/", "/onlogin", "/onLogin/", "/session/x", "/%FF"] {
+        app.client
+            .get(path)
+            .await
+            .assert_problem(404, "not_found", "fix_request");
+    }
+    let rows = [
+        (Method::POST, "/onLogin", "GET"),
+        (Method::OPTIONS, "/onLogin", "GET"),
+        (Method::PUT, "/session", "GET,HEAD,DELETE"),
+        (Method::POST, "/healthz", "GET,HEAD"),
+        (Method::DELETE, "/readyz", "GET,HEAD"),
+    ];
+    for (method, path, allow) in rows {
+        let answer = app.client.send(method, path, &[]).await;
+        answer.assert_problem(405, "method_not_allowed", "fix_request");
+        assert_eq!(answer.header("allow"), Some(allow), "{path}");
+    }
+    for path in ["/onLogin?code=user-alice", "/nowhere"] {
+        let reply = exchange_bytes(
+            &app,
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 65537\r\n\r\n").as_bytes(),
+        )
+        .await;
+        assert!(reply.starts_with("HTTP/1.1 413 "), "{reply}");
+        assert!(
+            reply.contains(r#""code":"body_too_large","action":"fix_request""#),
+            "{reply}"
+        );
+    }
+    assert_eq!(app.wechat.requests_for("user-alice"), 0);
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_and_the_service_goes_on() {
+    let hands = Hands::at(0);
+    let clock = Clock::from_fn({
+        let clock = hands.clock();
+        move || match clock.now() {
+            13 => panic!("an odd time"),
+            now => now,
+        }
+    });
+    let app = TestApp::with_clock(&[], hands, clock).await;
+    app.clock.forward(13);
+    app.client
+        .login("user-alice")
+        .await
+        .assert_problem(500, "internal", "retry_later");
+    app.clock.forward(1);
+    app.client.login("user-bob").await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_query_that_is_not_utf8_on_the_wire_is_refused() {
+    let app = TestApp::start().await;
+    let reply = exchange_bytes(&app, b"GET /onLogin?code=\xff HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(reply.starts_with("HTTP/1.1 400 "), "{reply}");
+}
+
+/// Sends bytes over a connection of their own, and reads until the service closes it: it does after
+/// an error, and when no second request comes.
+async fn exchange_bytes(app: &TestApp, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(app.client.addr).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}

@@ -1,0 +1,252 @@
+//! A stand-in for WeChat: strict in what it accepts, one-time codes, scripted by the code itself.
+//!
+//! A model ([`Model`]) with a thin HTTP server over it. It serves the tests and the sandbox.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use tokio::net::TcpListener;
+
+pub const APPID: &str = "wx0123456789abcdef";
+pub const SECRET: &str = "5ecre7c0ffee5ecre7c0ffee5ecre7aa";
+
+/// What a code asks for. Any code may end in `.` and something, which makes it a new one.
+#[allow(dead_code, reason = "only the sandbox shows it")]
+pub const SCRIPT: &[(&str, &str)] = &[
+    ("user-NAME", "NAME logs in, with a unionid"),
+    ("guest-NAME", "NAME logs in, without a unionid"),
+    ("error-N", "errcode N, such as error-40029 or error--1"),
+    ("slow-MS", "a login after MS milliseconds"),
+    ("hang", "no answer, ever"),
+    ("garbage", "an answer that is not JSON"),
+    ("empty", "an empty answer"),
+    ("html-502", "HTTP 502 with a page of HTML"),
+];
+
+/// A running stand-in.
+#[derive(Clone)]
+pub struct FakeWechat {
+    addr: SocketAddr,
+    model: Arc<Mutex<Model>>,
+}
+
+impl FakeWechat {
+    /// Starts on a free port of the loopback.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let fake = Self {
+            addr: listener.local_addr().unwrap(),
+            model: Arc::default(),
+        };
+        let router = fake.router();
+        tokio::spawn(async move { serve(listener, router).await });
+        fake
+    }
+
+    /// Its routes, for a test that serves them in another way.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/sns/jscode2session", any(jscode2session))
+            .with_state(self.model.clone())
+    }
+
+    /// For `WECHAT_API_BASE`.
+    pub fn base(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// How many requests for a code it got, accepted or not.
+    #[allow(dead_code, reason = "only the tests ask")]
+    pub fn requests_for(&self, code: &str) -> usize {
+        let model = self.model.lock().unwrap();
+        model.asked.iter().filter(|asked| *asked == code).count()
+    }
+
+    /// Every code it was asked about and every `session_key` it gave.
+    #[allow(dead_code, reason = "only the tests ask")]
+    pub fn secrets(&self) -> Vec<String> {
+        let model = self.model.lock().unwrap();
+        model.asked.iter().chain(&model.keys).cloned().collect()
+    }
+}
+
+/// What WeChat remembers.
+#[derive(Default)]
+struct Model {
+    /// Codes in the order of the requests.
+    asked: Vec<String>,
+    /// Codes that are used up: a refused exchange uses a code up too.
+    used: HashSet<String>,
+    keys: Vec<String>,
+}
+
+/// What comes back, and when.
+enum Reply {
+    Now(Response),
+    After(Duration, Response),
+    Never,
+}
+
+async fn jscode2session(
+    State(model): State<Arc<Mutex<Model>>>,
+    method: Method,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let reply = model
+        .lock()
+        .unwrap()
+        .reply(&method, &query.unwrap_or_default());
+    match reply {
+        Reply::Now(response) => response,
+        Reply::After(delay, response) => {
+            tokio::time::sleep(delay).await;
+            response
+        }
+        Reply::Never => std::future::pending().await,
+    }
+}
+
+impl Model {
+    fn reply(&mut self, method: &Method, query: &str) -> Reply {
+        let code = match read_query(method, query) {
+            Ok(code) => code,
+            Err((errcode, errmsg)) => return Reply::Now(error(errcode, errmsg)),
+        };
+        self.asked.push(code.clone());
+        if !self.used.insert(code.clone()) {
+            return Reply::Now(error(40163, "code been used"));
+        }
+        let script = code
+            .split_once('.')
+            .map_or(code.as_str(), |(script, _)| script);
+        match script.split_once('-').unwrap_or((script, "")) {
+            ("user", name) if !name.is_empty() => Reply::Now(self.success(&code, name, true)),
+            ("guest", name) if !name.is_empty() => Reply::Now(self.success(&code, name, false)),
+            ("error", number) => match number.parse() {
+                Ok(errcode) => Reply::Now(error(errcode, "scripted")),
+                Err(_) => Reply::Now(error(40029, "invalid code")),
+            },
+            ("slow", millis) => match millis.parse() {
+                Ok(millis) => Reply::After(
+                    Duration::from_millis(millis),
+                    self.success(&code, "slow", true),
+                ),
+                Err(_) => Reply::Now(error(40029, "invalid code")),
+            },
+            ("hang", "") => Reply::Never,
+            ("garbage", "") => Reply::Now(text("}{ this is not JSON".into())),
+            ("empty", "") => Reply::Now(text(String::new())),
+            ("html", "502") => Reply::Now(html_502()),
+            // What DevTools sends for a project with a real AppID: always the same developer.
+            _ if is_like_wechats(&code) => Reply::Now(self.success(&code, "devtools", true)),
+            _ => Reply::Now(error(40029, "invalid code")),
+        }
+    }
+
+    fn success(&mut self, code: &str, name: &str, with_unionid: bool) -> Response {
+        let key = STANDARD.encode(&hash("session_key", code)[..16]);
+        let openid = openid(name);
+        let unionid = if with_unionid {
+            format!(r#""unionid":"{}","#, id("unionid", name))
+        } else {
+            String::new()
+        };
+        // WeChat escapes slashes.
+        let escaped = key.replace('/', r"\/");
+        self.keys.push(key);
+        text(format!(
+            r#"{{"session_key":"{escaped}",{unionid}"openid":"{openid}"}}"#
+        ))
+    }
+}
+
+/// The openid of a scripted user.
+pub fn openid(name: &str) -> String {
+    id("openid", name)
+}
+
+/// Like WeChat's: 28 characters, the first an `o`.
+fn id(kind: &str, name: &str) -> String {
+    format!("o{}", &URL_SAFE_NO_PAD.encode(hash(kind, name))[..27])
+}
+
+fn hash(kind: &str, name: &str) -> [u8; 32] {
+    let digest = digest(&SHA256, format!("{kind} {name}").as_bytes());
+    digest.as_ref().try_into().unwrap()
+}
+
+fn is_like_wechats(code: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    code.len() == 32 && code.bytes().all(allowed)
+}
+
+/// The code, if the request is exactly what WeChat documents; else WeChat's refusal.
+fn read_query(method: &Method, query: &str) -> Result<String, (i64, &'static str)> {
+    if method != Method::GET {
+        return Err((41002, "appid missing"));
+    }
+    let url = reqwest::Url::parse(&format!("http://localhost/?{query}")).unwrap();
+    let value = |name: &str| -> Option<String> {
+        let mut values = url.query_pairs().filter(|(key, _)| key == name);
+        let (value, more) = (values.next(), values.next());
+        value
+            .filter(|_| more.is_none())
+            .map(|(_, value)| value.into())
+    };
+    let appid = value("appid").ok_or((41002, "appid missing"))?;
+    let secret = value("secret").ok_or((41004, "appsecret missing"))?;
+    let code = value("js_code").ok_or((41008, "missing code"))?;
+    if appid != APPID {
+        return Err((40013, "invalid appid"));
+    }
+    if secret != SECRET {
+        return Err((40125, "invalid appsecret"));
+    }
+    if value("grant_type").as_deref() != Some("authorization_code") {
+        return Err((40002, "invalid grant_type"));
+    }
+    Ok(code)
+}
+
+fn error(errcode: i64, errmsg: &str) -> Response {
+    let rid = "66c69111-5ccc9dc8-0fd94c9e";
+    text(format!(
+        r#"{{"errcode":{errcode},"errmsg":"{errmsg}, rid: {rid}"}}"#
+    ))
+}
+
+/// WeChat says `text/plain`, whatever it sends.
+fn text(body: String) -> Response {
+    ([(CONTENT_TYPE, "text/plain")], body).into_response()
+}
+
+fn html_502() -> Response {
+    let page = "<html><head><title>502 Bad Gateway</title></head></html>";
+    (StatusCode::BAD_GATEWAY, [(CONTENT_TYPE, "text/html")], page).into_response()
+}
+
+pub async fn serve(listener: TcpListener, router: Router) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let service = hyper_util::service::TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            // The client may leave whenever it likes.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}

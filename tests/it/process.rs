@@ -1,0 +1,319 @@
+//! The real binary: its settings, its signals, its exit status.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::app::{Client, vars};
+use crate::fake_wechat::{APPID, FakeWechat, SECRET};
+
+/// A running `wxlogin`, killed when it is dropped.
+pub struct Process {
+    pub client: Client,
+    child: Child,
+    log: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts it in `dir` with nothing in its environment but these settings and a free port, and
+    /// waits until it listens.
+    pub fn start(dir: &Path, settings: &BTreeMap<String, String>) -> Self {
+        let mut command = command(dir, settings);
+        Self::of(&mut command)
+    }
+
+    /// The same for a prepared command.
+    pub fn of(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let addr = loop {
+            let line = lines
+                .next()
+                .unwrap_or_else(|| panic!("{}", log.lock().unwrap()))
+                .unwrap();
+            log.lock().unwrap().extend([&line, "\n"]);
+            if let Some(addr) = listening(&line) {
+                break addr;
+            }
+        };
+        let reader = std::thread::spawn({
+            let log = log.clone();
+            move || {
+                for line in lines {
+                    log.lock().unwrap().extend([&line.unwrap(), "\n"]);
+                }
+            }
+        });
+        Self {
+            client: Client::new(addr),
+            child,
+            log,
+            reader: Some(reader),
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -s {name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(status.success());
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end; returns the exit status, if there is one, and the log.
+    pub fn wait(mut self) -> (Option<i32>, String) {
+        let status = self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        (status.code(), self.log.lock().unwrap().clone())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn listening(line: &str) -> Option<SocketAddr> {
+    let (_, addr) = line
+        .split_once("listening addr=")
+        .or_else(|| line.split_once(r#""addr":""#))?;
+    let end = addr.find([' ', '"']).unwrap_or(addr.len());
+    addr[..end].parse().ok()
+}
+
+fn command(dir: &Path, settings: &BTreeMap<String, String>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wxlogin"));
+    command
+        .current_dir(dir)
+        .env_clear()
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .envs(settings);
+    command
+}
+
+/// Runs it to its end.
+fn output(dir: &Path, settings: &[(&str, &str)]) -> Output {
+    let settings = settings
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    command(dir, &settings.collect()).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn wrong_settings_are_all_told_at_once_with_status_2_and_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = "a secret with spaces in it";
+    let settings = [
+        ("WECHAT_SECRET", secret),
+        ("LISTEN_ADDR", "3000"),
+        ("WECHAT_TIMEOUT", "4"),
+        ("WECHAT_API_BASE", "https://user:hunter2@localhost"),
+        ("SESSION_STORE", "redis:hunter2"),
+        ("SESSION_TTL", "0s"),
+        ("RUST_LOG", "a=b=c"),
+        ("LOG_FORMAT", "xml"),
+    ];
+    let output = output(dir.path(), &settings);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = stderr(&output);
+    let wrong = settings
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(["WECHAT_APPID"]);
+    for name in wrong {
+        let lines = stderr
+            .lines()
+            .filter(|line| line.starts_with(&format!("wxlogin: {name} ")));
+        assert_eq!(lines.count(), 1, "{name} in\n{stderr}");
+    }
+    assert_eq!(stderr.lines().count(), 9, "{stderr}");
+    assert!(
+        !stderr.contains("secret with") && !stderr.contains("hunter2"),
+        "{stderr}"
+    );
+    assert!(!dir.path().join("wxlogin.redb").exists());
+}
+
+#[test]
+fn a_broken_dotenv_is_told_without_its_content() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join(".env"),
+        format!("WECHAT_APPID={APPID}\nWECHAT_SECRET: {SECRET}\n"),
+    )
+    .unwrap();
+    let output = output(dir.path(), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = "wxlogin: in .env, the line after WECHAT_APPID is not of the form NAME=value\n";
+    assert_eq!(stderr(&output), told);
+}
+
+#[tokio::test]
+async fn the_environment_wins_over_dotenv_and_unknown_names_are_warned_of() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let dotenv = format!(
+        "# a comment\nWECHAT_APPID=wxwrong\nexport WECHAT_SECRET='{SECRET}'\nSESSION_TTL= 1h \nWECHAT_SECRTE=x\n"
+    );
+    fs::write(dir.path().join(".env"), dotenv).unwrap();
+    let mut settings = vars(&wechat.base(), &[]);
+    settings.remove("WECHAT_SECRET");
+    let process = Process::start(dir.path(), &settings);
+    let answer = process.client.login("user-alice").await;
+    answer.assert_status(200);
+    assert_eq!(answer.json()["expires_in"], 3600);
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    assert!(
+        log.contains("WARN") && log.contains("WECHAT_SECRTE is not a setting of wxlogin"),
+        "{log}"
+    );
+    assert!(!log.contains("SESSION_TTL"), "{log}");
+}
+
+#[test]
+fn words_on_the_command_line() {
+    let run = |word: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wxlogin"));
+        command.arg(word).env_clear().output().unwrap()
+    };
+    let help = run("--help");
+    assert_eq!(help.status.code(), Some(0));
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .contains("Usage: wxlogin")
+    );
+    let version = run("--version");
+    assert_eq!(
+        version.stdout,
+        format!("wxlogin {}\n", env!("CARGO_PKG_VERSION")).as_bytes()
+    );
+    let other = run("--port=80");
+    assert_eq!(other.status.code(), Some(2));
+    assert!(other.stdout.is_empty() && stderr(&other).contains("Usage: wxlogin"));
+}
+
+#[test]
+fn a_port_in_use_is_told_in_one_line_with_status_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let settings = [
+        ("WECHAT_APPID", APPID),
+        ("WECHAT_SECRET", SECRET),
+        ("SESSION_STORE", "memory:"),
+        ("LISTEN_ADDR", &addr),
+    ];
+    let output = output(dir.path(), &settings);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = stderr(&output);
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(
+        stderr.contains(&format!("cannot listen on {addr}: Address already in use")),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn a_signal_stops_it_after_the_login_in_flight() {
+    let wechat = FakeWechat::start().await;
+    for name in ["TERM", "INT"] {
+        let dir = tempfile::tempdir().unwrap();
+        let process = Process::start(
+            dir.path(),
+            &vars(&wechat.base(), &[("SESSION_STORE", "file:s.redb")]),
+        );
+        // Connections that are idle must not hold it up.
+        process.client.get("/healthz").await.assert_status(200);
+        let _idle = TcpStream::connect(process.client.addr).unwrap();
+        let code = format!("slow-1000.{name}");
+        let login = tokio::spawn({
+            let (client, code) = (process.client.clone(), code.clone());
+            async move { client.login(&code).await }
+        });
+        while wechat.requests_for(&code) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let begin = Instant::now();
+        process.signal(name);
+        login.await.unwrap().assert_status(200);
+        let (status, log) = tokio::task::spawn_blocking(|| process.wait())
+            .await
+            .unwrap();
+        assert_eq!(status, Some(0), "{log}");
+        assert!(begin.elapsed() < Duration::from_secs(8), "{log}");
+        assert!(log.contains("stopping") && !log.contains("ERROR"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_stuck_login_does_not_hold_up_a_stop_beyond_ten_seconds() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(
+        dir.path(),
+        &vars(&wechat.base(), &[("WECHAT_TIMEOUT", "60s")]),
+    );
+    let mut stuck = TcpStream::connect(process.client.addr).unwrap();
+    stuck
+        .write_all(b"GET /onLogin?code=hang HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
+    let mut half = TcpStream::connect(process.client.addr).unwrap();
+    half.write_all(b"GET /onLogin?co").unwrap();
+    while wechat.requests_for("hang") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let begin = Instant::now();
+    process.signal("TERM");
+    let (status, log) = tokio::task::spawn_blocking(|| process.wait())
+        .await
+        .unwrap();
+    assert_eq!(status, Some(0), "{log}");
+    assert!(begin.elapsed() < Duration::from_secs(15), "{log}");
+    let mut rest = Vec::new();
+    let _ = stuck.read_to_end(&mut rest);
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = vars(&wechat.base(), &[]);
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            r#"ulimit -S -n 64 && exec "$0""#,
+            env!("CARGO_BIN_EXE_wxlogin"),
+        ])
+        .current_dir(dir.path())
+        .env_clear()
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .envs(&settings);
+    let process = Process::of(&mut command);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.id())).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    let words: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(words[3], words[4], "{line}");
+}

@@ -1,0 +1,70 @@
+//! `cargo run --example sandbox`: the service and a stand-in for WeChat in one process on
+//! loopback, with nothing to configure. Not in the release binary.
+#![allow(clippy::unwrap_used, reason = "a sandbox may fail by panicking")]
+
+mod fake_wechat;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use fake_wechat::{APPID, FakeWechat, SCRIPT, SECRET};
+use wxlogin::app::App;
+use wxlogin::clock::Clock;
+use wxlogin::config::Config;
+use wxlogin::server::{Patience, Server};
+
+/// What the README and the Mini Program's project settings name; another one if it is taken.
+const PORT: u16 = 3000;
+
+#[tokio::main]
+async fn main() {
+    let wechat = FakeWechat::start().await;
+    let settings = [
+        ("WECHAT_APPID", APPID),
+        ("WECHAT_SECRET", SECRET),
+        ("WECHAT_API_BASE", &wechat.base()),
+        ("SESSION_STORE", "memory:"),
+        ("RUST_LOG", "wxlogin=debug"),
+    ];
+    let vars: BTreeMap<_, _> = settings
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let config = Config::from_vars(&vars).unwrap();
+    wxlogin::telemetry::init(&config.log);
+    let server = match bind(&vars, PORT).await {
+        Ok(server) => server,
+        Err(_) => bind(&vars, 0).await.unwrap(),
+    };
+    introduce(server.local_addr().unwrap());
+    server
+        .run(async {
+            let _ = tokio::signal::ctrl_c().await;
+        })
+        .await;
+}
+
+async fn bind(vars: &BTreeMap<String, String>, port: u16) -> std::io::Result<Server> {
+    let config = Config::from_vars(vars).unwrap();
+    let app = App::open(config.wechat, &config.sessions, Clock::system()).unwrap();
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    Server::bind(addr, app, Patience::default()).await
+}
+
+fn introduce(addr: SocketAddr) {
+    println!(
+        "wxlogin's sandbox: nothing leaves this machine, and everything is forgotten when it ends.\n"
+    );
+    println!("Log in, with a code that asks for the user alice:\n");
+    println!("    curl 'http://{addr}/onLogin?code=user-alice'\n");
+    println!("Who is it? And log out:\n");
+    println!("    curl -H 'Authorization: Bearer TOKEN' http://{addr}/session");
+    println!("    curl -X DELETE -H 'Authorization: Bearer TOKEN' http://{addr}/session\n");
+    println!(
+        "The code says what WeChat does. Each works once; user-alice.2 is a new code for alice:\n"
+    );
+    for (code, meaning) in SCRIPT {
+        println!("    {code:10} {meaning}");
+    }
+    println!("\nA code of 32 characters, as wx.login gives in DevTools, logs one developer in.");
+    println!("Ctrl-C ends it.");
+}

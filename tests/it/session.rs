@@ -1,0 +1,127 @@
+//! `GET /session`, `DELETE /session`
+
+use reqwest::Method;
+
+use crate::app::TestApp;
+use crate::fake_wechat::{APPID, openid};
+
+#[tokio::test]
+async fn a_token_tells_who_it_stands_for_in_body_and_headers() {
+    let app = TestApp::start().await;
+    let login = app.client.login("user-alice").await.json();
+    app.clock.forward(77);
+    let session = app.client.session(login["token"].as_str().unwrap()).await;
+    session.assert_status(200);
+    let body = session.json();
+    let mut fields: Vec<_> = body.as_object().unwrap().keys().collect();
+    fields.sort();
+    assert_eq!(fields, ["appid", "expires_in", "openid", "unionid"]);
+    assert_eq!(body["openid"], login["openid"]);
+    assert_eq!(body["unionid"], login["unionid"]);
+    assert_eq!(body["appid"], APPID);
+    assert_eq!(body["expires_in"], 604_800 - 77);
+    assert_eq!(session.header("x-wx-openid"), body["openid"].as_str());
+    assert_eq!(session.header("x-wx-unionid"), body["unionid"].as_str());
+    assert_eq!(session.header("x-wx-appid"), Some(APPID));
+}
+
+#[tokio::test]
+async fn a_forged_identity_header_does_not_come_back() {
+    let app = TestApp::start().await;
+    let token = app.client.token("guest-bob").await;
+    let forged = [
+        ("authorization", format!("Bearer {token}")),
+        ("x-wx-openid", "oForged".into()),
+        ("x-wx-unionid", "oForged".into()),
+    ];
+    let headers: Vec<_> = forged
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let session = app.client.send(Method::GET, "/session", &headers).await;
+    assert_eq!(session.header("x-wx-openid"), Some(openid("bob").as_str()));
+    assert_eq!(session.header("x-wx-unionid"), None);
+}
+
+#[tokio::test]
+async fn an_ended_session_is_dead_and_the_users_other_one_lives() {
+    let app = TestApp::start().await;
+    let phone = app.client.token("user-alice").await;
+    let tablet = app.client.token("user-alice.2").await;
+    let ended = app.client.end(&phone).await;
+    ended.assert_status(204);
+    assert_eq!(ended.text, "");
+    app.client
+        .session(&phone)
+        .await
+        .assert_problem(401, "invalid_token", "login_again");
+    app.client
+        .end(&phone)
+        .await
+        .assert_problem(401, "invalid_token", "login_again");
+    app.client.session(&tablet).await.assert_status(200);
+}
+
+#[tokio::test]
+async fn a_session_ends_at_its_time_and_use_does_not_prolong_it() {
+    let app = TestApp::with(&[("SESSION_TTL", "100s")]).await;
+    let token = app.client.token("user-alice").await;
+    app.clock.forward(99);
+    let last = app.client.session(&token).await;
+    last.assert_status(200);
+    assert_eq!(last.json()["expires_in"], 1);
+    app.clock.forward(1);
+    app.client
+        .session(&token)
+        .await
+        .assert_problem(401, "invalid_token", "login_again");
+}
+
+#[tokio::test]
+async fn only_one_well_formed_bearer_token_is_taken() {
+    let app = TestApp::start().await;
+    let token = app.client.token("user-alice").await;
+    let tail = &token[4..];
+    let refused = [
+        String::new(),
+        token.clone(),
+        "Bearer".into(),
+        "Bearer ".into(),
+        format!("Basic {token}"),
+        format!("Bearer {tail}"),
+        format!("Bearer wxs_{tail}A"),
+        format!("Bearer wxs_{}", &tail[1..]),
+        format!("Bearer wxs_{tail}="),
+        format!("Bearer WXS_{tail}"),
+        format!("Bearer wxs_{}", "A".repeat(43)),
+        format!("Bearer {token} {token}"),
+        format!("Bearer {token}, Bearer {token}"),
+        "Bearer wxs_é".into(),
+    ];
+    for value in &refused {
+        let answer = app
+            .client
+            .send(Method::GET, "/session", &[("authorization", value)])
+            .await;
+        answer.assert_problem(401, "invalid_token", "login_again");
+    }
+    app.client
+        .get("/session")
+        .await
+        .assert_problem(401, "invalid_token", "login_again");
+    let bearer = format!("Bearer {token}");
+    let twice = [
+        ("authorization", bearer.as_str()),
+        ("authorization", bearer.as_str()),
+    ];
+    let answer = app.client.send(Method::GET, "/session", &twice).await;
+    answer.assert_problem(401, "invalid_token", "login_again");
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let value = format!("{scheme} {token}");
+        let answer = app
+            .client
+            .send(Method::GET, "/session", &[("authorization", &value)])
+            .await;
+        answer.assert_status(200);
+    }
+}

@@ -1,0 +1,175 @@
+//! The settings, and what is said about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wxlogin::config::{self, Config};
+use wxlogin::session::Place;
+
+use crate::app::vars;
+
+const REQUIRED: [(&str, &str); 2] = [("WECHAT_APPID", "wx1"), ("WECHAT_SECRET", "s")];
+
+fn with(settings: &[(&str, &str)]) -> Result<Config, config::Problems> {
+    let settings = REQUIRED.iter().chain(settings);
+    Config::from_vars(
+        &settings
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect(),
+    )
+}
+
+#[test]
+fn defaults_are_those_of_the_readme() {
+    let config = with(&[]).unwrap();
+    assert_eq!(config.listen_addr.to_string(), "127.0.0.1:3000");
+    assert_eq!(
+        config.wechat.api_base.as_str(),
+        "https://api.weixin.qq.com/"
+    );
+    assert_eq!(config.wechat.timeout, Duration::from_secs(4));
+    assert_eq!(config.sessions.place, Place::File("wxlogin.redb".into()));
+    assert_eq!(config.sessions.ttl, Duration::from_secs(604_800));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn values_are_trimmed_and_empty_ones_are_not_set() {
+    let config = with(&[
+        ("WECHAT_APPID", " wx2\n"),
+        ("SESSION_TTL", "\t1h "),
+        ("LISTEN_ADDR", "  "),
+        ("SESSION_STORE", "memory:\r"),
+    ])
+    .unwrap();
+    assert_eq!(config.wechat.appid, "wx2");
+    assert_eq!(config.sessions.ttl, Duration::from_secs(3600));
+    assert_eq!(config.listen_addr.port(), 3000);
+    assert_eq!(config.sessions.place, Place::Memory);
+    let problems = with(&[("WECHAT_SECRET", " ")]).unwrap_err().to_string();
+    assert!(
+        problems.starts_with("WECHAT_SECRET is not set"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn each_wrong_value_is_refused_by_name() {
+    let rows = [
+        ("LISTEN_ADDR", "localhost:3000"),
+        ("LISTEN_ADDR", ":3000"),
+        ("LISTEN_ADDR", "127.0.0.1:65536"),
+        ("WECHAT_APPID", "wx 1"),
+        ("WECHAT_API_BASE", "api.weixin.qq.com"),
+        ("WECHAT_API_BASE", "ftp://api.weixin.qq.com"),
+        ("WECHAT_API_BASE", "https://api.weixin.qq.com?x=1"),
+        ("WECHAT_API_BASE", "https://api.weixin.qq.com#x"),
+        ("WECHAT_API_BASE", "https://me@api.weixin.qq.com"),
+        ("WECHAT_TIMEOUT", "4"),
+        ("WECHAT_TIMEOUT", "0s"),
+        ("WECHAT_TIMEOUT", "2h"),
+        ("SESSION_TTL", "-7d"),
+        ("SESSION_TTL", "500ms"),
+        ("SESSION_TTL", "99999999y"),
+        ("SESSION_STORE", "wxlogin.redb"),
+        ("SESSION_STORE", "file:"),
+        ("SESSION_STORE", "memory:x"),
+        ("LOG_FORMAT", "JSON"),
+        ("RUST_LOG", "a=b=c"),
+    ];
+    for (name, value) in rows {
+        let problems = with(&[(name, value)]).expect_err(value).to_string();
+        assert!(
+            problems.starts_with(&format!("{name} must ")),
+            "{value}: {problems}"
+        );
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
+}
+
+#[test]
+fn what_looks_like_a_mistake_is_a_warning() {
+    let config = with(&[
+        ("WECHAT_APPSECRET", "x"),
+        ("LOG_LEVEL", "debug"),
+        ("SESSION_MANAGER", "X11's"),
+        ("PATH", "/bin"),
+        ("WECHAT_API_BASE", "http://wechat-proxy.internal"),
+    ])
+    .unwrap();
+    let names: Vec<_> = config
+        .warnings
+        .iter()
+        .map(|warning| warning.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(names, ["WECHAT_API_BASE", "LOG_LEVEL", "WECHAT_APPSECRET"]);
+    for loopback in ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"] {
+        assert!(
+            with(&[("WECHAT_API_BASE", loopback)])
+                .unwrap()
+                .warnings
+                .is_empty()
+        );
+    }
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let config = Config::from_vars(&vars("http://127.0.0.1:1", &[])).unwrap();
+    let debug = format!("{config:?}");
+    assert!(debug.contains("wx0123456789abcdef") && !debug.contains(crate::fake_wechat::SECRET));
+    let js_code = wxlogin::wechat::JsCode::parse("user-canary").unwrap();
+    assert!(!format!("{js_code:?}").contains("canary"));
+    let token = wxlogin::session::Token::generate().unwrap();
+    assert!(!format!("{token:?}").contains(&token.to_text()[4..]));
+    let json = br#"{"openid":"o1","session_key":"HyVFkGl5F5OQWJZZaNzBBg=="}"#;
+    let session = wxlogin::wechat::CodeSession::from_json(json).unwrap();
+    let debug = format!("{session:?}");
+    assert!(
+        !debug.contains("HyVF") && !debug.contains("31, 37"),
+        "{debug}"
+    );
+}
+
+/// Names, commented out or not, with their values.
+fn env_example() -> BTreeMap<String, String> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".env.example");
+    let text = fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| line.trim_start_matches('#'))
+        .filter_map(|line| line.split_once('='))
+        .filter(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[test]
+fn env_example_names_all_settings_and_no_others() {
+    let example: BTreeSet<String> = env_example().into_keys().collect();
+    let asked: BTreeSet<String> = config::names().iter().map(ToString::to_string).collect();
+    assert_eq!(example, asked);
+}
+
+#[test]
+fn env_example_works_as_it_stands_once_the_app_is_filled_in_and_shows_the_defaults() {
+    let example = env_example();
+    assert_eq!(example["WECHAT_APPID"], "");
+    assert_eq!(example["WECHAT_SECRET"], "");
+    let mut filled = example.clone();
+    filled.extend(REQUIRED.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let shown = Config::from_vars(&filled).unwrap();
+    assert_eq!(format!("{shown:?}"), format!("{:?}", with(&[]).unwrap()));
+}
+
+#[test]
+fn the_readme_has_a_row_for_each_setting() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for name in config::names() {
+        let row = readme
+            .lines()
+            .find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
+        assert!(row.is_some(), "{name}");
+    }
+}

@@ -1,0 +1,93 @@
+//! WeChat over TLS: its certificate is verified, always.
+
+use std::fs;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use rcgen::generate_simple_self_signed;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+use crate::app::{TestApp, vars};
+use crate::fake_wechat::{FakeWechat, openid};
+use crate::process::Process;
+
+/// Serves the stand-in over TLS with a certificate for `name`; returns the port and the
+/// certificate as PEM.
+async fn serve(wechat: &FakeWechat, name: &str) -> (u16, String) {
+    let certified = generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let service = TowerToHyperService::new(wechat.router());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, service) = (acceptor.clone(), service.clone());
+            tokio::spawn(async move {
+                // A client that does not trust us ends the handshake.
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let connection = http1::Builder::new();
+                let _ = connection
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    (port, certified.cert.pem())
+}
+
+/// A login by a process that trusts `trusted` alone; returns the answer's JSON.
+async fn login(base: &str, trusted: &str) -> serde_json::Value {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.pem");
+    fs::write(&file, trusted).unwrap();
+    let process = Process::start(
+        dir.path(),
+        &vars(base, &[("SSL_CERT_FILE", file.to_str().unwrap())]),
+    );
+    process.client.login("user-alice").await.json()
+}
+
+#[tokio::test]
+async fn a_wechat_with_a_trusted_certificate_is_asked() {
+    let wechat = FakeWechat::start().await;
+    let (port, certificate) = serve(&wechat, "localhost").await;
+    let answer = login(&format!("https://localhost:{port}"), &certificate).await;
+    assert_eq!(answer["openid"], openid("alice"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_wechat_with_another_certificate_never_sees_code_or_secret() {
+    let wechat = FakeWechat::start().await;
+    let (port, certificate) = serve(&wechat, "localhost").await;
+    let (_, other) = serve(&wechat, "localhost").await;
+    let (misnamed, for_another_name) = serve(&wechat, "api.weixin.qq.com").await;
+    for (port, trusted) in [(port, &other), (misnamed, &for_another_name)] {
+        let answer = login(&format!("https://localhost:{port}"), trusted).await;
+        assert_eq!(answer["code"], "upstream_unreachable", "{answer}");
+        assert_eq!(answer["action"], "retry_later", "{answer}");
+    }
+    let by_address = login(&format!("https://127.0.0.1:{port}"), &certificate).await;
+    assert_eq!(by_address["code"], "upstream_unreachable", "{by_address}");
+    assert_eq!(wechat.requests_for("user-alice"), 0);
+}
+
+#[tokio::test]
+async fn a_wechat_that_does_not_speak_tls_is_unreachable() {
+    let wechat = FakeWechat::start().await;
+    let base = wechat.base().replace("http://", "https://");
+    let app = TestApp::with(&[("WECHAT_API_BASE", &base)]).await;
+    let answer = app.client.login("user-alice").await;
+    answer.assert_problem(502, "upstream_unreachable", "retry_later");
+}

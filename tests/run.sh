@@ -1,0 +1,19 @@
+#!/bin/sh
+# Runs all tests, after installing what they need and this machine lacks (Debian's packages).
+# Arguments go to cargo test.
+set -eu
+cd "$(dirname "$0")/.."
+
+missing=
+command -v cc >/dev/null || missing="$missing gcc libc6-dev" # for aws-lc, which is C
+command -v prlimit >/dev/null || missing="$missing util-linux" # for the full disk
+
+if [ -n "$missing" ]; then
+    as_root=
+    [ "$(id -u)" = 0 ] || as_root=sudo
+    $as_root apt-get update
+    # shellcheck disable=SC2086 # a list of words
+    $as_root apt-get install -y --no-install-recommends $missing
+fi
+
+exec cargo test --locked "$@"
