@@ -67,7 +67,7 @@ const KEY: &str = "HyVFkGl5F5OQWJZZaNzBBg==";
 async fn a_body_that_wechat_does_not_document_is_invalid() {
     let long = "o".repeat(129);
     let bodies = [
-        "".to_owned(),
+        String::new(),
         "{}".into(),
         "null".into(),
         "[]".into(),
