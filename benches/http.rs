@@ -60,7 +60,13 @@ async fn serve(store: &str) -> String {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     let config = Config::from_vars(&vars).unwrap();
-    let app = App::open(config.wechat, &config.sessions, Clock::system()).unwrap();
+    let app = App::open(
+        config.wechat,
+        config.max_in_flight,
+        &config.sessions,
+        Clock::system(),
+    )
+    .unwrap();
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = Server::bind(addr, app, Patience::default()).await.unwrap();
     let base = format!("http://{}", server.local_addr().unwrap());

@@ -1,5 +1,7 @@
 //! What a handler may reach.
 
+use std::sync::Arc;
+
 use crate::clock::Clock;
 use crate::login::Login;
 use crate::{session, wechat};
@@ -7,7 +9,7 @@ use crate::{session, wechat};
 /// The parts of a running service.
 pub struct App {
     /// Exchanges codes for sessions.
-    pub login: Login,
+    pub login: Arc<Login>,
     /// Knows the sessions.
     pub sessions: session::Store,
     /// Tells how much of a session is left.
@@ -32,13 +34,20 @@ impl App {
     /// [`StartError`], for the operator to read.
     pub fn open(
         wechat: wechat::Settings,
+        max_in_flight: u32,
         sessions: &session::Settings,
         clock: Clock,
     ) -> Result<Self, StartError> {
         let wechat = wechat::Client::new(wechat)?;
         let store = session::Store::open(&sessions.place, clock.clone())?;
         Ok(Self {
-            login: Login::new(wechat, store.clone(), sessions.ttl, clock.clone()),
+            login: Login::new(
+                wechat,
+                max_in_flight,
+                store.clone(),
+                sessions.ttl,
+                clock.clone(),
+            ),
             sessions: store,
             clock,
         })

@@ -15,7 +15,7 @@ use crate::{session, telemetry, wechat};
 use reader::Reader;
 
 /// What `WECHAT_API_BASE` is when it is not set.
-pub const DEFAULT_API_BASE: &str = "https://api.weixin.qq.com";
+const DEFAULT_API_BASES: &str = "https://api.weixin.qq.com,https://api2.weixin.qq.com";
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,6 +27,8 @@ pub struct Config {
     pub listen_addr: SocketAddr,
     /// The Mini Program, and how WeChat is asked.
     pub wechat: wechat::Settings,
+    /// `WECHAT_MAX_IN_FLIGHT`: exchanges at a time.
+    pub max_in_flight: u32,
     /// Where sessions live, and how long.
     pub sessions: session::Settings,
     /// What is logged, and how.
@@ -72,16 +74,17 @@ fn read(reader: &mut Reader) -> Option<Config> {
     );
     let appid = reader.required("WECHAT_APPID", "the Mini Program's AppID");
     let secret = reader.required_secret("WECHAT_SECRET", "the Mini Program's AppSecret");
-    let api_base = reader.base_url("WECHAT_API_BASE", DEFAULT_API_BASE);
+    let api_bases = reader.base_urls("WECHAT_API_BASE", DEFAULT_API_BASES);
     let timeout = reader.duration(
         "WECHAT_TIMEOUT",
         4 * SECOND,
         Duration::from_millis(100)..=60 * SECOND,
     );
+    let max_in_flight = reader.number("WECHAT_MAX_IN_FLIGHT", 1024, 1..=1_000_000);
     let place = reader.parse_or(
         "SESSION_STORE",
         session::Place::default(),
-        "file:PATH or memory:",
+        "file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…",
     );
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY);
     let filter = reader.parse_or(
@@ -96,9 +99,10 @@ fn read(reader: &mut Reader) -> Option<Config> {
         wechat: wechat::Settings {
             appid: appid?,
             secret: secret?,
-            api_base: api_base?,
+            api_bases: api_bases?,
             timeout: timeout?,
         },
+        max_in_flight: max_in_flight?,
         sessions: session::Settings {
             place: place?,
             ttl: ttl?,

@@ -1,10 +1,32 @@
-//! The use case: a code is exchanged at WeChat, and becomes a session of ours.
+//! The use case: a code is exchanged at WeChat, once, and becomes a session of ours.
+//!
+//! `jscode2session` is a GET with a side effect: a repeated exchange is refused, and even a refused
+//! one uses the code up. So all requests for one code share one exchange ([`exchanges`]), which
+//! runs in a task of its own and whose outcome is remembered, here and, when good, in the store.
 
+mod exchanges;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep, timeout};
+
 use crate::clock::Clock;
-use crate::session::{NewSession, Session, Store, Token, Unavailable};
-use crate::wechat::{self, Client, JsCode};
+use crate::session::{
+    Exchange, ExchangeHash, NewSession, Session, Store, Token, Unavailable, User,
+};
+use crate::wechat::{self, Client, CodeSession, Errcode, JsCode, Meaning};
+use exchanges::{Exchanged, Exchanges, Finished, Outcome};
+
+/// How long an exchange may wait for one of the others to end.
+const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long WeChat is left alone after it has said that the quota is used up, in seconds.
+const QUOTA_PAUSE: u64 = 10;
+/// How long another replica may take from its exchange to the store.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
+const REPLICA_POLL: Duration = Duration::from_millis(50);
 
 /// Logs users in.
 pub struct Login {
@@ -12,6 +34,12 @@ pub struct Login {
     sessions: Store,
     ttl: Duration,
     clock: Clock,
+    exchanges: Exchanges,
+    max_in_flight: u32,
+    /// A permit for each exchange that may run.
+    slots: Semaphore,
+    /// Until then, in Unix seconds, WeChat's quota is taken to be used up.
+    quota_pause_ends: AtomicU64,
 }
 
 /// A fresh session and the token that stands for it.
@@ -23,29 +51,43 @@ pub struct LoggedIn {
 }
 
 /// Why a login failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LoginError {
     /// WeChat did not exchange the code.
     #[error(transparent)]
     Wechat(#[from] wechat::Error),
-    /// The session could not be stored.
+    /// The session could not be stored, or the store not asked.
     #[error(transparent)]
     Store(#[from] Unavailable),
-    /// The system has no randomness for a token.
-    #[error("no random bytes for a token")]
-    Random,
+    /// Too many exchanges are running.
+    #[error("too many exchanges are running")]
+    Overloaded,
+    /// A fault of ours.
+    #[error("{0}")]
+    Internal(&'static str),
 }
 
 impl Login {
-    /// Exchanges codes with `wechat` for sessions in `sessions` that live for `ttl`.
+    /// Exchanges codes with `wechat`, at most `max_in_flight` at a time, for sessions in `sessions`
+    /// that live for `ttl`.
     #[must_use]
-    pub fn new(wechat: Client, sessions: Store, ttl: Duration, clock: Clock) -> Self {
-        Self {
+    pub fn new(
+        wechat: Client,
+        max_in_flight: u32,
+        sessions: Store,
+        ttl: Duration,
+        clock: Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self {
             wechat,
             sessions,
             ttl,
+            exchanges: Exchanges::new(clock.clone()),
             clock,
-        }
+            max_in_flight,
+            slots: Semaphore::new(max_in_flight as usize),
+            quota_pause_ends: AtomicU64::new(0),
+        })
     }
 
     /// The Mini Program whose users are logged in.
@@ -54,26 +96,154 @@ impl Login {
         self.wechat.appid()
     }
 
-    /// Exchanges a code and stores the session; it is durable when this returns.
+    /// Makes a session for whoever presents this code; it is stored when this returns. All who
+    /// present it within a minute become the same user, with a token of their own.
     ///
     /// # Errors
-    /// [`LoginError`]. The code may be used up then.
-    pub async fn log_in(&self, js_code: &JsCode) -> Result<LoggedIn, LoginError> {
-        let user = self.wechat.code_to_session(js_code).await?;
-        let token = Token::generate().map_err(|_| LoginError::Random)?;
+    /// [`LoginError`]. Whether the code is used up then depends on the error.
+    pub async fn log_in(self: &Arc<Self>, js_code: &JsCode) -> Result<LoggedIn, LoginError> {
+        let hash = ExchangeHash(js_code.hash(self.appid()));
+        let outcome = self.exchanges.join(hash, |mut leader| {
+            let (login, js_code) = (self.clone(), js_code.clone());
+            // A task of its own: when the client hangs up, the code must not be lost.
+            tokio::spawn(async move {
+                let finished = login
+                    .exchange(hash, &js_code, leader.take_not_stored())
+                    .await;
+                login.exchanges.finish(hash, &leader, finished);
+            });
+        });
+        match outcome.await? {
+            Outcome::Refused(error) => Err(error.into()),
+            Outcome::Good(exchanged) => match exchanged.first_session() {
+                Some(first) => Ok(first),
+                None if exchanged.may_open_another() => {
+                    self.open_session(exchanged.user(), None).await
+                }
+                None => Err(wechat::Error::Errcode(Errcode::CODE_USED).into()),
+            },
+        }
+    }
+
+    /// Waits until no exchange is running, those whose clients hung up included.
+    pub async fn drain(&self) {
+        // An error would mean that the semaphore was closed, which it never is.
+        let _ = self.slots.acquire_many(self.max_in_flight).await;
+    }
+
+    /// The one exchange of a code. `not_stored` is a user whom WeChat named before, when the store
+    /// failed.
+    async fn exchange(
+        &self,
+        hash: ExchangeHash,
+        js_code: &JsCode,
+        not_stored: Option<CodeSession>,
+    ) -> Finished {
+        if let Some(user) = not_stored {
+            return self.store(hash, user).await;
+        }
+        // Another replica may have exchanged it, or this one before it was restarted.
+        match self.sessions.exchanged(hash).await {
+            Ok(None) => {}
+            Ok(Some(user)) => return Finished::Good(Exchanged::earlier(user)),
+            Err(error) => return Finished::NotAsked(error.into()),
+        }
+        let slot = match self.slot().await {
+            Ok(slot) => slot,
+            Err(error) => return Finished::NotAsked(error),
+        };
+        match self.wechat.code_to_session(js_code).await {
+            Ok(user) => self.store(hash, user).await,
+            Err(error) => {
+                drop(slot);
+                self.refused(hash, error).await
+            }
+        }
+    }
+
+    /// Leave to ask WeChat.
+    async fn slot(&self) -> Result<SemaphorePermit<'_>, LoginError> {
+        if self.clock.now() < self.quota_pause_ends.load(Ordering::Relaxed) {
+            return Err(wechat::Error::Errcode(Errcode::QUOTA_EXHAUSTED).into());
+        }
+        match timeout(SLOT_TIMEOUT, self.slots.acquire()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            _ => Err(LoginError::Overloaded),
+        }
+    }
+
+    /// Stores what WeChat answered, together with the first session.
+    async fn store(&self, hash: ExchangeHash, user: CodeSession) -> Finished {
+        let identity = User {
+            openid: user.openid.clone(),
+            unionid: user.unionid.clone(),
+        };
+        let exchange = Exchange {
+            hash,
+            session_key: user.session_key.clone(),
+        };
+        match self.open_session(&identity, Some(exchange)).await {
+            Ok(first) => Finished::Good(Exchanged::now(identity, first)),
+            Err(error) => Finished::NotStored(user, error),
+        }
+    }
+
+    /// What a refusal means for this code and for others.
+    async fn refused(&self, hash: ExchangeHash, error: wechat::Error) -> Finished {
+        let meaning = match &error {
+            wechat::Error::Unreachable(_) => return Finished::NotAsked(error.into()),
+            wechat::Error::Errcode(errcode) => Some(errcode.meaning()),
+            _ => None,
+        };
+        match meaning {
+            Some(Meaning::QuotaExhausted) => {
+                let ends = self.clock.now() + QUOTA_PAUSE;
+                self.quota_pause_ends.store(ends, Ordering::Relaxed);
+            }
+            Some(Meaning::CodeUsed) if self.sessions.is_shared() => {
+                if let Some(user) = self.exchanged_elsewhere(hash).await {
+                    return Finished::Good(Exchanged::earlier(user));
+                }
+            }
+            _ => {}
+        }
+        Finished::Refused(error)
+    }
+
+    /// Another replica may have won the race for this code, and be about to store its outcome.
+    async fn exchanged_elsewhere(&self, hash: ExchangeHash) -> Option<User> {
+        let deadline = Instant::now() + REPLICA_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Ok(Some(user)) = self.sessions.exchanged(hash).await {
+                return Some(user);
+            }
+            sleep(REPLICA_POLL).await;
+        }
+        None
+    }
+
+    /// A session for `user`, stored; with its exchange, unless that is stored already.
+    async fn open_session(
+        &self,
+        user: &User,
+        exchange: Option<Exchange>,
+    ) -> Result<LoggedIn, LoginError> {
+        let token =
+            Token::generate().map_err(|_| LoginError::Internal("no random bytes for a token"))?;
         let created = self.clock.now();
         let session = Session {
             appid: self.appid().to_owned(),
-            openid: user.openid,
-            unionid: user.unionid,
+            openid: user.openid.clone(),
+            unionid: user.unionid.clone(),
             created,
             expires: created + self.ttl.as_secs(),
         };
         let new = NewSession {
+            token: token.hash(),
             session: session.clone(),
-            session_key: user.session_key,
+            exchange,
         };
-        self.sessions.create(token.hash(), new).await?;
+        self.sessions.create(new).await?;
         Ok(LoggedIn { token, session })
     }
 }

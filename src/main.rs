@@ -77,8 +77,16 @@ async fn run(config: Config) -> Result<(), String> {
     let (mut term, mut int) = signal(SignalKind::terminate())
         .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)))
         .map_err(|error| format!("cannot listen for signals: {error}"))?;
-    let app = App::open(config.wechat, &config.sessions, Clock::system())
-        .map_err(|error| error.to_string())?;
+    let app = App::open(
+        config.wechat,
+        config.max_in_flight,
+        &config.sessions,
+        Clock::system(),
+    )
+    .map_err(|error| error.to_string())?;
+    if let Err(error) = app.sessions.check().await {
+        tracing::warn!(%error, "logins will fail until it does");
+    }
     let server = Server::bind(config.listen_addr, app, Patience::default())
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen_addr))?;

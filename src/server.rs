@@ -90,7 +90,11 @@ impl Server {
             });
         }
         drop(self.listener);
-        let drained = tokio::time::timeout(self.patience.drain, connections.shutdown()).await;
+        let finish = async {
+            connections.shutdown().await;
+            self.app.login.drain().await;
+        };
+        let drained = tokio::time::timeout(self.patience.drain, finish).await;
         if drained.is_err() {
             tracing::warn!("stopped with requests unanswered: they took too long");
         }

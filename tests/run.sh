@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 missing=
 command -v cc >/dev/null || missing="$missing gcc libc6-dev" # for aws-lc, which is C
 command -v prlimit >/dev/null || missing="$missing util-linux" # for the full disk
+command -v redis-server >/dev/null || missing="$missing redis-server" # for the shared store
 
 if [ -n "$missing" ]; then
     as_root=

@@ -36,7 +36,7 @@ pub(super) async fn on_login(
     let logged_in = app.login.log_in(&js_code).await?;
     let session = logged_in.session;
     Ok(Json(Answer {
-        expires_in: session.expires - session.created,
+        expires_in: session.expires.saturating_sub(app.clock.now()),
         openid: session.openid,
         unionid: session.unionid,
         token: logged_in.token.to_text(),

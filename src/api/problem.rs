@@ -27,6 +27,7 @@ pub(super) enum Problem {
     /// The store failed after the code was exchanged.
     LoginStore(Unavailable),
     Store(Unavailable),
+    Overloaded,
     Internal(&'static str),
 }
 
@@ -94,6 +95,8 @@ impl Problem {
                 "The session could not be stored: log in again.").after(2),
             Self::Store(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", RetryLater,
                 "The session store does not answer: try again later.").after(2),
+            Self::Overloaded => row(S::SERVICE_UNAVAILABLE, "overloaded", RetryLater,
+                "Too many logins at this moment: try again later.").after(1),
             Self::Internal(_) => row(S::INTERNAL_SERVER_ERROR, "internal", RetryLater,
                 "A fault in the login service: try again later."),
         }
@@ -214,7 +217,8 @@ impl From<LoginError> for Problem {
         match error {
             LoginError::Wechat(error) => Self::Wechat(error),
             LoginError::Store(error) => Self::LoginStore(error),
-            LoginError::Random => Self::Internal("no random bytes for a token"),
+            LoginError::Overloaded => Self::Overloaded,
+            LoginError::Internal(cause) => Self::Internal(cause),
         }
     }
 }

@@ -117,29 +117,60 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where an HTTP API begins. It can carry a password, so its value is never repeated.
-    pub(super) fn base_url(&mut self, name: &'static str, default: &str) -> Option<Url> {
-        let value = self.get(name).unwrap_or(default);
-        let Ok(url) = Url::parse(value) else {
-            return self.problem(format!("{name} must be a URL such as {default}"));
-        };
-        if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
-            return self.problem(format!("{name} must be an https:// or http:// URL"));
+    /// A whole number.
+    pub(super) fn number(
+        &mut self,
+        name: &'static str,
+        default: u32,
+        range: RangeInclusive<u32>,
+    ) -> Option<u32> {
+        match self.get(name).map(str::parse) {
+            None => Some(default),
+            Some(Ok(value)) if range.contains(&value) => Some(value),
+            Some(_) => self.problem(format!(
+                "{name} must be a whole number from {} to {}",
+                range.start(),
+                range.end()
+            )),
         }
-        if url.query().is_some() || url.fragment().is_some() || has_credentials(&url) {
+    }
+
+    /// Where an HTTP API begins, with alternatives after commas. The value can hold a password by
+    /// mistake, so it is never repeated.
+    pub(super) fn base_urls(&mut self, name: &'static str, default: &str) -> Option<Vec<Url>> {
+        let value = self.get(name).unwrap_or(default);
+        let Ok(urls) = value
+            .split(',')
+            .map(|url| Url::parse(url.trim()))
+            .collect::<Result<Vec<_>, _>>()
+        else {
+            return self.problem(format!("{name} must be one or more URLs such as {default}"));
+        };
+        if !urls.iter().all(is_http) {
+            return self.problem(format!("{name} must be https:// or http:// URLs"));
+        }
+        if !urls.iter().all(is_bare) {
             return self.problem(format!("{name} must have no user name, query or fragment"));
         }
-        if url.scheme() == "http" && !is_loopback(&url) {
+        if urls
+            .iter()
+            .any(|url| url.scheme() == "http" && !is_loopback(url))
+        {
             self.warnings.push(format!(
                 "{name} is not https: the AppSecret and every session_key cross the network in clear"
             ));
         }
-        Some(url)
+        Some(urls)
     }
 }
 
-fn has_credentials(url: &Url) -> bool {
-    !url.username().is_empty() || url.password().is_some()
+fn is_http(url: &Url) -> bool {
+    matches!(url.scheme(), "https" | "http") && url.host_str().is_some()
+}
+
+fn is_bare(url: &Url) -> bool {
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    !has_credentials && url.query().is_none() && url.fragment().is_none()
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -6,15 +6,15 @@
 mod tables;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::oneshot;
 
-use super::{NewSession, OpenError, Place, Session, TokenHash, Unavailable};
+use super::{ExchangeHash, NewSession, OpenError, Session, TokenHash, Unavailable, User};
 use crate::clock::Clock;
 use writer::{Job, Write};
 
@@ -23,7 +23,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Writes that may wait for the writer; further ones are refused at once.
 const MAX_WAITING: usize = 65_536;
 
-/// Sessions by the hash of their token. Cheap to clone.
+/// The store in a file or in memory.
 #[derive(Clone)]
 pub struct Store {
     database: Slot,
@@ -35,19 +35,16 @@ pub struct Store {
 type Slot = Arc<RwLock<Option<Database>>>;
 
 impl Store {
-    /// Opens the store at `place` and starts its writer.
-    ///
-    /// # Errors
-    /// [`OpenError`]; the file is then left as it is.
-    pub fn open(place: &Place, clock: Clock) -> Result<Self, OpenError> {
-        let database = match place {
-            Place::File(path) => tables::open_file(path)?,
-            Place::Memory => tables::open_memory()?,
-        };
-        let path = match place {
-            Place::File(path) => Some(path.clone()),
-            Place::Memory => None,
-        };
+    pub(super) fn file(path: &Path, clock: Clock) -> Result<Self, OpenError> {
+        let database = tables::open_file(path)?;
+        Self::start(database, Some(path.to_owned()), clock)
+    }
+
+    pub(super) fn memory(clock: Clock) -> Result<Self, OpenError> {
+        Self::start(tables::open_memory()?, None, clock)
+    }
+
+    fn start(database: Database, path: Option<PathBuf>, clock: Clock) -> Result<Self, OpenError> {
         let database = Arc::new(RwLock::new(Some(database)));
         let (sender, jobs) = std::sync::mpsc::sync_channel(MAX_WAITING);
         writer::start(jobs, database.clone(), path, clock.clone())
@@ -59,54 +56,46 @@ impl Store {
         })
     }
 
-    /// Stores a session under its token; durable when this returns.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    pub async fn create(&self, token: TokenHash, new: NewSession) -> Result<(), Unavailable> {
-        self.write(Write::Create(token, new)).await
+    pub(super) async fn create(&self, new: NewSession) -> Result<(), Unavailable> {
+        self.write(Write::Create(new)).await
     }
 
-    /// The living session of a token.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    // Reads are served from redb's cache or by one small read of the file, so they do not block
-    // for longer than handing them to another thread would take.
-    #[expect(
-        clippy::unused_async,
-        reason = "a store on the network will await here"
-    )]
-    pub async fn find(&self, token: TokenHash) -> Result<Option<Session>, Unavailable> {
-        let slot = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = slot.as_ref().ok_or_else(closed)?;
-        let session = tables::find(&database.begin_read().map_err(unavailable)?, token)?;
+    pub(super) fn find(&self, token: TokenHash) -> Result<Option<Session>, Unavailable> {
+        let session = self.read(|transaction| tables::find(transaction, token))?;
         Ok(session.filter(|session| self.clock.now() < session.expires))
     }
 
-    /// Ends the session of a token, durably. A token without a session is no error.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    pub async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {
+    pub(super) fn exchanged(&self, exchange: ExchangeHash) -> Result<Option<User>, Unavailable> {
+        let now = self.clock.now();
+        self.read(|transaction| tables::exchanged(transaction, exchange, now))
+    }
+
+    pub(super) async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {
         self.write(Write::End(token)).await
     }
 
-    /// Makes sure that the store answers and can be written to.
-    ///
-    /// # Errors
-    /// If not.
-    pub async fn check(&self) -> Result<(), Unavailable> {
+    pub(super) async fn check(&self) -> Result<(), Unavailable> {
         self.write(Write::Check).await
     }
 
-    /// Finishes what waits and closes the file, so that it needs no repair when it is opened again.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         if self.write(Write::Close).await.is_err() {
             tracing::warn!(
                 "the session store was not closed cleanly; it will be repaired when it is opened"
             );
         }
+    }
+
+    /// Reads in the caller's thread: redb's cache or one small read of the file answers sooner
+    /// than another thread would.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, Unavailable> {
+        let slot = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = slot.as_ref().ok_or_else(closed)?;
+        let transaction = database.begin_read().map_err(unavailable)?;
+        read(&transaction).map_err(unavailable)
     }
 
     async fn write(&self, write: Write) -> Result<(), Unavailable> {

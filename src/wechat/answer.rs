@@ -1,5 +1,7 @@
 //! Reads what `jscode2session` answers: tolerantly where WeChat is loose, strictly where it matters.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::zeroize::Zeroizing;
@@ -9,7 +11,7 @@ use serde::Deserialize;
 use super::{Errcode, Error, Invalid};
 
 /// WeChat's key for a user's data, 16 bytes. It never leaves the server.
-pub type SessionKey = SecretBox<[u8; 16]>;
+pub type SessionKey = Arc<SecretBox<[u8; 16]>>;
 
 /// Who logged in, as WeChat says.
 #[derive(Debug)]
@@ -83,9 +85,9 @@ fn session_key(text: Option<&SecretString>) -> Result<SessionKey, Invalid> {
     let text = text.map_or("", ExposeSecret::expose_secret);
     let mut buffer = Zeroizing::new([0; 18]); // what 24 characters can hold at most
     match STANDARD.decode_slice(text, buffer.as_mut()) {
-        Ok(16) => Ok(SessionKey::init_with_mut(|key| {
+        Ok(16) => Ok(Arc::new(SecretBox::init_with_mut(|key: &mut [u8; 16]| {
             key.copy_from_slice(&buffer[..16]);
-        })),
+        }))),
         _ => Err(Invalid::Field("session_key")),
     }
 }

@@ -3,16 +3,21 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use aws_lc_rs::rand;
 use reqwest::{StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{CodeSession, Error, Invalid, JsCode};
+use super::{CodeSession, Error, Invalid, JsCode, Meaning};
 
 /// An answer of WeChat's is a few hundred bytes; a larger one is none.
 const MAX_ANSWER: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Shorter than any gateway keeps an idle connection, so that we rarely write into a closed one.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The least time before each further try when WeChat is busy; up to twice as long, by chance, so
+/// that clients which were refused together do not come back together.
+const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
 
 /// The Mini Program, and how WeChat is asked.
 #[derive(Debug)]
@@ -21,9 +26,10 @@ pub struct Settings {
     pub appid: String,
     /// Its AppSecret.
     pub secret: SecretString,
-    /// Where WeChat's API begins; `/sns/jscode2session` is appended.
-    pub api_base: Url,
-    /// For a whole exchange.
+    /// Where WeChat's API begins, at least one; `/sns/jscode2session` is appended. The next is
+    /// asked only when WeChat certainly has not got the request.
+    pub api_bases: Vec<Url>,
+    /// For a whole exchange, further tries included.
     pub timeout: Duration,
 }
 
@@ -31,7 +37,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
-    endpoint: Url,
+    endpoints: Vec<Url>,
     appid: String,
     secret: SecretString,
     timeout: Duration,
@@ -43,22 +49,18 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`] if TLS cannot be set up.
     pub fn new(settings: Settings) -> Result<Self, Error> {
+        // However many hosts are dead, there is time to connect to the last one and ask it.
+        let share = u32::try_from(settings.api_bases.len() + 1).unwrap_or(u32::MAX);
         let http = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout))
+            .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout / share))
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .build()?;
-        let mut endpoint = settings.api_base;
-        let path = format!(
-            "{}/sns/jscode2session",
-            endpoint.path().trim_end_matches('/')
-        );
-        endpoint.set_path(&path);
         Ok(Self {
             http,
-            endpoint,
+            endpoints: settings.api_bases.into_iter().map(endpoint).collect(),
             appid: settings.appid,
             secret: settings.secret,
             timeout: settings.timeout,
@@ -72,21 +74,59 @@ impl Client {
     }
 
     /// Exchanges a code for the user's identity, within the timeout of the settings, also when the
-    /// answer drips in byte by byte. Every call is sent at most once, since even a refused
-    /// exchange uses the code up.
+    /// answer drips in byte by byte.
+    ///
+    /// Even a refused exchange uses the code up, so a request is repeated in two cases only: at the
+    /// next host if it certainly was not sent, and at most twice when WeChat says that it is busy.
     ///
     /// Source: WeChat's documentation of `auth.code2Session`.
     ///
     /// # Errors
     /// [`Error`], by what can be done about it.
     pub async fn code_to_session(&self, js_code: &JsCode) -> Result<CodeSession, Error> {
-        tokio::time::timeout(self.timeout, self.exchange(js_code))
-            .await
-            .unwrap_or(Err(Error::Timeout))
+        let deadline = Instant::now() + self.timeout;
+        let mut pauses = BUSY_PAUSES.into_iter();
+        let mut was_busy = false;
+        loop {
+            let result = timeout_at(deadline, self.ask_hosts(js_code))
+                .await
+                .unwrap_or(Err(Error::Timeout));
+            let meaning = match &result {
+                Err(Error::Errcode(errcode)) => errcode.meaning(),
+                _ => return result,
+            };
+            match meaning {
+                Meaning::Busy => {}
+                // The try that WeChat was too busy for has used the code up after all.
+                Meaning::CodeUsed if was_busy => return Err(Invalid::BusyThenUsed.into()),
+                _ => return result,
+            }
+            was_busy = true;
+            let Some(pause) = pauses.next().map(with_jitter) else {
+                return result;
+            };
+            if Instant::now() + pause >= deadline {
+                return result;
+            }
+            sleep(pause).await;
+        }
     }
 
-    async fn exchange(&self, js_code: &JsCode) -> Result<CodeSession, Error> {
-        let mut response = self.http.get(self.url(js_code)).send().await?;
+    /// Asks the first host that can be reached.
+    async fn ask_hosts(&self, js_code: &JsCode) -> Result<CodeSession, Error> {
+        let mut result = Err(Error::Unreachable("no host is configured".into()));
+        for endpoint in &self.endpoints {
+            result = self.ask(endpoint, js_code).await;
+            if !matches!(result, Err(Error::Unreachable(_))) {
+                break;
+            }
+        }
+        result
+    }
+
+    async fn ask(&self, endpoint: &Url, js_code: &JsCode) -> Result<CodeSession, Error> {
+        let url = self.with_query(endpoint, js_code);
+        let mut response = self.http.get(url).send().await?;
         if response.status() != StatusCode::OK {
             return Err(Invalid::Status(response.status().as_u16()).into());
         }
@@ -100,8 +140,8 @@ impl Client {
         CodeSession::from_json(&body)
     }
 
-    fn url(&self, js_code: &JsCode) -> Url {
-        let mut url = self.endpoint.clone();
+    fn with_query(&self, endpoint: &Url, js_code: &JsCode) -> Url {
+        let mut url = endpoint.clone();
         url.query_pairs_mut()
             .append_pair("appid", &self.appid)
             .append_pair("secret", self.secret.expose_secret())
@@ -109,6 +149,23 @@ impl Client {
             .append_pair("grant_type", "authorization_code");
         url
     }
+}
+
+fn endpoint(mut api_base: Url) -> Url {
+    let path = format!(
+        "{}/sns/jscode2session",
+        api_base.path().trim_end_matches('/')
+    );
+    api_base.set_path(&path);
+    api_base
+}
+
+/// The pause, up to twice as long.
+fn with_jitter(pause: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness it is merely no jitter.
+    let _ = rand::fill(&mut byte);
+    pause + pause * u32::from(byte[0]) / 255
 }
 
 impl From<reqwest::Error> for Error {

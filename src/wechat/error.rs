@@ -35,6 +35,9 @@ pub enum Invalid {
     /// Not a JSON object with fields of the documented types.
     #[error("not the JSON object that WeChat documents")]
     NotJson,
+    /// WeChat was busy at first, and when asked again said that the code was used.
+    #[error("busy first, then a used code")]
+    BusyThenUsed,
     /// A field is missing, empty, or not what its name says.
     #[error("no valid {0}")]
     Field(&'static str),
@@ -66,6 +69,11 @@ pub enum Meaning {
 }
 
 impl Errcode {
+    /// What a code gets that was used up.
+    pub const CODE_USED: Self = Self(40163);
+    /// What all codes get until the quota is renewed.
+    pub const QUOTA_EXHAUSTED: Self = Self(45009);
+
     /// Looks the number up. Source: WeChat's documentation of `jscode2session`, and the field.
     #[must_use]
     pub fn meaning(self) -> Meaning {

@@ -66,9 +66,18 @@ impl TestApp {
 
     /// With a clock of its own.
     pub async fn with_clock(settings: &[(&str, &str)], hands: Hands, clock: Clock) -> Self {
-        let wechat = FakeWechat::start().await;
+        Self::beside(FakeWechat::start().await, settings, hands, clock).await
+    }
+
+    /// With a stand-in for WeChat that others may use too.
+    pub async fn beside(
+        wechat: FakeWechat,
+        settings: &[(&str, &str)],
+        hands: Hands,
+        clock: Clock,
+    ) -> Self {
         let config = config(&wechat.base(), settings);
-        let app = App::open(config.wechat, &config.sessions, clock).unwrap();
+        let app = App::open(config.wechat, config.max_in_flight, &config.sessions, clock).unwrap();
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(any_port, app, PATIENCE).await.unwrap();
         let client = Client::new(server.local_addr().unwrap());

@@ -58,7 +58,6 @@ async fn each_errcode_of_wechat_has_its_answer() {
         ("code_used", 400, "login_again", 40163),
         ("user_blocked", 403, "give_up", 40226),
         ("rate_limited", 429, "retry_later", 45011),
-        ("quota_exhausted", 503, "retry_later", 45009),
         ("upstream_busy", 503, "retry_later", -1),
         ("upstream_error", 502, "retry_later", 1),
         (
@@ -82,6 +81,10 @@ async fn each_errcode_of_wechat_has_its_answer() {
     }
     let limited = app.client.login("error-45011.b").await;
     assert_eq!(limited.header("retry-after"), Some("60"));
+    // Last, since it holds up all others.
+    let exhausted = app.client.login("error-45009").await;
+    exhausted.assert_problem(503, "quota_exhausted", "retry_later");
+    assert_eq!(exhausted.json()["errcode"], 45009);
 }
 
 #[tokio::test]

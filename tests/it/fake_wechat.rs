@@ -27,6 +27,8 @@ pub const SCRIPT: &[(&str, &str)] = &[
     ("user-NAME", "NAME logs in, with a unionid"),
     ("guest-NAME", "NAME logs in, without a unionid"),
     ("error-N", "errcode N, such as error-40029 or error--1"),
+    ("busy-N", "errcode -1 N times, then a login"),
+    ("busy-used", "errcode -1, then 40163"),
     ("slow-MS", "a login after MS milliseconds"),
     ("hang", "no answer, ever"),
     ("garbage", "an answer that is not JSON"),
@@ -124,15 +126,20 @@ impl Model {
             Err((errcode, errmsg)) => return Reply::Now(error(errcode, errmsg)),
         };
         self.asked.push(code.clone());
-        if !self.used.insert(code.clone()) {
-            return Reply::Now(error(40163, "code been used"));
-        }
         let script = code
             .split_once('.')
             .map_or(code.as_str(), |(script, _)| script);
+        if self.is_busy(script, &code) {
+            return Reply::Now(error(-1, "system error"));
+        }
+        if !self.used.insert(code.clone()) {
+            return Reply::Now(error(40163, "code been used"));
+        }
         match script.split_once('-').unwrap_or((script, "")) {
             ("user", name) if !name.is_empty() => Reply::Now(self.success(&code, name, true)),
             ("guest", name) if !name.is_empty() => Reply::Now(self.success(&code, name, false)),
+            ("busy", "used") => Reply::Now(error(-1, "system error")),
+            ("busy", _) => Reply::Now(self.success(&code, "busy", true)),
             ("error", number) => match number.parse() {
                 Ok(errcode) => Reply::Now(error(errcode, "scripted")),
                 Err(_) => Reply::Now(error(40029, "invalid code")),
@@ -152,6 +159,13 @@ impl Model {
             _ if is_like_wechats(&code) => Reply::Now(self.success(&code, "devtools", true)),
             _ => Reply::Now(error(40029, "invalid code")),
         }
+    }
+
+    /// Whether it is too busy to look at the code.
+    fn is_busy(&self, script: &str, code: &str) -> bool {
+        let times = script.strip_prefix("busy-").map(str::parse::<usize>);
+        let asked = self.asked.iter().filter(|asked| *asked == code).count();
+        script == "error--1" || times.is_some_and(|times| times.is_ok_and(|times| asked <= times))
     }
 
     fn success(&mut self, code: &str, name: &str, with_unionid: bool) -> Response {

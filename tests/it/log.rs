@@ -33,13 +33,15 @@ async fn eventful_log(format: &str) -> (String, Vec<String>) {
         "error-40029",
         "error-40125",
         "error--1",
-        "error-45009",
         "error-77",
         "slow-100",
         "hang",
         "garbage",
         "empty",
         "html-502",
+        "busy-1",
+        "busy-used",
+        "error-45009", // last, since it holds up all others
     ] {
         let answer = client.login(code).await;
         if let Some(token) = answer.json()["token"].as_str() {

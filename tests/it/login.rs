@@ -37,15 +37,6 @@ async fn a_user_without_unionid_gets_none() {
 }
 
 #[tokio::test]
-async fn a_code_works_once() {
-    let app = TestApp::start().await;
-    app.client.login("user-alice").await.assert_status(200);
-    let again = app.client.login("user-alice").await;
-    again.assert_problem(400, "code_used", "login_again");
-    assert_eq!(again.json()["errcode"], 40163);
-}
-
-#[tokio::test]
 async fn a_code_is_sent_to_wechat_as_it_is_whatever_its_characters() {
     let app = TestApp::start().await;
     app.client

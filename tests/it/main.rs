@@ -8,14 +8,21 @@
 mod app;
 mod fake_wechat;
 mod process;
+mod redis_server;
 
 mod failures;
+mod hosts;
 mod log;
 mod login;
+mod model;
+mod once;
+mod overload;
 mod properties;
+mod replicas;
 mod server;
 mod session;
 mod settings;
 mod store;
+mod stores;
 mod tls;
 mod upstream;

@@ -45,7 +45,13 @@ async fn main() {
 
 async fn bind(vars: &BTreeMap<String, String>, port: u16) -> std::io::Result<Server> {
     let config = Config::from_vars(vars).unwrap();
-    let app = App::open(config.wechat, &config.sessions, Clock::system()).unwrap();
+    let app = App::open(
+        config.wechat,
+        config.max_in_flight,
+        &config.sessions,
+        Clock::system(),
+    )
+    .unwrap();
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     Server::bind(addr, app, Patience::default()).await
 }
@@ -60,7 +66,7 @@ fn introduce(addr: SocketAddr) {
     println!("    curl -H 'Authorization: Bearer TOKEN' http://{addr}/session");
     println!("    curl -X DELETE -H 'Authorization: Bearer TOKEN' http://{addr}/session\n");
     println!(
-        "The code says what WeChat does. Each works once; user-alice.2 is a new code for alice:\n"
+        "The code says what WeChat does. WeChat takes each once; user-alice.2 is a new code for alice:\n"
     );
     for (code, meaning) in SCRIPT {
         println!("    {code:10} {meaning}");

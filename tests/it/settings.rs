@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wxlogin::config::{self, Config};
@@ -25,12 +25,21 @@ fn with(settings: &[(&str, &str)]) -> Result<Config, config::Problems> {
 fn defaults_are_those_of_the_readme() {
     let config = with(&[]).unwrap();
     assert_eq!(config.listen_addr.to_string(), "127.0.0.1:3000");
+    let bases: Vec<_> = config
+        .wechat
+        .api_bases
+        .iter()
+        .map(reqwest::Url::as_str)
+        .collect();
     assert_eq!(
-        config.wechat.api_base.as_str(),
-        "https://api.weixin.qq.com/"
+        bases,
+        ["https://api.weixin.qq.com/", "https://api2.weixin.qq.com/"]
     );
+    assert_eq!(config.max_in_flight, 1024);
     assert_eq!(config.wechat.timeout, Duration::from_secs(4));
-    assert_eq!(config.sessions.place, Place::File("wxlogin.redb".into()));
+    assert!(
+        matches!(config.sessions.place, Place::File(path) if path == Path::new("wxlogin.redb"))
+    );
     assert_eq!(config.sessions.ttl, Duration::from_secs(604_800));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }
@@ -47,7 +56,7 @@ fn values_are_trimmed_and_empty_ones_are_not_set() {
     assert_eq!(config.wechat.appid, "wx2");
     assert_eq!(config.sessions.ttl, Duration::from_secs(3600));
     assert_eq!(config.listen_addr.port(), 3000);
-    assert_eq!(config.sessions.place, Place::Memory);
+    assert!(matches!(config.sessions.place, Place::Memory));
     let problems = with(&[("WECHAT_SECRET", " ")]).unwrap_err().to_string();
     assert!(
         problems.starts_with("WECHAT_SECRET is not set"),
@@ -76,6 +85,19 @@ fn each_wrong_value_is_refused_by_name() {
         ("SESSION_STORE", "wxlogin.redb"),
         ("SESSION_STORE", "file:"),
         ("SESSION_STORE", "memory:x"),
+        ("SESSION_STORE", "redis:localhost"),
+        ("SESSION_STORE", "redis://localhost:port"),
+        ("SESSION_STORE", "redis://localhost/x"),
+        ("SESSION_STORE", "redis+cluster://"),
+        ("SESSION_STORE", "redis+cluster://a,,b"),
+        ("SESSION_STORE", "postgres://localhost"),
+        ("WECHAT_API_BASE", "https://api.weixin.qq.com,"),
+        (
+            "WECHAT_API_BASE",
+            "https://api.weixin.qq.com,api2.weixin.qq.com",
+        ),
+        ("WECHAT_MAX_IN_FLIGHT", "0"),
+        ("WECHAT_MAX_IN_FLIGHT", "many"),
         ("LOG_FORMAT", "JSON"),
         ("RUST_LOG", "a=b=c"),
     ];
@@ -111,6 +133,28 @@ fn what_looks_like_a_mistake_is_a_warning() {
                 .unwrap()
                 .warnings
                 .is_empty()
+        );
+    }
+}
+
+#[test]
+fn addresses_of_redis() {
+    for text in [
+        "redis://localhost",
+        "redis://:p%40ss@localhost:7000/15",
+        "rediss://user:pass@redis.internal",
+        "redis+cluster://one,two:7001",
+        "rediss+cluster://user:a,b@one,two",
+        "redis://[::1]:6379",
+    ] {
+        let config = with(&[("SESSION_STORE", text)]).expect(text);
+        let Place::Redis(address) = config.sessions.place else {
+            panic!("{text}");
+        };
+        let debug = format!("{address:?}");
+        assert!(
+            !debug.contains("ss@") && !debug.contains("pass") && !debug.contains("a,b"),
+            "{debug}"
         );
     }
 }

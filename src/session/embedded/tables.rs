@@ -13,15 +13,21 @@ use redb::{
 };
 use secrecy::ExposeSecret;
 
-use super::{NewSession, OpenError, Session, TokenHash, Unavailable, unavailable};
+use super::{ExchangeHash, NewSession, OpenError, Session, TokenHash, User};
+use crate::session::EXCHANGE_TTL;
 
 /// Token hash → appid, openid, unionid or "", created, expires. Times are Unix seconds.
 const SESSIONS: TableDefinition<[u8; 32], (&str, &str, &str, u64, u64)> =
     TableDefinition::new("sessions");
-/// When a session is to be removed, and the hash of its token.
-const EXPIRIES: TableDefinition<(u64, [u8; 32]), ()> = TableDefinition::new("expiries");
 /// (appid, openid) → `session_key`, and the expiry of the user's last session.
 const USERS: TableDefinition<(&str, &str), ([u8; 16], u64)> = TableDefinition::new("users");
+/// Exchange hash → openid, unionid or "", expires.
+const EXCHANGES: TableDefinition<[u8; 32], (&str, &str, u64)> = TableDefinition::new("exchanges");
+/// When a row is to be removed, and its key → which table it is in.
+const EXPIRIES: TableDefinition<(u64, [u8; 32]), u8> = TableDefinition::new("expiries");
+
+const SESSION: u8 = 0;
+const EXCHANGE: u8 = 1;
 
 /// redb's page cache. Its default is 1 GiB.
 const CACHE_BYTES: usize = 64 << 20;
@@ -88,8 +94,9 @@ fn build(backend: impl StorageBackend) -> Result<Database, Error> {
         .create_with_backend(backend)?;
     let transaction = database.begin_write()?;
     transaction.open_table(SESSIONS)?;
-    transaction.open_table(EXPIRIES)?;
     transaction.open_table(USERS)?;
+    transaction.open_table(EXCHANGES)?;
+    transaction.open_table(EXPIRIES)?;
     transaction.commit()?;
     Ok(database)
 }
@@ -98,45 +105,64 @@ fn build(backend: impl StorageBackend) -> Result<Database, Error> {
 pub(super) fn find(
     transaction: &ReadTransaction,
     token: TokenHash,
-) -> Result<Option<Session>, Unavailable> {
-    let sessions = transaction.open_table(SESSIONS).map_err(unavailable)?;
-    let row = sessions.get(token.0).map_err(unavailable)?;
+) -> Result<Option<Session>, Error> {
+    let row = transaction.open_table(SESSIONS)?.get(token.0)?;
     Ok(row.map(|row| {
         let (appid, openid, unionid, created, expires) = row.value();
         Session {
             appid: appid.to_owned(),
             openid: openid.to_owned(),
-            unionid: (!unionid.is_empty()).then(|| unionid.to_owned()),
+            unionid: non_empty(unionid),
             created,
             expires,
         }
     }))
 }
 
+pub(super) fn exchanged(
+    transaction: &ReadTransaction,
+    exchange: ExchangeHash,
+    now: u64,
+) -> Result<Option<User>, Error> {
+    let row = transaction.open_table(EXCHANGES)?.get(exchange.0)?;
+    Ok(row.and_then(|row| {
+        let (openid, unionid, expires) = row.value();
+        (now < expires).then(|| User {
+            openid: openid.to_owned(),
+            unionid: non_empty(unionid),
+        })
+    }))
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
 pub(super) fn create(
     transaction: &WriteTransaction,
-    token: TokenHash,
     new: &NewSession,
+    now: u64,
 ) -> Result<(), Error> {
     let session = &new.session;
     let (appid, openid) = (session.appid.as_str(), session.openid.as_str());
     let unionid = session.unionid.as_deref().unwrap_or_default();
-    let mut users = transaction.open_table(USERS)?;
-    let last_expiry = users.get((appid, openid))?.map_or(0, |row| row.value().1);
-    users.insert(
-        (appid, openid),
-        (
-            *new.session_key.expose_secret(),
-            last_expiry.max(session.expires),
-        ),
-    )?;
-    transaction.open_table(SESSIONS)?.insert(
-        token.0,
-        (appid, openid, unionid, session.created, session.expires),
-    )?;
-    transaction
-        .open_table(EXPIRIES)?
-        .insert((session.expires, token.0), ())?;
+    let mut schedule = transaction.open_table(EXPIRIES)?;
+    if let Some(exchange) = &new.exchange {
+        let mut users = transaction.open_table(USERS)?;
+        let last_expiry = users.get((appid, openid))?.map_or(0, |row| row.value().1);
+        let session_key = *exchange.session_key.expose_secret();
+        let expires = last_expiry.max(session.expires);
+        users.insert((appid, openid), (session_key, expires))?;
+
+        let expires = now + EXCHANGE_TTL.as_secs();
+        let mut exchanges = transaction.open_table(EXCHANGES)?;
+        exchanges.insert(exchange.hash.0, (openid, unionid, expires))?;
+        schedule.insert((expires, exchange.hash.0), EXCHANGE)?;
+    }
+    let row = (appid, openid, unionid, session.created, session.expires);
+    let mut sessions = transaction.open_table(SESSIONS)?;
+    sessions.insert(new.token.0, row)?;
+    schedule.insert((session.expires, new.token.0), SESSION)?;
     Ok(())
 }
 
@@ -160,7 +186,7 @@ pub(super) fn end(transaction: &WriteTransaction, token: TokenHash) -> Result<()
     Ok(())
 }
 
-/// Whether a session is due for removal.
+/// Whether a row is due for removal.
 pub(super) fn any_expired(database: &Database, now: u64) -> Result<bool, Error> {
     let expiries = database.begin_read()?.open_table(EXPIRIES)?;
     Ok(expiries
@@ -168,8 +194,8 @@ pub(super) fn any_expired(database: &Database, now: u64) -> Result<bool, Error> 
         .is_some_and(|(key, _)| key.value().0 <= now))
 }
 
-/// Removes at most `limit` sessions that expired, and the users who have none left; says how many
-/// sessions it removed.
+/// Removes at most `limit` rows that expired, and the users who have no session left; says how
+/// many rows it removed.
 pub(super) fn remove_expired(
     transaction: &WriteTransaction,
     now: u64,
@@ -177,20 +203,23 @@ pub(super) fn remove_expired(
 ) -> Result<usize, Error> {
     let mut due = transaction.open_table(EXPIRIES)?;
     let mut sessions = transaction.open_table(SESSIONS)?;
+    let mut exchanges = transaction.open_table(EXCHANGES)?;
     let mut users = transaction.open_table(USERS)?;
     for removed in 0..limit {
-        let first = due.first()?.map(|(key, _)| key.value());
-        let Some((expires, token)) = first.filter(|(expires, _)| *expires <= now) else {
+        let first = due.first()?.map(|(key, kind)| (key.value(), kind.value()));
+        let Some(((expires, hash), kind)) = first.filter(|((expires, _), _)| *expires <= now)
+        else {
             return Ok(removed);
         };
-        due.remove((expires, token))?;
-        let Some(row) = sessions.remove(token)? else {
-            continue;
-        };
-        let (appid, openid, ..) = row.value();
-        let user = users.get((appid, openid))?.map(|row| row.value());
-        if user.is_some_and(|(_, last_expiry)| last_expiry <= now) {
-            users.remove((appid, openid))?;
+        due.remove((expires, hash))?;
+        if kind == EXCHANGE {
+            exchanges.remove(hash)?;
+        } else if let Some(row) = sessions.remove(hash)? {
+            let (appid, openid, ..) = row.value();
+            let user = users.get((appid, openid))?.map(|row| row.value());
+            if user.is_some_and(|(_, last_expiry)| last_expiry <= now) {
+                users.remove((appid, openid))?;
+            }
         }
     }
     Ok(limit)

@@ -16,9 +16,9 @@ use crate::clock::Clock;
 
 /// Writes in one transaction.
 const MAX_BATCH: usize = 1024;
-/// Expired sessions removed in one transaction: few enough not to delay a login.
+/// Expired records removed in one transaction: few enough not to delay a login.
 const MAX_REMOVED: usize = 256;
-/// How often an idle store looks for expired sessions.
+/// How often an idle store looks for expired records.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// A write, and where to say that it is done.
@@ -28,7 +28,7 @@ pub(super) struct Job {
 }
 
 pub(super) enum Write {
-    Create(TokenHash, NewSession),
+    Create(NewSession),
     End(TokenHash),
     /// Nothing, but durably.
     Check,
@@ -89,7 +89,7 @@ impl Writer {
         }
     }
 
-    /// Commits a batch and says how many expired sessions it removed. A file that failed is closed,
+    /// Commits a batch and says how many expired records it removed. A file that failed is closed,
     /// and opened anew for the next batch: after an I/O error redb refuses to go on.
     fn commit(&self, batch: &[Job]) -> Result<usize, Unavailable> {
         self.ensure_open()?;
@@ -117,7 +117,7 @@ impl Writer {
         let transaction = database.begin_write()?;
         for job in batch {
             match &job.write {
-                Write::Create(token, new) => tables::create(&transaction, *token, new)?,
+                Write::Create(new) => tables::create(&transaction, new, now)?,
                 Write::End(token) => tables::end(&transaction, *token)?,
                 Write::Check | Write::Close => {}
             }

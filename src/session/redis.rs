@@ -1,0 +1,152 @@
+//! The store that several processes share: Redis or Valkey, one server or a cluster.
+//!
+//! Every key begins with `wxlogin:` and expires by itself:
+//!
+//! | key | value | expires |
+//! | --- | --- | --- |
+//! | `wxlogin:session:{SHA-256 of the token}` | the session, JSON | with the session |
+//! | `wxlogin:user:{appid}:{openid}` | WeChat's `session_key` | with the user's last session |
+//! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
+//! | `wxlogin:check` | nothing | after 60 s |
+//!
+//! Hashes and keys are in base64url.
+
+mod address;
+mod connection;
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use redis::{Cmd, RedisError, cmd};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    EXCHANGE_TTL, ExchangeHash, NewSession, OpenError, Session, TokenHash, Unavailable, User,
+};
+use crate::clock::Clock;
+pub use address::{Address, BadAddress};
+use connection::Connection;
+
+/// The longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The store in Redis.
+#[derive(Clone)]
+pub struct Store {
+    connection: Connection,
+    clock: Clock,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Exchanged {
+    user: User,
+    /// Unix seconds. Redis' clock may differ from ours, and ours decides.
+    expires: u64,
+}
+
+impl Store {
+    /// Connects when it is first used, and again whenever it has to.
+    pub(super) fn new(address: &Address, clock: Clock) -> Result<Self, OpenError> {
+        let connection = Connection::new(address, TIMEOUT)
+            .map_err(|error| OpenError::Other(describe(&error)))?;
+        Ok(Self { connection, clock })
+    }
+
+    pub(super) async fn create(&self, new: NewSession) -> Result<(), Unavailable> {
+        let session = &new.session;
+        let left = session.expires.saturating_sub(self.clock.now()).max(1);
+        let mut commands = vec![set(&session_key(new.token), &json(session)?, left)];
+        if let Some(exchange) = &new.exchange {
+            let key = format!("wxlogin:user:{}:{}", session.appid, session.openid);
+            let wechat_key = encode(exchange.session_key.expose_secret());
+            commands.push(set(&key, &wechat_key, left));
+
+            let ttl = EXCHANGE_TTL.as_secs();
+            let exchanged = Exchanged {
+                user: User {
+                    openid: session.openid.clone(),
+                    unionid: session.unionid.clone(),
+                },
+                expires: self.clock.now() + ttl,
+            };
+            let key = exchange_key(exchange.hash);
+            commands.push(set(&key, &json(&exchanged)?, ttl));
+        }
+        self.bounded(self.connection.all(commands)).await
+    }
+
+    pub(super) async fn find(&self, token: TokenHash) -> Result<Option<Session>, Unavailable> {
+        let session: Option<Session> = self.get(&session_key(token)).await?;
+        Ok(session.filter(|session| self.clock.now() < session.expires))
+    }
+
+    pub(super) async fn exchanged(&self, hash: ExchangeHash) -> Result<Option<User>, Unavailable> {
+        let exchanged: Option<Exchanged> = self.get(&exchange_key(hash)).await?;
+        let valid = exchanged.filter(|exchanged| self.clock.now() < exchanged.expires);
+        Ok(valid.map(|exchanged| exchanged.user))
+    }
+
+    pub(super) async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {
+        let mut command = cmd("DEL");
+        command.arg(session_key(token));
+        self.bounded(self.connection.all(vec![command])).await
+    }
+
+    pub(super) async fn check(&self) -> Result<(), Unavailable> {
+        let command = set("wxlogin:check", "", EXCHANGE_TTL.as_secs());
+        self.bounded(self.connection.all(vec![command])).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Unavailable> {
+        let mut command = cmd("GET");
+        command.arg(key);
+        let json: Option<Vec<u8>> = self.bounded(self.connection.one(command)).await?;
+        json.map(|json| serde_json::from_slice(&json))
+            .transpose()
+            .map_err(|_| Unavailable("a value in Redis is not ours".into()))
+    }
+
+    async fn bounded<T>(
+        &self,
+        answer: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, Unavailable> {
+        match tokio::time::timeout(TIMEOUT, answer).await {
+            Ok(result) => result.map_err(|error| Unavailable(describe(&error))),
+            Err(_) => Err(Unavailable("no answer from Redis in time".into())),
+        }
+    }
+}
+
+fn session_key(token: TokenHash) -> String {
+    format!("wxlogin:session:{}", encode(&token.0))
+}
+
+fn exchange_key(exchange: ExchangeHash) -> String {
+    format!("wxlogin:exchange:{}", encode(&exchange.0))
+}
+
+fn set(key: &str, value: &str, seconds: u64) -> Cmd {
+    let mut command = cmd("SET");
+    command.arg(key).arg(value).arg("EX").arg(seconds);
+    command
+}
+
+fn json(value: &impl Serialize) -> Result<String, Unavailable> {
+    serde_json::to_string(value).map_err(|error| Unavailable(error.to_string()))
+}
+
+fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// What kind of error it is, and Redis' own code for it, such as `READONLY` or `WRONGPASS`. Not its
+/// text, which can quote the command, and with it keys.
+fn describe(error: &RedisError) -> String {
+    match error.code() {
+        Some(code) => format!("Redis answered {code}"),
+        None => error.category().to_owned(),
+    }
+}

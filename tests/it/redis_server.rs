@@ -1,0 +1,179 @@
+//! Real Redis servers, alone or as a cluster, on free ports, gone when they are dropped.
+
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What the servers ask for.
+pub const PASSWORD: &str = "redis-p4ssw0rd-canary";
+
+/// A `redis-server` that keeps nothing on disk.
+pub struct RedisServer {
+    pub port: u16,
+    child: Child,
+    dir: tempfile::TempDir,
+    cluster: bool,
+}
+
+impl RedisServer {
+    pub fn start() -> Self {
+        Self::on(free_port(), false)
+    }
+
+    fn on(port: u16, cluster: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Self {
+            port,
+            child: spawn(port, cluster, dir.path()),
+            dir,
+            cluster,
+        };
+        server.await_ready();
+        server
+    }
+
+    /// For `SESSION_STORE`.
+    pub fn url(&self) -> String {
+        format!("redis://:{PASSWORD}@127.0.0.1:{}/3", self.port)
+    }
+
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -s {name} {}", self.child.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Runs a command with `redis-cli`, as an administrator; returns what it prints.
+    pub fn cli(&self, words: &[&str]) -> String {
+        cli(self.port, words)
+    }
+
+    /// Ends it and starts it anew, empty, at the same port.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.child = spawn(self.port, self.cluster, self.dir.path());
+        self.await_ready();
+    }
+
+    fn stop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn await_ready(&mut self) {
+        await_until("redis-server answers", || {
+            self.cli(&["PING"]).trim() == "PONG"
+        });
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Three masters that share the keys.
+pub struct RedisCluster {
+    pub nodes: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    pub fn start() -> Self {
+        let nodes: Vec<_> = (0..3).map(|_| RedisServer::on(free_port(), true)).collect();
+        let addresses = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
+        let output = Command::new("redis-cli")
+            .args(["-a", PASSWORD, "--no-auth-warning", "--cluster", "create"])
+            .args(addresses)
+            .arg("--cluster-yes")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        for node in &nodes {
+            await_until("the cluster is whole", || {
+                node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+            });
+        }
+        Self { nodes }
+    }
+
+    /// For `SESSION_STORE`: two nodes, from which the third is found.
+    pub fn url(&self) -> String {
+        let [first, second, _] = &self.nodes[..] else {
+            unreachable!()
+        };
+        let (first, second) = (first.port, second.port);
+        format!("redis+cluster://:{PASSWORD}@127.0.0.1:{first},127.0.0.1:{second}")
+    }
+}
+
+fn spawn(port: u16, cluster: bool, dir: &std::path::Path) -> Child {
+    let cluster = if cluster { "yes" } else { "no" };
+    Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--requirepass", PASSWORD, "--masterauth", PASSWORD])
+        .args(["--save", "", "--appendonly", "no"])
+        .args([
+            "--cluster-enabled",
+            cluster,
+            "--cluster-node-timeout",
+            "2000",
+        ])
+        .arg("--dir")
+        .arg(dir)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server is not installed: tests/run.sh installs it")
+}
+
+fn cli(port: u16, words: &[&str]) -> String {
+    let output = Command::new("redis-cli")
+        .args([
+            "-p",
+            &port.to_string(),
+            "-n",
+            "0",
+            "-a",
+            PASSWORD,
+            "--no-auth-warning",
+        ])
+        .args(words)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A port that is free now, as is the one that a cluster node derives from it.
+fn free_port() -> u16 {
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let bus = port.checked_add(10_000);
+        if bus.is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok())
+            && TcpStream::connect(("127.0.0.1", port)).is_err()
+        {
+            return port;
+        }
+    }
+}
+
+fn await_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
