@@ -12,21 +12,39 @@ pub struct RedisServer {
     pub port: u16,
     child: Child,
     dir: tempfile::TempDir,
-    cluster: bool,
+    options: Vec<String>,
 }
 
 impl RedisServer {
     pub fn start() -> Self {
-        Self::on(free_port(), false)
+        Self::with(&[])
     }
 
-    fn on(port: u16, cluster: bool) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    /// One that speaks TLS as well, at the port that is returned; certificate and key are files.
+    pub fn with_tls(certificate: &str, key: &str) -> (Self, u16) {
+        let port = free_port();
+        let tls_port = port.to_string();
+        let server = Self::with(&[
+            "--tls-port",
+            &tls_port,
+            "--tls-cert-file",
+            certificate,
+            "--tls-key-file",
+            key,
+            "--tls-auth-clients",
+            "no",
+        ]);
+        (server, port)
+    }
+
+    fn with(options: &[&str]) -> Self {
+        let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
+        let options: Vec<_> = options.iter().map(ToString::to_string).collect();
         let mut server = Self {
             port,
-            child: spawn(port, cluster, dir.path()),
+            child: spawn(port, &options, dir.path()),
             dir,
-            cluster,
+            options,
         };
         server.await_ready();
         server
@@ -56,7 +74,7 @@ impl RedisServer {
     /// Ends it and starts it anew, empty, at the same port.
     pub fn restart(&mut self) {
         self.stop();
-        self.child = spawn(self.port, self.cluster, self.dir.path());
+        self.child = spawn(self.port, &self.options, self.dir.path());
         self.await_ready();
     }
 
@@ -86,7 +104,8 @@ pub struct RedisCluster {
 
 impl RedisCluster {
     pub fn start() -> Self {
-        let nodes: Vec<_> = (0..3).map(|_| RedisServer::on(free_port(), true)).collect();
+        let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+        let nodes: Vec<_> = (0..3).map(|_| RedisServer::with(&options)).collect();
         let addresses = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
         let output = Command::new("redis-cli")
             .args(["-a", PASSWORD, "--no-auth-warning", "--cluster", "create"])
@@ -117,18 +136,12 @@ impl RedisCluster {
     }
 }
 
-fn spawn(port: u16, cluster: bool, dir: &std::path::Path) -> Child {
-    let cluster = if cluster { "yes" } else { "no" };
+fn spawn(port: u16, options: &[String], dir: &std::path::Path) -> Child {
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--requirepass", PASSWORD, "--masterauth", PASSWORD])
         .args(["--save", "", "--appendonly", "no"])
-        .args([
-            "--cluster-enabled",
-            cluster,
-            "--cluster-node-timeout",
-            "2000",
-        ])
+        .args(options)
         .arg("--dir")
         .arg(dir)
         .stdout(Stdio::null())

@@ -1,4 +1,4 @@
-//! WeChat over TLS: its certificate is verified, always.
+//! WeChat and Redis over TLS: their certificates are verified, always.
 
 use std::fs;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use crate::app::{TestApp, vars};
 use crate::fake_wechat::{FakeWechat, openid};
 use crate::process::Process;
+use crate::redis_server::{PASSWORD, RedisServer};
 
 /// Serves the stand-in over TLS with a certificate for `name`; returns the port and the
 /// certificate as PEM.
@@ -90,4 +91,26 @@ async fn a_wechat_that_does_not_speak_tls_is_unreachable() {
     let app = TestApp::with(&[("WECHAT_API_BASE", &base)]).await;
     let answer = app.client.login("user-alice").await;
     answer.assert_problem(502, "upstream_unreachable", "retry_later");
+}
+
+#[tokio::test]
+async fn a_redis_over_tls_is_used_if_its_certificate_is_trusted() {
+    let certified = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    fs::write(&certificate, certified.cert.pem()).unwrap();
+    fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let certificate = certificate.to_str().unwrap();
+    let (_redis, port) = RedisServer::with_tls(certificate, key.to_str().unwrap());
+
+    let wechat = FakeWechat::start().await;
+    let url = format!("rediss://:{PASSWORD}@localhost:{port}");
+    let mut settings = vars(&wechat.base(), &[("SESSION_STORE", &url)]);
+    let process = Process::start(dir.path(), &settings);
+    let untrusted = process.client.login("user-alice").await;
+    untrusted.assert_problem(503, "store_unavailable", "login_again");
+    settings.insert("SSL_CERT_FILE".into(), certificate.into());
+    let process = Process::start(dir.path(), &settings);
+    let token = process.client.token("user-alice").await;
+    process.client.session(&token).await.assert_status(200);
 }
