@@ -1,7 +1,7 @@
 //! The use case: a code is exchanged at WeChat, once, and becomes a session of ours.
 //!
 //! `jscode2session` is a GET with a side effect: a repeated exchange is refused, and even a refused
-//! one uses the code up. So all requests for one code share one exchange ([`exchanges`]), which
+//! one uses the code up. So all requests for one code share one exchange, which
 //! runs in a task of its own and whose outcome is remembered, here and, when good, in the store.
 
 mod exchanges;

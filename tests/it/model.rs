@@ -2,10 +2,10 @@
 //! once for a code inside the window, and nobody becomes a user whom WeChat did not name.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -216,18 +216,21 @@ fn fail_writes(redis: &RedisServer, fail: bool) {
     assert_eq!(redis.cli(&["ACL", "SETUSER", "default", rule]).trim(), "OK");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
+#[test]
+fn a_service_behaves_like_its_model() {
+    let config = Config {
         cases: 20,
         failure_persistence: None,
         max_shrink_iters: 200,
-        ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn a_service_behaves_like_its_model(events in proptest::collection::vec(event(), 1..40)) {
-        static REDIS: OnceLock<RedisServer> = OnceLock::new();
-        let redis = REDIS.get_or_init(RedisServer::start);
-        Runtime::new().unwrap().block_on(run(events, redis));
-    }
+        ..Config::default()
+    };
+    let redis = RedisServer::start();
+    let runtime = Runtime::new().unwrap();
+    let events = proptest::collection::vec(event(), 1..40);
+    TestRunner::new(config)
+        .run(&events, |events| {
+            runtime.block_on(run(events, &redis));
+            Ok(())
+        })
+        .unwrap();
 }
