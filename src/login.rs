@@ -38,8 +38,8 @@ pub struct Login {
     max_in_flight: u32,
     /// A permit for each exchange that may run.
     slots: Semaphore,
-    /// Until then, in Unix seconds, WeChat's quota is taken to be used up.
-    quota_pause_ends: AtomicU64,
+    /// When WeChat last said that the quota is used up, in Unix seconds; 0 is never.
+    quota_exhausted: AtomicU64,
 }
 
 /// A fresh session and the token that stands for it.
@@ -86,7 +86,7 @@ impl Login {
             clock,
             max_in_flight,
             slots: Semaphore::new(max_in_flight as usize),
-            quota_pause_ends: AtomicU64::new(0),
+            quota_exhausted: AtomicU64::new(0),
         })
     }
 
@@ -163,7 +163,10 @@ impl Login {
 
     /// Leave to ask WeChat.
     async fn slot(&self) -> Result<SemaphorePermit<'_>, LoginError> {
-        if self.clock.now() < self.quota_pause_ends.load(Ordering::Relaxed) {
+        let exhausted = self.quota_exhausted.load(Ordering::Relaxed);
+        // A clock that was set back must not prolong the pause.
+        let since = self.clock.now().checked_sub(exhausted);
+        if since.is_some_and(|since| since < QUOTA_PAUSE) {
             return Err(wechat::Error::Errcode(Errcode::QUOTA_EXHAUSTED).into());
         }
         match timeout(SLOT_TIMEOUT, self.slots.acquire()).await {
@@ -197,8 +200,8 @@ impl Login {
         };
         match meaning {
             Some(Meaning::QuotaExhausted) => {
-                let ends = self.clock.now() + QUOTA_PAUSE;
-                self.quota_pause_ends.store(ends, Ordering::Relaxed);
+                let now = self.clock.now();
+                self.quota_exhausted.store(now, Ordering::Relaxed);
             }
             Some(Meaning::CodeUsed) if self.sessions.is_shared() => {
                 if let Some(user) = self.exchanged_elsewhere(hash).await {
