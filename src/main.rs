@@ -85,7 +85,7 @@ async fn run(config: Config) -> Result<(), String> {
     )
     .map_err(|error| error.to_string())?;
     if let Err(error) = app.sessions.check().await {
-        tracing::warn!(%error, "logins will fail until it does");
+        tracing::warn!(%error, "logins fail until the session store answers");
     }
     let server = Server::bind(config.listen_addr, app, Patience::default())
         .await
