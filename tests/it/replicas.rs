@@ -128,6 +128,20 @@ async fn a_redis_that_stands_still_is_503_and_its_codes_log_in_afterwards() {
 }
 
 #[tokio::test]
+async fn a_user_who_could_not_be_stored_is_not_lost() {
+    let redis = RedisServer::start();
+    let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
+    redis.cli(&["ACL", "SETUSER", "default", "-set"]);
+    for _ in 0..2 {
+        let refused = app.client.login("user-alice").await;
+        refused.assert_problem(503, "store_unavailable", "login_again");
+    }
+    redis.cli(&["ACL", "SETUSER", "default", "+set"]);
+    app.client.login("user-alice").await.assert_status(200);
+    assert_eq!(app.wechat.requests_for("user-alice"), 1);
+}
+
+#[tokio::test]
 async fn a_redis_restarted_empty_has_no_sessions_and_takes_new_ones() {
     let mut redis = RedisServer::start();
     let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
