@@ -68,7 +68,8 @@ async fn serve(store: &str) -> String {
     )
     .unwrap();
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let server = Server::bind(addr, app, Patience::default()).await.unwrap();
+    let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
+    let server = Server::new(listener, app, Patience::default());
     let base = format!("http://{}", server.local_addr().unwrap());
     tokio::spawn(server.run(std::future::pending()));
     base

@@ -89,7 +89,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY);
     let filter = reader.parse_or(
         "RUST_LOG",
-        telemetry::default_filter(),
+        telemetry::Filter::default(),
         "a level such as info, or target=level pairs",
     );
     let format = reader.parse_or("LOG_FORMAT", telemetry::Format::Text, "text or json");

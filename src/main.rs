@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use wxlogin::app::App;
 use wxlogin::clock::Clock;
@@ -56,7 +57,8 @@ fn serve() -> ExitCode {
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error}");
+            // Whatever RUST_LOG says: without this line nobody knows why.
+            eprintln!("wxlogin: {error}");
             ExitCode::FAILURE
         }
     }
@@ -77,6 +79,10 @@ async fn run(config: Config) -> Result<(), String> {
     let (mut term, mut int) = signal(SignalKind::terminate())
         .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)))
         .map_err(|error| format!("cannot listen for signals: {error}"))?;
+    // Before the store, which would have to be closed again if the address is taken.
+    let listener = TcpListener::bind(config.listen_addr)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", config.listen_addr))?;
     let app = App::open(
         config.wechat,
         config.max_in_flight,
@@ -87,9 +93,7 @@ async fn run(config: Config) -> Result<(), String> {
     if let Err(error) = app.sessions.check().await {
         tracing::warn!(%error, "logins fail until the session store answers");
     }
-    let server = Server::bind(config.listen_addr, app, Patience::default())
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", config.listen_addr))?;
+    let server = Server::new(listener, app, Patience::default());
     let addr = server.local_addr().map_err(|error| error.to_string())?;
     tracing::info!(%addr, "listening");
     server

@@ -45,16 +45,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the address.
-    ///
-    /// # Errors
-    /// If it cannot be had.
-    pub async fn bind(addr: SocketAddr, app: App, patience: Patience) -> io::Result<Self> {
-        Ok(Self {
-            listener: TcpListener::bind(addr).await?,
+    /// Will answer what comes in at `listener`.
+    #[must_use]
+    pub fn new(listener: TcpListener, app: App, patience: Patience) -> Self {
+        Self {
+            listener,
             app: Arc::new(app),
             patience,
-        })
+        }
     }
 
     /// The address, with the port that the system chose if the one asked for was 0.

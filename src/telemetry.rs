@@ -12,7 +12,7 @@ use tracing_subscriber::{Layer, fmt};
 #[derive(Debug)]
 pub struct Settings {
     /// `RUST_LOG`.
-    pub filter: Targets,
+    pub filter: Filter,
     /// `LOG_FORMAT`.
     pub format: Format,
 }
@@ -38,10 +38,28 @@ impl FromStr for Format {
     }
 }
 
-/// What `RUST_LOG` is when it is not set.
-#[must_use]
-pub fn default_filter() -> Targets {
-    Targets::new().with_default(LevelFilter::INFO)
+/// Which lines are logged.
+#[derive(Debug)]
+pub struct Filter(Targets);
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self(Targets::new().with_default(LevelFilter::INFO))
+    }
+}
+
+impl FromStr for Filter {
+    type Err = ();
+
+    /// Unlike [`Targets`], takes a single word for a level only: a mistyped one would be the name
+    /// of a target that nobody has, and silence everything.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut words = text.split(',').map(str::trim);
+        if words.any(|word| !word.contains('=') && word.parse::<LevelFilter>().is_err()) {
+            return Err(());
+        }
+        text.parse().map(Self).map_err(|_| ())
+    }
 }
 
 /// Starts logging, and logs panics as well. Does nothing if the process logs already.
@@ -51,7 +69,7 @@ pub fn init(settings: &Settings) {
         Format::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
         Format::Json => layer.json().flatten_event(true).boxed(),
     };
-    let filter = settings.filter.clone().and(only_ours_in_detail());
+    let filter = settings.filter.0.clone().and(only_ours_in_detail());
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         // Without the message: a panic quotes the text that it choked on.

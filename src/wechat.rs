@@ -8,6 +8,7 @@ mod error;
 mod js_code;
 
 pub use answer::{CodeSession, SessionKey};
+pub(crate) use client::is_loopback;
 pub use client::{Client, Settings};
 pub use error::{Errcode, Error, Invalid, Meaning};
 pub use js_code::{JsCode, JsCodeError};

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, error_span};
 
 use super::problem::Problem;
 use super::request_id::RequestId;
@@ -21,7 +21,8 @@ pub(super) async fn wrap(request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
     let route = request.extensions().get::<MatchedPath>().cloned();
     // The route and not the path, which can hold anything; never the query, which holds the code.
-    let span = info_span!(
+    // At the highest level, so that no RUST_LOG takes the id from a line.
+    let span = error_span!(
         "request",
         id = id.as_str(),
         method = %request.method(),

@@ -129,7 +129,7 @@ impl Problem {
             && let Meaning::Misconfigured(remedy) = errcode.meaning()
         {
             tracing::error!(errcode = errcode.0, remedy, "WeChat refuses this service");
-        } else if row.status.is_server_error() {
+        } else if row.status.is_server_error() || row.status == StatusCode::TOO_MANY_REQUESTS {
             tracing::warn!(code, cause, "could not answer");
         } else {
             tracing::debug!(code, cause, "refused");

@@ -8,6 +8,8 @@ use std::time::Duration;
 use reqwest::Url;
 use secrecy::SecretString;
 
+use crate::wechat::is_loopback;
+
 /// A name that starts like this is meant for us. `SESSION_MANAGER` is X11's.
 const PREFIXES: [&str; 6] = [
     "WECHAT_",
@@ -171,13 +173,4 @@ fn is_http(url: &Url) -> bool {
 fn is_bare(url: &Url) -> bool {
     let has_credentials = !url.username().is_empty() || url.password().is_some();
     !has_credentials && url.query().is_none() && url.fragment().is_none()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
 }

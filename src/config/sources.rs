@@ -1,6 +1,8 @@
 //! Where settings come from: the environment and, below it, a `.env` file in the working directory.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Why the settings could not even be collected. Holds no line of the file: it is full of secrets.
@@ -30,6 +32,7 @@ pub fn load(dir: &Path) -> Result<BTreeMap<String, String>, SourceError> {
             continue; // no setting of ours has such a name
         };
         match value.into_string() {
+            Ok(value) if value.trim().is_empty() => {} // not set
             Ok(value) => {
                 vars.insert(name, value);
             }
@@ -43,13 +46,14 @@ pub fn load(dir: &Path) -> Result<BTreeMap<String, String>, SourceError> {
 }
 
 fn read_file(path: &Path, vars: &mut BTreeMap<String, String>) -> Result<(), SourceError> {
-    let lines = match dotenvy::from_path_iter(path) {
-        Ok(lines) => lines,
-        Err(error) if error.not_found() => return Ok(()),
-        Err(error) => return Err(without_content(error, None)),
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(SourceError::Unreadable(error)),
     };
+    let text = text.trim_start_matches('\u{feff}'); // editors on Windows begin with it
     let mut last = None;
-    for line in lines {
+    for line in dotenvy::from_read_iter(text.as_bytes()) {
         let (name, value) = line.map_err(|error| without_content(error, last.as_deref()))?;
         last = Some(name.clone());
         vars.insert(name, value);

@@ -7,7 +7,7 @@ mod tables;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,14 +20,13 @@ use writer::{Job, Write};
 
 /// The longest wait for a commit. A disk that takes longer is not answering.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Writes that may wait for the writer; further ones are refused at once.
-const MAX_WAITING: usize = 65_536;
 
 /// The store in a file or in memory.
 #[derive(Clone)]
 pub struct Store {
     database: Slot,
-    writer: SyncSender<Job>,
+    /// Without a bound of its own: each job is of a request that waits for it, or was.
+    writer: Sender<Job>,
     clock: Clock,
 }
 
@@ -46,7 +45,7 @@ impl Store {
 
     fn start(database: Database, path: Option<PathBuf>, clock: Clock) -> Result<Self, OpenError> {
         let database = Arc::new(RwLock::new(Some(database)));
-        let (sender, jobs) = std::sync::mpsc::sync_channel(MAX_WAITING);
+        let (sender, jobs) = std::sync::mpsc::channel();
         writer::start(jobs, database.clone(), path, clock.clone())
             .map_err(|error| OpenError::Other(error.to_string()))?;
         Ok(Self {
@@ -101,11 +100,8 @@ impl Store {
     async fn write(&self, write: Write) -> Result<(), Unavailable> {
         let (reply, answer) = oneshot::channel();
         self.writer
-            .try_send(Job { write, reply })
-            .map_err(|error| match error {
-                TrySendError::Full(_) => Unavailable("too many writes are waiting".into()),
-                TrySendError::Disconnected(_) => closed(),
-            })?;
+            .send(Job { write, reply })
+            .map_err(|_| closed())?;
         match tokio::time::timeout(WRITE_TIMEOUT, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(closed()),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wxlogin::app::App;
@@ -76,10 +77,13 @@ impl TestApp {
         hands: Hands,
         clock: Clock,
     ) -> Self {
+        // As the binary does: service and clients share the files of one process here.
+        rlimit::increase_nofile_limit(u64::MAX).unwrap();
         let config = config(&wechat.base(), settings);
         let app = App::open(config.wechat, config.max_in_flight, &config.sessions, clock).unwrap();
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::bind(any_port, app, PATIENCE).await.unwrap();
+        let listener = TcpListener::bind(any_port).await.unwrap();
+        let server = Server::new(listener, app, PATIENCE);
         let client = Client::new(server.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async {

@@ -169,11 +169,12 @@ async fn the_environment_wins_over_dotenv_and_unknown_names_are_warned_of() {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
     let dotenv = format!(
-        "# a comment\nWECHAT_APPID=wxwrong\nexport WECHAT_SECRET='{SECRET}'\nSESSION_TTL= 1h \nWECHAT_SECRTE=x\n"
+        "\u{feff}# a comment\nWECHAT_APPID=wxwrong\nexport WECHAT_SECRET='{SECRET}'\nSESSION_TTL= 1h \nWECHAT_SECRTE=x\n"
     );
     fs::write(dir.path().join(".env"), dotenv).unwrap();
     let mut settings = vars(&wechat.base(), &[]);
     settings.remove("WECHAT_SECRET");
+    settings.insert("SESSION_TTL".into(), " ".into()); // as good as not there
     let process = Process::start(dir.path(), &settings);
     let answer = process.client.login("user-alice").await;
     answer.assert_status(200);
@@ -185,6 +186,18 @@ async fn the_environment_wins_over_dotenv_and_unknown_names_are_warned_of() {
         "{log}"
     );
     assert!(!log.contains("SESSION_TTL"), "{log}");
+}
+
+#[tokio::test]
+async fn a_proxy_is_not_asked_for_a_wechat_on_this_machine() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = vars(&wechat.base(), &[]);
+    for name in ["http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
+        settings.insert(name.into(), "http://127.0.0.1:9".into());
+    }
+    let process = Process::start(dir.path(), &settings);
+    process.client.login("user-alice").await.assert_status(200);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use fake_wechat::{APPID, FakeWechat, SCRIPT, SECRET};
+use tokio::net::TcpListener;
 use wxlogin::app::App;
 use wxlogin::clock::Clock;
 use wxlogin::config::Config;
@@ -44,6 +45,8 @@ async fn main() {
 }
 
 async fn bind(vars: &BTreeMap<String, String>, port: u16) -> std::io::Result<Server> {
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listener = TcpListener::bind(addr).await?;
     let config = Config::from_vars(vars).unwrap();
     let app = App::open(
         config.wechat,
@@ -52,8 +55,7 @@ async fn bind(vars: &BTreeMap<String, String>, port: u16) -> std::io::Result<Ser
         Clock::system(),
     )
     .unwrap();
-    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    Server::bind(addr, app, Patience::default()).await
+    Ok(Server::new(listener, app, Patience::default()))
 }
 
 fn introduce(addr: SocketAddr) {

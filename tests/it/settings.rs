@@ -100,6 +100,8 @@ fn each_wrong_value_is_refused_by_name() {
         ("WECHAT_MAX_IN_FLIGHT", "many"),
         ("LOG_FORMAT", "JSON"),
         ("RUST_LOG", "a=b=c"),
+        ("RUST_LOG", "warning"),
+        ("RUST_LOG", "wxlogin=debug,inof"),
     ];
     for (name, value) in rows {
         let problems = with(&[(name, value)]).expect_err(value).to_string();

@@ -173,21 +173,24 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
 
 #[tokio::test]
 async fn a_database_of_another_program_is_refused_and_keeps_its_content() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("foreign.redb");
-    let table: TableDefinition<u8, u8> = TableDefinition::new("sessions");
-    let database = redb::Database::create(&path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    transaction.open_table(table).unwrap().insert(1, 7).unwrap();
-    transaction.commit().unwrap();
-    drop(database);
-    let place = Place::File(path.clone());
-    let error = Store::open(&place, Hands::at(0).clock()).err().unwrap();
-    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
-    let database = redb::Database::open(&path).unwrap();
-    let transaction = database.begin_read().unwrap();
-    let table = transaction.open_table(table).unwrap();
-    assert_eq!(table.get(1).unwrap().unwrap().value(), 7);
+    for name in ["sessions", "photos"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("foreign.redb");
+        let table: TableDefinition<u8, u8> = TableDefinition::new(name);
+        let database = redb::Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(table).unwrap().insert(1, 7).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        let place = Place::File(path.clone());
+        let error = Store::open(&place, Hands::at(0).clock()).err().expect(name);
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        let database = redb::Database::open(&path).unwrap();
+        let transaction = database.begin_read().unwrap();
+        assert_eq!(transaction.list_tables().unwrap().count(), 1);
+        let table = transaction.open_table(table).unwrap();
+        assert_eq!(table.get(1).unwrap().unwrap().value(), 7);
+    }
 }
 
 #[tokio::test]
@@ -308,12 +311,11 @@ async fn a_full_disk_is_503_and_passes() {
         assert!(tokens.len() < 20_000, "the disk never filled up");
     };
     refused.assert_problem(503, "store_unavailable", "login_again");
-    let readyz = process.client.get("/readyz").await;
-    assert!(
-        [200, 503].contains(&readyz.status.as_u16()),
-        "{}",
-        readyz.text
-    );
+    for (login, token) in tokens.iter().rev().take(20).enumerate() {
+        let again = process.client.login(&format!("user-full.{login}")).await;
+        again.assert_problem(503, "store_unavailable", "login_again");
+        process.client.session(token).await.assert_status(200);
+    }
     process.client.get("/healthz").await.assert_status(200);
 
     let limit = Command::new("prlimit")
@@ -321,6 +323,13 @@ async fn a_full_disk_is_503_and_passes() {
         .status()
         .unwrap();
     assert!(limit.success());
+    // Writes are refused for a second after a failure.
+    let back = tokio::time::timeout(Duration::from_secs(20), async {
+        while process.client.get("/readyz").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    back.await.expect("the store does not come back");
     let after = process.client.token("user-after").await;
     for token in tokens.iter().chain([&after]) {
         process.client.session(token).await.assert_status(200);

@@ -9,7 +9,7 @@ use std::path::Path;
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
     Builder, Database, Error, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend,
-    TableDefinition, WriteTransaction,
+    TableDefinition, TableHandle, WriteTransaction,
 };
 use secrecy::ExposeSecret;
 
@@ -87,11 +87,31 @@ fn is_about_content(error: &io::Error) -> bool {
     )
 }
 
-/// Opens the database and its tables, which proves that they are ours.
+/// A database of another program would be opened without complaint, and get our tables as well.
+fn refuse_others(database: &Database) -> Result<(), Error> {
+    let ours = [
+        SESSIONS.name(),
+        USERS.name(),
+        EXCHANGES.name(),
+        EXPIRIES.name(),
+    ];
+    let transaction = database.begin_read()?;
+    for table in transaction.list_tables()? {
+        if !ours.contains(&table.name()) {
+            return Err(Error::Corrupted(
+                "it holds tables of another program".into(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Opens the database and its tables.
 fn build(backend: impl StorageBackend) -> Result<Database, Error> {
     let database = Builder::new()
         .set_cache_size(CACHE_BYTES)
         .create_with_backend(backend)?;
+    refuse_others(&database)?;
     let transaction = database.begin_write()?;
     transaction.open_table(SESSIONS)?;
     transaction.open_table(USERS)?;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redb::{Database, Error};
 use tokio::sync::oneshot;
@@ -20,6 +20,10 @@ const MAX_BATCH: usize = 1024;
 const MAX_REMOVED: usize = 256;
 /// How often an idle store looks for expired records.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// How long writes are refused after one failed: each failure costs a repair of the file, and a full
+/// disk does not empty itself. Lookups go on meanwhile.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A write, and where to say that it is done.
 pub(super) struct Job {
@@ -42,7 +46,12 @@ pub(super) fn start(
     path: Option<PathBuf>,
     clock: Clock,
 ) -> io::Result<()> {
-    let writer = Writer { slot, path, clock };
+    let mut writer = Writer {
+        slot,
+        path,
+        clock,
+        failed: None,
+    };
     std::thread::Builder::new()
         .name("session-writer".into())
         .spawn(move || writer.run(&jobs))?;
@@ -54,10 +63,11 @@ struct Writer {
     /// `None` in memory, where there is nothing to open again.
     path: Option<PathBuf>,
     clock: Clock,
+    failed: Option<Instant>,
 }
 
 impl Writer {
-    fn run(&self, jobs: &Receiver<Job>) {
+    fn run(&mut self, jobs: &Receiver<Job>) {
         let mut wait = IDLE;
         loop {
             let batch: Vec<Job> = match jobs.recv_timeout(wait) {
@@ -89,9 +99,12 @@ impl Writer {
         }
     }
 
-    /// Commits a batch and says how many expired records it removed. A file that failed is closed,
-    /// and opened anew for the next batch: after an I/O error redb refuses to go on.
-    fn commit(&self, batch: &[Job]) -> Result<usize, Unavailable> {
+    /// Commits a batch and says how many expired records it removed. After a failure the file is
+    /// closed and opened anew: after an I/O error redb refuses to go on.
+    fn commit(&mut self, batch: &[Job]) -> Result<usize, Unavailable> {
+        if self.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
+            return Err(Unavailable("it failed a moment ago".into()));
+        }
         self.ensure_open()?;
         let result = {
             let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
@@ -100,13 +113,24 @@ impl Writer {
             catch_unwind(AssertUnwindSafe(|| self.apply(database, batch)))
                 .unwrap_or_else(|_| Err(Error::Corrupted("redb panicked".into())))
         };
-        result.map_err(|error| {
-            tracing::error!(%error, "the session store failed");
-            if self.path.is_some() {
-                self.replace(None);
+        match result {
+            Ok(removed) => {
+                if self.failed.take().is_some() {
+                    tracing::info!("the session store is back");
+                }
+                Ok(removed)
             }
-            super::unavailable(error)
-        })
+            Err(error) => {
+                tracing::error!(%error, "the session store failed");
+                self.failed = Some(Instant::now());
+                if self.path.is_some() {
+                    self.replace(None);
+                    // For the lookups; if it cannot be opened, the next batch tries again.
+                    let _ = self.ensure_open();
+                }
+                Err(super::unavailable(error))
+            }
+        }
     }
 
     fn apply(&self, database: &Database, batch: &[Job]) -> Result<usize, Error> {
@@ -135,7 +159,6 @@ impl Writer {
         if let (false, Some(path)) = (open, &self.path) {
             let database = reopen(path).map_err(|error| Unavailable(error.to_string()))?;
             self.replace(Some(database));
-            tracing::info!("the session store is back");
         }
         Ok(())
     }
