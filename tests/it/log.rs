@@ -142,7 +142,16 @@ async fn no_secret_is_logged_at_any_level() {
 async fn a_json_log_is_one_object_a_line_with_the_request_id() {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let process = Process::start(dir.path(), &vars(&wechat.base(), &[("LOG_FORMAT", "json")]));
+    let process = Process::start(
+        dir.path(),
+        &vars(
+            &wechat.base(),
+            &[
+                ("LOG_FORMAT", "json"),
+                ("RUST_LOG", "info,wxlogin::api=warn"),
+            ],
+        ),
+    );
     let headers = [("x-request-id", "trace-me")];
     process
         .client
