@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
 use crate::session::{
     Exchange, ExchangeHash, NewSession, Session, Store, Token, Unavailable, User,
 };
-use crate::wechat::{self, Client, CodeSession, Errcode, JsCode, Meaning};
+use crate::wechat::{self, Client, CodeSession, Errcode, Invalid, JsCode, Meaning};
 use exchanges::{Exchanged, Exchanges, Finished, Outcome};
 
 /// How long an exchange may wait for one of the others to end.
@@ -163,15 +163,21 @@ impl Login {
 
     /// Leave to ask WeChat.
     async fn slot(&self) -> Result<SemaphorePermit<'_>, LoginError> {
+        self.check_quota()?;
+        match timeout(SLOT_TIMEOUT, self.slots.acquire()).await {
+            Ok(Ok(slot)) => self.check_quota().map(|()| slot),
+            _ => Err(LoginError::Overloaded),
+        }
+    }
+
+    fn check_quota(&self) -> Result<(), LoginError> {
         let exhausted = self.quota_exhausted.load(Ordering::Relaxed);
         // A clock that was set back must not prolong the pause.
-        let since = self.clock.now().checked_sub(exhausted);
-        if since.is_some_and(|since| since < QUOTA_PAUSE) {
-            return Err(wechat::Error::Errcode(Errcode::QUOTA_EXHAUSTED).into());
-        }
-        match timeout(SLOT_TIMEOUT, self.slots.acquire()).await {
-            Ok(Ok(slot)) => Ok(slot),
-            _ => Err(LoginError::Overloaded),
+        match self.clock.now().checked_sub(exhausted) {
+            Some(since) if since < QUOTA_PAUSE => {
+                Err(wechat::Error::Errcode(Errcode::QUOTA_EXHAUSTED).into())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -196,6 +202,7 @@ impl Login {
         let meaning = match &error {
             wechat::Error::Unreachable(_) => return Finished::NotAsked(error.into()),
             wechat::Error::Errcode(errcode) => Some(errcode.meaning()),
+            wechat::Error::Invalid(Invalid::BusyThenUsed) => Some(Meaning::CodeUsed),
             _ => None,
         };
         match meaning {
@@ -215,14 +222,15 @@ impl Login {
 
     /// Another replica may have won the race for this code, and be about to store its outcome.
     async fn exchanged_elsewhere(&self, hash: ExchangeHash) -> Option<User> {
-        let deadline = Instant::now() + REPLICA_TIMEOUT;
-        while Instant::now() < deadline {
-            if let Ok(Some(user)) = self.sessions.exchanged(hash).await {
-                return Some(user);
+        let found = async {
+            loop {
+                if let Ok(Some(user)) = self.sessions.exchanged(hash).await {
+                    return user;
+                }
+                sleep(REPLICA_POLL).await;
             }
-            sleep(REPLICA_POLL).await;
-        }
-        None
+        };
+        timeout(REPLICA_TIMEOUT, found).await.ok()
     }
 
     /// A session for `user`, stored; with its exchange, unless that is stored already.

@@ -1,7 +1,7 @@
 //! Which codes are being exchanged, and what became of those of the last minute.
 //!
-//! Codes are known here by their hashes alone. Memory is bounded: running exchanges by the slots
-//! there are for them, remembered ones by [`MAX_REMEMBERED`].
+//! Codes are known here by their hashes alone. Memory is bounded: an exchange that does not get a slot
+//! ends soon, and remembered ones are at most [`MAX_REMEMBERED`].
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -79,6 +79,8 @@ pub(super) struct Exchanged {
 pub(super) struct Leader {
     answer: watch::Sender<Option<Answer>>,
     not_stored: Option<CodeSession>,
+    /// Of an earlier try to store the outcome: a failed store does not prolong the memory.
+    until: Option<u64>,
 }
 
 impl Exchanges {
@@ -128,16 +130,20 @@ impl Exchanges {
         }
         let (sender, receiver) = watch::channel(None);
         let before = entries.by_hash.insert(hash, Entry::Running(receiver));
-        let not_stored = match before {
+        let (not_stored, until) = match before {
             Some(Entry::Remembered {
                 until,
                 memory: Memory::NotStored(user),
-            }) if now < until => Some(user),
-            _ => None,
+            }) if now < until => {
+                entries.order.retain(|(_, other)| *other != hash);
+                (Some(user), Some(until))
+            }
+            _ => (None, None),
         };
         Entered::First(Leader {
             answer: sender,
             not_stored,
+            until,
         })
     }
 
@@ -153,7 +159,11 @@ impl Exchanges {
         match memory {
             None => drop(entries.by_hash.remove(&hash)),
             Some(memory) => {
-                let until = self.clock.now() + EXCHANGE_TTL.as_secs();
+                let fresh = self.clock.now() + EXCHANGE_TTL.as_secs();
+                let until = match memory {
+                    Memory::NotStored(_) => leader.until.unwrap_or(fresh),
+                    Memory::Outcome(_) => fresh, // as in the store
+                };
                 let entry = Entry::Remembered { until, memory };
                 entries.by_hash.insert(hash, entry);
                 entries.order.push_back((until, hash));
@@ -187,7 +197,7 @@ impl Entries {
                 return;
             }
             self.order.pop_front();
-            // It may have been stored at a second try since, and then ends later.
+            // It may have been asked about again since, and then ends later.
             if let Some(Entry::Remembered { until, .. }) = self.by_hash.get(&hash)
                 && *until == end
             {

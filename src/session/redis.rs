@@ -5,7 +5,7 @@
 //! | key | value | expires |
 //! | --- | --- | --- |
 //! | `wxlogin:session:{SHA-256 of the token}` | the session, JSON | with the session |
-//! | `wxlogin:user:{appid}:{openid}` | WeChat's `session_key` | with the user's last session |
+//! | `wxlogin:user:{appid}:{openid}` | WeChat's `session_key` | `SESSION_TTL` after the user's last login |
 //! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
 //! | `wxlogin:check` | nothing | after 60 s |
 //!
@@ -30,8 +30,10 @@ use crate::clock::Clock;
 pub use address::{Address, BadAddress};
 use connection::Connection;
 
-/// The longest wait for an answer.
+/// The longest wait for an operation.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// For each answer; shorter, so that the connection learns of it and is replaced.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The store in Redis.
 #[derive(Clone)]
@@ -50,7 +52,7 @@ struct Exchanged {
 impl Store {
     /// Connects when it is first used, and again whenever it has to.
     pub(super) fn new(address: &Address, clock: Clock) -> Result<Self, OpenError> {
-        let connection = Connection::new(address, TIMEOUT)
+        let connection = Connection::new(address, ANSWER_TIMEOUT)
             .map_err(|error| OpenError::Other(describe(&error)))?;
         Ok(Self { connection, clock })
     }

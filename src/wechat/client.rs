@@ -9,7 +9,7 @@ use reqwest::{StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{CodeSession, Error, Invalid, JsCode, Meaning};
+use super::{CodeSession, Errcode, Error, Invalid, JsCode, Meaning};
 
 /// An answer of WeChat's is a few hundred bytes; a larger one is none.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -100,6 +100,10 @@ impl Client {
                 .unwrap_or(Err(Error::Timeout));
             let meaning = match &result {
                 Err(Error::Errcode(errcode)) => errcode.meaning(),
+                // WeChat has seen the code, when it was busy.
+                Err(Error::Unreachable(_)) if was_busy => {
+                    return Err(Error::Errcode(Errcode::BUSY));
+                }
                 _ => return result,
             };
             match meaning {

@@ -69,6 +69,8 @@ pub enum Meaning {
 }
 
 impl Errcode {
+    /// WeChat is busy.
+    pub const BUSY: Self = Self(-1);
     /// What a code gets that was used up.
     pub const CODE_USED: Self = Self(40163);
     /// What all codes get until the quota is renewed.

@@ -103,7 +103,11 @@ impl World {
                 }
             }
         };
-        let until = now + WINDOW;
+        // A store that fails again does not prolong the memory.
+        let until = match (known, outcome) {
+            (Some(memory), Outcome::NotStored) => memory.until,
+            _ => now + WINDOW,
+        };
         code.memory = Some(Memory { outcome, until });
         outcome
     }

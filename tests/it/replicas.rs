@@ -169,6 +169,15 @@ async fn a_redis_that_comes_later_or_has_another_password_does_not_stop_the_star
         .await
         .assert_problem(503, "store_unavailable", "login_again");
     assert_eq!(app.wechat.requests_for("user-alice"), 0);
+    // The password is set right at last, and nothing has to be restarted.
+    redis.cli(&["ACL", "SETUSER", "default", ">other-p4ssw0rd-canary"]);
+    let back = tokio::time::timeout(Duration::from_secs(10), async {
+        while app.client.get("/readyz").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    back.await.expect("it does not connect again");
+    app.client.login("user-alice").await.assert_status(200);
 
     let nobody = "redis://127.0.0.1:1";
     let app = TestApp::with(&[("SESSION_STORE", nobody)]).await;
