@@ -117,12 +117,3 @@ fn closed() -> Unavailable {
 fn unavailable(error: impl Into<redb::Error>) -> Unavailable {
     Unavailable(error.into().to_string())
 }
-
-/// Opens a file again after a fault; unlike at the start, the file must be there.
-fn reopen(path: &Path) -> Result<Database, OpenError> {
-    if let Err(source) = path.metadata() {
-        let path = path.to_owned();
-        return Err(OpenError::Io { path, source });
-    }
-    tables::open_file(path)
-}

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use redb::{Database, Error};
 use tokio::sync::oneshot;
 
-use super::{NewSession, Slot, TokenHash, Unavailable, reopen, tables};
+use super::{NewSession, OpenError, Slot, TokenHash, Unavailable, tables};
 use crate::clock::Clock;
 
 /// Writes in one transaction.
@@ -63,6 +63,7 @@ struct Writer {
     /// `None` in memory, where there is nothing to open again.
     path: Option<PathBuf>,
     clock: Clock,
+    /// When the last commit failed, until one succeeds.
     failed: Option<Instant>,
 }
 
@@ -167,4 +168,13 @@ impl Writer {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         *slot = database;
     }
+}
+
+/// Opens a file again after a fault; unlike at the start, the file must be there.
+fn reopen(path: &Path) -> Result<Database, OpenError> {
+    if let Err(source) = path.metadata() {
+        let path = path.to_owned();
+        return Err(OpenError::Io { path, source });
+    }
+    tables::open_file(path)
 }
