@@ -60,13 +60,7 @@ async fn serve(store: &str) -> String {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     let config = Config::from_vars(&vars).unwrap();
-    let app = App::open(
-        config.wechat,
-        config.max_in_flight,
-        &config.sessions,
-        Clock::system(),
-    )
-    .unwrap();
+    let app = App::open(config, Clock::system()).unwrap();
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
     let server = Server::new(listener, app, Patience::default());

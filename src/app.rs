@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::login::Login;
 use crate::{session, wechat};
 
@@ -32,20 +33,16 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`], for the operator to read.
-    pub fn open(
-        wechat: wechat::Settings,
-        max_in_flight: u32,
-        sessions: &session::Settings,
-        clock: Clock,
-    ) -> Result<Self, StartError> {
-        let wechat = wechat::Client::new(wechat)?;
-        let store = session::Store::open(&sessions.place, clock.clone())?;
+    pub fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let wechat = wechat::Client::new(config.wechat)?;
+        let store = session::Store::open(&config.sessions.place, clock.clone())?;
         Ok(Self {
             login: Login::new(
                 wechat,
-                max_in_flight,
+                config.mini_programs,
+                config.max_in_flight,
                 store.clone(),
-                sessions.ttl,
+                config.sessions.ttl,
                 clock.clone(),
             ),
             sessions: store,

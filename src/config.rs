@@ -1,6 +1,7 @@
 //! Every setting of the service, read from a map of names and values: all problems are reported at
 //! once, by name, and never with the value of a secret.
 
+mod mini_programs;
 mod reader;
 mod sources;
 
@@ -11,8 +12,9 @@ use std::time::Duration;
 
 pub use sources::{SourceError, load};
 
+use crate::wechat::MiniProgram;
 use crate::{session, telemetry, wechat};
-use reader::Reader;
+use reader::{Reader, Told};
 
 /// What `WECHAT_API_BASE` is when it is not set.
 const DEFAULT_API_BASES: &str = "https://api.weixin.qq.com,https://api2.weixin.qq.com";
@@ -25,7 +27,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Config {
     /// Where the service listens.
     pub listen_addr: SocketAddr,
-    /// The Mini Program, and how WeChat is asked.
+    /// The Mini Programs, at least one; the first is meant where none is named.
+    pub mini_programs: Vec<MiniProgram>,
+    /// How WeChat is asked.
     pub wechat: wechat::Settings,
     /// `WECHAT_MAX_IN_FLIGHT`: exchanges at a time.
     pub max_in_flight: u32,
@@ -47,7 +51,7 @@ impl Config {
         let settings = read(&mut reader);
         let (problems, warnings) = reader.finish();
         match settings {
-            Some(mut config) if problems.is_empty() => {
+            Ok(mut config) if problems.is_empty() => {
                 config.warnings = warnings;
                 Ok(config)
             }
@@ -61,19 +65,18 @@ impl Config {
 pub fn names() -> BTreeSet<&'static str> {
     let vars = BTreeMap::new();
     let mut reader = Reader::new(&vars);
-    read(&mut reader);
+    let _ = read(&mut reader); // only what it asks for counts
     reader.asked()
 }
 
 /// Asks for every setting, whatever the others are, so that no problem hides another.
-fn read(reader: &mut Reader) -> Option<Config> {
+fn read(reader: &mut Reader) -> Result<Config, Told> {
     let listen_addr = reader.parse_or(
         "LISTEN_ADDR",
         SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
         "an IP address and a port, such as 127.0.0.1:3000",
     );
-    let appid = reader.required("WECHAT_APPID", "the Mini Program's AppID");
-    let secret = reader.required_secret("WECHAT_SECRET", "the Mini Program's AppSecret");
+    let mini_programs = mini_programs::read(reader);
     let api_bases = reader.base_urls("WECHAT_API_BASE", DEFAULT_API_BASES);
     let timeout = reader.duration(
         "WECHAT_TIMEOUT",
@@ -94,11 +97,10 @@ fn read(reader: &mut Reader) -> Option<Config> {
     );
     let format = reader.parse_or("LOG_FORMAT", telemetry::Format::Text, "text or json");
 
-    Some(Config {
+    Ok(Config {
         listen_addr: listen_addr?,
+        mini_programs: mini_programs?,
         wechat: wechat::Settings {
-            appid: appid?,
-            secret: secret?,
             api_bases: api_bases?,
             timeout: timeout?,
         },

@@ -7,7 +7,6 @@
 mod exchanges;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -17,13 +16,11 @@ use crate::clock::Clock;
 use crate::session::{
     Exchange, ExchangeHash, NewSession, Session, Store, Token, Unavailable, User,
 };
-use crate::wechat::{self, Client, CodeSession, Errcode, Invalid, JsCode, Meaning};
+use crate::wechat::{self, Client, CodeSession, Errcode, Invalid, JsCode, Meaning, MiniProgram};
 use exchanges::{Exchanged, Exchanges, Finished, Outcome};
 
 /// How long an exchange may wait for one of the others to end.
 const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long WeChat is left alone after it has said that the quota is used up, in seconds.
-const QUOTA_PAUSE: u64 = 10;
 /// How long another replica may take from its exchange to the store.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
 const REPLICA_POLL: Duration = Duration::from_millis(50);
@@ -31,6 +28,7 @@ const REPLICA_POLL: Duration = Duration::from_millis(50);
 /// Logs users in.
 pub struct Login {
     wechat: Client,
+    mini_programs: Vec<Arc<MiniProgram>>,
     sessions: Store,
     ttl: Duration,
     clock: Clock,
@@ -38,8 +36,6 @@ pub struct Login {
     max_in_flight: u32,
     /// A permit for each exchange that may run.
     slots: Semaphore,
-    /// When WeChat last said that the quota is used up, in Unix seconds; 0 is never.
-    quota_exhausted: AtomicU64,
 }
 
 /// A fresh session and the token that stands for it.
@@ -68,11 +64,12 @@ pub enum LoginError {
 }
 
 impl Login {
-    /// Exchanges codes with `wechat`, at most `max_in_flight` at a time, for sessions in `sessions`
-    /// that live for `ttl`.
+    /// Exchanges codes of the users of `mini_programs` with `wechat`, at most `max_in_flight` at a
+    /// time, for sessions in `sessions` that live for `ttl`.
     #[must_use]
     pub fn new(
         wechat: Client,
+        mini_programs: Vec<MiniProgram>,
         max_in_flight: u32,
         sessions: Store,
         ttl: Duration,
@@ -80,20 +77,20 @@ impl Login {
     ) -> Arc<Self> {
         Arc::new(Self {
             wechat,
+            mini_programs: mini_programs.into_iter().map(Arc::new).collect(),
             sessions,
             ttl,
             exchanges: Exchanges::new(clock.clone()),
             clock,
             max_in_flight,
             slots: Semaphore::new(max_in_flight as usize),
-            quota_exhausted: AtomicU64::new(0),
         })
     }
 
-    /// The Mini Program whose users are logged in.
+    /// The Mini Programs whose users are logged in; the first is meant where none is named.
     #[must_use]
-    pub fn appid(&self) -> &str {
-        self.wechat.appid()
+    pub fn mini_programs(&self) -> &[Arc<MiniProgram>] {
+        &self.mini_programs
     }
 
     /// Makes a session for whoever presents this code; it is stored when this returns. All who
@@ -101,15 +98,22 @@ impl Login {
     ///
     /// # Errors
     /// [`LoginError`]. Whether the code is used up then depends on the error.
-    pub async fn log_in(self: &Arc<Self>, js_code: &JsCode) -> Result<LoggedIn, LoginError> {
-        let hash = ExchangeHash(js_code.hash(self.appid()));
+    pub async fn log_in(
+        self: &Arc<Self>,
+        mini_program: &Arc<MiniProgram>,
+        js_code: &JsCode,
+    ) -> Result<LoggedIn, LoginError> {
+        let hash = ExchangeHash(js_code.hash(mini_program.appid()));
         let outcome = self.exchanges.join(hash, |mut leader| {
-            let (login, js_code) = (self.clone(), js_code.clone());
+            let (login, mini_program, js_code) =
+                (self.clone(), mini_program.clone(), js_code.clone());
             // A task of its own: when the client hangs up, the code must not be lost.
             tokio::spawn(async move {
-                let finished = login
-                    .exchange(hash, &js_code, leader.take_not_stored())
-                    .await;
+                let not_stored = leader.take_not_stored();
+                let finished = match not_stored {
+                    Some(user) => login.store(&mini_program, hash, user).await,
+                    None => login.exchange(&mini_program, hash, &js_code).await,
+                };
                 login.exchanges.finish(hash, &leader, finished);
             });
         });
@@ -118,7 +122,8 @@ impl Login {
             Outcome::Good(exchanged) => match exchanged.first_session() {
                 Some(first) => Ok(first),
                 None if exchanged.may_open_another() => {
-                    self.open_session(exchanged.user(), None).await
+                    self.open_session(mini_program, exchanged.user(), None)
+                        .await
                 }
                 None => Err(wechat::Error::Errcode(Errcode::CODE_USED).into()),
             },
@@ -131,58 +136,55 @@ impl Login {
         let _ = self.slots.acquire_many(self.max_in_flight).await;
     }
 
-    /// The one exchange of a code. `not_stored` is a user whom WeChat named before, when the store
-    /// failed.
+    /// The one exchange of a code.
     async fn exchange(
         &self,
+        mini_program: &MiniProgram,
         hash: ExchangeHash,
         js_code: &JsCode,
-        not_stored: Option<CodeSession>,
     ) -> Finished {
-        if let Some(user) = not_stored {
-            return self.store(hash, user).await;
-        }
         // Another replica may have exchanged it, or this one before it was restarted.
         match self.sessions.exchanged(hash).await {
             Ok(None) => {}
             Ok(Some(user)) => return Finished::Good(Exchanged::earlier(user)),
             Err(error) => return Finished::NotAsked(error.into()),
         }
-        let slot = match self.slot().await {
+        let slot = match self.slot(mini_program).await {
             Ok(slot) => slot,
             Err(error) => return Finished::NotAsked(error),
         };
-        match self.wechat.code_to_session(js_code).await {
-            Ok(user) => self.store(hash, user).await,
+        match self.wechat.code_to_session(mini_program, js_code).await {
+            Ok(user) => self.store(mini_program, hash, user).await,
             Err(error) => {
                 drop(slot);
-                self.refused(hash, error).await
+                self.refused(mini_program, hash, error).await
             }
         }
     }
 
     /// Leave to ask WeChat.
-    async fn slot(&self) -> Result<SemaphorePermit<'_>, LoginError> {
-        self.check_quota()?;
+    async fn slot(&self, mini_program: &MiniProgram) -> Result<SemaphorePermit<'_>, LoginError> {
+        self.check_quota(mini_program)?;
         match timeout(SLOT_TIMEOUT, self.slots.acquire()).await {
-            Ok(Ok(slot)) => self.check_quota().map(|()| slot),
+            Ok(Ok(slot)) => self.check_quota(mini_program).map(|()| slot),
             _ => Err(LoginError::Overloaded),
         }
     }
 
-    fn check_quota(&self) -> Result<(), LoginError> {
-        let exhausted = self.quota_exhausted.load(Ordering::Relaxed);
-        // A clock that was set back must not prolong the pause.
-        match self.clock.now().checked_sub(exhausted) {
-            Some(since) if since < QUOTA_PAUSE => {
-                Err(wechat::Error::Errcode(Errcode::QUOTA_EXHAUSTED).into())
-            }
-            _ => Ok(()),
+    fn check_quota(&self, mini_program: &MiniProgram) -> Result<(), LoginError> {
+        if mini_program.has_exhausted_quota(self.clock.now()) {
+            return Err(wechat::Error::Errcode(Errcode::QUOTA_EXHAUSTED).into());
         }
+        Ok(())
     }
 
     /// Stores what WeChat answered, together with the first session.
-    async fn store(&self, hash: ExchangeHash, user: CodeSession) -> Finished {
+    async fn store(
+        &self,
+        mini_program: &MiniProgram,
+        hash: ExchangeHash,
+        user: CodeSession,
+    ) -> Finished {
         let identity = User {
             openid: user.openid.clone(),
             unionid: user.unionid.clone(),
@@ -191,14 +193,22 @@ impl Login {
             hash,
             session_key: user.session_key.clone(),
         };
-        match self.open_session(&identity, Some(exchange)).await {
+        match self
+            .open_session(mini_program, &identity, Some(exchange))
+            .await
+        {
             Ok(first) => Finished::Good(Exchanged::now(identity, first)),
             Err(error) => Finished::NotStored(user, error),
         }
     }
 
     /// What a refusal means for this code and for others.
-    async fn refused(&self, hash: ExchangeHash, error: wechat::Error) -> Finished {
+    async fn refused(
+        &self,
+        mini_program: &MiniProgram,
+        hash: ExchangeHash,
+        error: wechat::Error,
+    ) -> Finished {
         let meaning = match &error {
             wechat::Error::Unreachable(_) => return Finished::NotAsked(error.into()),
             wechat::Error::Errcode(errcode) => Some(errcode.meaning()),
@@ -206,10 +216,7 @@ impl Login {
             _ => None,
         };
         match meaning {
-            Some(Meaning::QuotaExhausted) => {
-                let now = self.clock.now();
-                self.quota_exhausted.store(now, Ordering::Relaxed);
-            }
+            Some(Meaning::QuotaExhausted) => mini_program.exhaust_quota(self.clock.now()),
             Some(Meaning::CodeUsed) if self.sessions.is_shared() => {
                 if let Some(user) = self.exchanged_elsewhere(hash).await {
                     return Finished::Good(Exchanged::earlier(user));
@@ -236,6 +243,7 @@ impl Login {
     /// A session for `user`, stored; with its exchange, unless that is stored already.
     async fn open_session(
         &self,
+        mini_program: &MiniProgram,
         user: &User,
         exchange: Option<Exchange>,
     ) -> Result<LoggedIn, LoginError> {
@@ -243,7 +251,7 @@ impl Login {
             Token::generate().map_err(|_| LoginError::Internal("no random bytes for a token"))?;
         let created = self.clock.now();
         let session = Session {
-            appid: self.appid().to_owned(),
+            appid: mini_program.appid().to_owned(),
             openid: user.openid.clone(),
             unionid: user.unionid.clone(),
             created,

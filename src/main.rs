@@ -83,13 +83,7 @@ async fn run(config: Config) -> Result<(), String> {
     let listener = TcpListener::bind(config.listen_addr)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen_addr))?;
-    let app = App::open(
-        config.wechat,
-        config.max_in_flight,
-        &config.sessions,
-        Clock::system(),
-    )
-    .map_err(|error| error.to_string())?;
+    let app = App::open(config, Clock::system()).map_err(|error| error.to_string())?;
     if let Err(error) = app.sessions.check().await {
         tracing::warn!(%error, "logins fail until the session store answers");
     }

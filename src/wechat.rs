@@ -6,9 +6,11 @@ mod answer;
 mod client;
 mod error;
 mod js_code;
+mod mini_program;
 
 pub use answer::{CodeSession, SessionKey};
 pub(crate) use client::is_loopback;
 pub use client::{Client, Settings};
 pub use error::{Errcode, Error, Invalid, Meaning};
 pub use js_code::{JsCode, JsCodeError};
+pub use mini_program::MiniProgram;

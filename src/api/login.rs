@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::header::{ALLOW, HeaderName};
+use axum::http::HeaderMap;
+use axum::http::header::{ALLOW, HeaderName, REFERER};
 use serde::Serialize;
 
 use super::problem::Problem;
 use super::query::parameter;
 use crate::app::App;
-use crate::wechat::{JsCode, JsCodeError};
+use crate::wechat::{JsCode, JsCodeError, MiniProgram};
 
 #[derive(Serialize)]
 pub(super) struct Answer {
@@ -25,15 +26,12 @@ pub(super) struct Answer {
 pub(super) async fn on_login(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Json<Answer>, Problem> {
     let query = query.unwrap_or_default();
     let js_code = js_code(&query)?;
-    match parameter(&query, "appid") {
-        Ok(None) => {}
-        Ok(Some(appid)) if appid == app.login.appid() => {}
-        _ => return Err(Problem::UnknownApp),
-    }
-    let logged_in = app.login.log_in(&js_code).await?;
+    let mini_program = mini_program(app.login.mini_programs(), &query, &headers)?;
+    let logged_in = app.login.log_in(mini_program, &js_code).await?;
     let session = logged_in.session;
     Ok(Json(Answer {
         expires_in: session.expires.saturating_sub(app.clock.now()),
@@ -55,4 +53,29 @@ fn js_code(query: &str) -> Result<JsCode, Problem> {
         JsCodeError::Malformed => Problem::MalformedCode,
         JsCodeError::Mock => Problem::MockCode,
     })
+}
+
+/// The Mini Program that the query names, else the one that the request comes from, else the first.
+fn mini_program<'a>(
+    all: &'a [Arc<MiniProgram>],
+    query: &str,
+    headers: &HeaderMap,
+) -> Result<&'a Arc<MiniProgram>, Problem> {
+    let configured = |appid: &str| all.iter().find(|known| known.appid() == appid);
+    match parameter(query, "appid") {
+        Ok(Some(appid)) => configured(&appid).ok_or(Problem::UnknownApp),
+        Ok(None) => referring_appid(headers)
+            .and_then(configured)
+            .or(all.first())
+            .ok_or(Problem::Internal("no Mini Program is configured")),
+        Err(_) => Err(Problem::UnknownApp),
+    }
+}
+
+/// The appid in `Referer: https://servicewechat.com/{appid}/{version}/page-frame.html`, which WeChat
+/// sets, and anybody can.
+fn referring_appid(headers: &HeaderMap) -> Option<&str> {
+    let referer = headers.get(REFERER)?.to_str().ok()?;
+    let path = referer.strip_prefix("https://servicewechat.com/")?;
+    path.split('/').next()
 }

@@ -81,7 +81,7 @@ impl Problem {
             Self::MockCode => row(S::BAD_REQUEST, "mock_code", FixRequest,
                 "This is the mock code of WeChat DevTools: open the project with a real AppID."),
             Self::UnknownApp => row(S::BAD_REQUEST, "unknown_app", FixRequest,
-                "The appid in the query is not configured on this server."),
+                "The appid in the query is not one that is configured on this server."),
             Self::InvalidToken => row(S::UNAUTHORIZED, "invalid_token", LoginAgain,
                 "There is no living session for this token: log in again."),
             Self::NotFound => row(S::NOT_FOUND, "not_found", FixRequest,

@@ -1,12 +1,13 @@
 //! Looks settings up by name, notes which were asked for, and collects what is wrong with them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
 use reqwest::Url;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::wechat::is_loopback;
 
@@ -20,6 +21,9 @@ const PREFIXES: [&str; 6] = [
     "LOG_",
 ];
 const FOREIGN: [&str; 1] = ["SESSION_MANAGER"];
+
+/// A setting has no value that could be used, and the user is told why.
+pub(super) struct Told;
 
 pub(super) struct Reader<'a> {
     vars: &'a BTreeMap<String, String>,
@@ -55,36 +59,39 @@ impl<'a> Reader<'a> {
     }
 
     /// The trimmed value; an empty one counts as not set.
-    fn get(&mut self, name: &'static str) -> Option<&'a str> {
+    pub(super) fn get(&mut self, name: &'static str) -> Option<&'a str> {
         self.asked.insert(name);
         let value = self.vars.get(name)?.trim();
         (!value.is_empty()).then_some(value)
     }
 
-    fn problem<T>(&mut self, problem: String) -> Option<T> {
-        self.problems.push(problem);
-        None
+    pub(super) fn problem(&mut self, problem: impl Into<String>) -> Told {
+        self.problems.push(problem.into());
+        Told
     }
 
-    /// A value that must be there: 1 to 128 visible ASCII characters.
-    pub(super) fn required(&mut self, name: &'static str, what: &str) -> Option<String> {
-        match self.get(name) {
-            None => self.problem(format!("{name} is not set: {what}")),
-            Some(value) if value.len() > 128 || !value.bytes().all(|b| b.is_ascii_graphic()) => {
-                self.problem(format!(
-                    "{name} must be {what}: at most 128 characters, visible ASCII without spaces"
-                ))
-            }
-            Some(value) => Some(value.to_owned()),
-        }
-    }
-
-    pub(super) fn required_secret(
+    /// A secret, or what is in the file that `file_name` names, trimmed.
+    pub(super) fn secret_or_file(
         &mut self,
         name: &'static str,
-        what: &str,
-    ) -> Option<SecretString> {
-        self.required(name, what).map(SecretString::from)
+        file_name: &'static str,
+    ) -> Result<Option<SecretString>, Told> {
+        let (value, path) = (self.get(name), self.get(file_name));
+        let Some(path) = path else {
+            return Ok(value.map(SecretString::from));
+        };
+        if value.is_some() {
+            return Err(self.problem(format!("{file_name} stands instead of {name}: set one")));
+        }
+        match fs::read_to_string(path).map(SecretString::from) {
+            Ok(text) if text.expose_secret().trim().is_empty() => {
+                Err(self.problem(format!("{file_name} names a file that is empty")))
+            }
+            Ok(text) => Ok(Some(text.expose_secret().trim().into())),
+            Err(error) => Err(self.problem(format!(
+                "{file_name} names a file that cannot be read: {error}"
+            ))),
+        }
     }
 
     /// A value that says for itself whether it is right; `form` tells the user what it must be.
@@ -93,11 +100,11 @@ impl<'a> Reader<'a> {
         name: &'static str,
         default: T,
         form: &str,
-    ) -> Option<T> {
+    ) -> Result<T, Told> {
         match self.get(name).map(str::parse) {
-            None => Some(default),
-            Some(Ok(value)) => Some(value),
-            Some(Err(_)) => self.problem(format!("{name} must be {form}")),
+            None => Ok(default),
+            Some(Ok(value)) => Ok(value),
+            Some(Err(_)) => Err(self.problem(format!("{name} must be {form}"))),
         }
     }
 
@@ -107,15 +114,15 @@ impl<'a> Reader<'a> {
         name: &'static str,
         default: Duration,
         range: RangeInclusive<Duration>,
-    ) -> Option<Duration> {
+    ) -> Result<Duration, Told> {
         match self.get(name).map(humantime::parse_duration) {
-            None => Some(default),
-            Some(Ok(value)) if range.contains(&value) => Some(value),
-            Some(_) => self.problem(format!(
+            None => Ok(default),
+            Some(Ok(value)) if range.contains(&value) => Ok(value),
+            Some(_) => Err(self.problem(format!(
                 "{name} must be a duration with a unit, such as 4s or 7d, from {} to {}",
                 humantime::format_duration(*range.start()),
                 humantime::format_duration(*range.end()),
-            )),
+            ))),
         }
     }
 
@@ -125,34 +132,38 @@ impl<'a> Reader<'a> {
         name: &'static str,
         default: u32,
         range: RangeInclusive<u32>,
-    ) -> Option<u32> {
+    ) -> Result<u32, Told> {
         match self.get(name).map(str::parse) {
-            None => Some(default),
-            Some(Ok(value)) if range.contains(&value) => Some(value),
-            Some(_) => self.problem(format!(
+            None => Ok(default),
+            Some(Ok(value)) if range.contains(&value) => Ok(value),
+            Some(_) => Err(self.problem(format!(
                 "{name} must be a whole number from {} to {}",
                 range.start(),
                 range.end()
-            )),
+            ))),
         }
     }
 
     /// Where an HTTP API begins, with alternatives after commas. The value can hold a password by
     /// mistake, so it is never repeated.
-    pub(super) fn base_urls(&mut self, name: &'static str, default: &str) -> Option<Vec<Url>> {
+    pub(super) fn base_urls(
+        &mut self,
+        name: &'static str,
+        default: &str,
+    ) -> Result<Vec<Url>, Told> {
         let value = self.get(name).unwrap_or(default);
         let Ok(urls) = value
             .split(',')
             .map(|url| Url::parse(url.trim()))
             .collect::<Result<Vec<_>, _>>()
         else {
-            return self.problem(format!("{name} must be one or more URLs such as {default}"));
+            return Err(self.problem(format!("{name} must be one or more URLs such as {default}")));
         };
         if !urls.iter().all(is_http) {
-            return self.problem(format!("{name} must be https:// or http:// URLs"));
+            return Err(self.problem(format!("{name} must be https:// or http:// URLs")));
         }
         if !urls.iter().all(is_bare) {
-            return self.problem(format!("{name} must have no user name, query or fragment"));
+            return Err(self.problem(format!("{name} must have no user name, query or fragment")));
         }
         if urls
             .iter()
@@ -162,7 +173,7 @@ impl<'a> Reader<'a> {
                 "{name} is not https: the AppSecret and every session_key cross the network in clear"
             ));
         }
-        Some(urls)
+        Ok(urls)
     }
 }
 

@@ -9,7 +9,7 @@ use reqwest::{StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{CodeSession, Errcode, Error, Invalid, JsCode, Meaning};
+use super::{CodeSession, Errcode, Error, Invalid, JsCode, Meaning, MiniProgram};
 
 /// An answer of WeChat's is a few hundred bytes; a larger one is none.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -20,13 +20,9 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// that clients which were refused together do not come back together.
 const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
 
-/// The Mini Program, and how WeChat is asked.
+/// How WeChat is asked.
 #[derive(Debug)]
 pub struct Settings {
-    /// The Mini Program's AppID.
-    pub appid: String,
-    /// Its AppSecret.
-    pub secret: SecretString,
     /// Where WeChat's API begins, at least one; `/sns/jscode2session` is appended. The next is
     /// asked only when WeChat certainly has not got the request.
     pub api_bases: Vec<Url>,
@@ -39,8 +35,6 @@ pub struct Settings {
 pub struct Client {
     http: reqwest::Client,
     endpoints: Vec<Url>,
-    appid: String,
-    secret: SecretString,
     timeout: Duration,
 }
 
@@ -68,16 +62,8 @@ impl Client {
         Ok(Self {
             http,
             endpoints: settings.api_bases.into_iter().map(endpoint).collect(),
-            appid: settings.appid,
-            secret: settings.secret,
             timeout: settings.timeout,
         })
-    }
-
-    /// The Mini Program that this client speaks for.
-    #[must_use]
-    pub fn appid(&self) -> &str {
-        &self.appid
     }
 
     /// Exchanges a code for the user's identity, within the timeout of the settings, also when the
@@ -85,17 +71,22 @@ impl Client {
     ///
     /// Even a refused exchange uses the code up, so a request is repeated in two cases only: at the
     /// next host if it certainly was not sent, and at most twice when WeChat says that it is busy.
+    /// And with the Mini Program's next AppSecret, if it has one, when WeChat calls one wrong.
     ///
     /// Source: WeChat's documentation of `auth.code2Session`.
     ///
     /// # Errors
     /// [`Error`], by what can be done about it.
-    pub async fn code_to_session(&self, js_code: &JsCode) -> Result<CodeSession, Error> {
+    pub async fn code_to_session(
+        &self,
+        mini_program: &MiniProgram,
+        js_code: &JsCode,
+    ) -> Result<CodeSession, Error> {
         let deadline = Instant::now() + self.timeout;
         let mut pauses = BUSY_PAUSES.into_iter();
         let mut was_busy = false;
         loop {
-            let result = timeout_at(deadline, self.ask_hosts(js_code))
+            let result = timeout_at(deadline, self.ask_as(mini_program, js_code))
                 .await
                 .unwrap_or(Err(Error::Timeout));
             let meaning = match &result {
@@ -123,11 +114,37 @@ impl Client {
         }
     }
 
+    /// Asks with the first AppSecret that is not wrong.
+    async fn ask_as(
+        &self,
+        mini_program: &MiniProgram,
+        js_code: &JsCode,
+    ) -> Result<CodeSession, Error> {
+        let mut result = Err(Error::Errcode(Errcode::WRONG_SECRET));
+        for (place, secret) in mini_program.secrets_to_try() {
+            let question = Question {
+                appid: mini_program.appid(),
+                secret,
+                js_code,
+            };
+            result = self.ask_hosts(&question).await;
+            match result {
+                Err(Error::Errcode(Errcode::WRONG_SECRET)) => {}
+                Ok(_) => {
+                    mini_program.accepted(place);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        result
+    }
+
     /// Asks the first host that can be reached.
-    async fn ask_hosts(&self, js_code: &JsCode) -> Result<CodeSession, Error> {
+    async fn ask_hosts(&self, question: &Question<'_>) -> Result<CodeSession, Error> {
         let mut result = Err(Error::Unreachable("no host is configured".into()));
         for endpoint in &self.endpoints {
-            result = self.ask(endpoint, js_code).await;
+            result = self.ask(endpoint, question).await;
             if !matches!(result, Err(Error::Unreachable(_))) {
                 break;
             }
@@ -135,9 +152,8 @@ impl Client {
         result
     }
 
-    async fn ask(&self, endpoint: &Url, js_code: &JsCode) -> Result<CodeSession, Error> {
-        let url = self.with_query(endpoint, js_code);
-        let mut response = self.http.get(url).send().await?;
+    async fn ask(&self, endpoint: &Url, question: &Question<'_>) -> Result<CodeSession, Error> {
+        let mut response = self.http.get(question.url(endpoint)).send().await?;
         if response.status() != StatusCode::OK {
             return Err(Invalid::Status(response.status().as_u16()).into());
         }
@@ -150,13 +166,22 @@ impl Client {
         }
         CodeSession::from_json(&body)
     }
+}
 
-    fn with_query(&self, endpoint: &Url, js_code: &JsCode) -> Url {
+/// What WeChat is asked.
+struct Question<'a> {
+    appid: &'a str,
+    secret: &'a SecretString,
+    js_code: &'a JsCode,
+}
+
+impl Question<'_> {
+    fn url(&self, endpoint: &Url) -> Url {
         let mut url = endpoint.clone();
         url.query_pairs_mut()
-            .append_pair("appid", &self.appid)
+            .append_pair("appid", self.appid)
             .append_pair("secret", self.secret.expose_secret())
-            .append_pair("js_code", js_code.expose())
+            .append_pair("js_code", self.js_code.expose())
             .append_pair("grant_type", "authorization_code");
         url
     }

@@ -73,6 +73,8 @@ impl Errcode {
     pub const BUSY: Self = Self(-1);
     /// What a code gets that was used up.
     pub const CODE_USED: Self = Self(40163);
+    /// The AppSecret is not the Mini Program's.
+    pub const WRONG_SECRET: Self = Self(40125);
     /// What all codes get until the quota is renewed.
     pub const QUOTA_EXHAUSTED: Self = Self(45009);
 

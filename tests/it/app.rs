@@ -80,7 +80,7 @@ impl TestApp {
         // As the binary does: service and clients share the files of one process here.
         rlimit::increase_nofile_limit(u64::MAX).unwrap();
         let config = config(&wechat.base(), settings);
-        let app = App::open(config.wechat, config.max_in_flight, &config.sessions, clock).unwrap();
+        let app = App::open(config, clock).unwrap();
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = TcpListener::bind(any_port).await.unwrap();
         let server = Server::new(listener, app, PATIENCE);

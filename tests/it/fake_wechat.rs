@@ -2,7 +2,7 @@
 //!
 //! A model ([`Model`]) with a thin HTTP server over it. It serves the tests and the sandbox.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,6 +20,11 @@ use tokio::net::TcpListener;
 
 pub const APPID: &str = "wx0123456789abcdef";
 pub const SECRET: &str = "5ecre7c0ffee5ecre7c0ffee5ecre7aa";
+/// A second Mini Program.
+#[allow(dead_code, reason = "only the tests have two")]
+pub const OTHER_APPID: &str = "wxfedcba9876543210";
+#[allow(dead_code, reason = "only the tests have two")]
+pub const OTHER_SECRET: &str = "5ecre7bee5ecre7bee5ecre7bee5ecbb";
 
 /// What a code asks for. Any code may end in `.` and something, which makes it a new one.
 #[allow(dead_code, reason = "only the sandbox shows it")]
@@ -49,7 +54,7 @@ impl FakeWechat {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fake = Self {
             addr: listener.local_addr().unwrap(),
-            model: Arc::default(),
+            model: Arc::new(Mutex::new(Model::new())),
         };
         let router = fake.router();
         tokio::spawn(async move { serve(listener, router).await });
@@ -68,11 +73,24 @@ impl FakeWechat {
         format!("http://{}", self.addr)
     }
 
+    /// Resets an AppSecret, as somebody does in the WeChat admin console.
+    #[allow(dead_code, reason = "only the tests do")]
+    pub fn reset_secret(&self, appid: &str, secret: &str) {
+        let mut model = self.model.lock().unwrap();
+        model.secrets.insert(appid.into(), secret.into());
+    }
+
     /// How many requests for a code it got, accepted or not.
     #[allow(dead_code, reason = "only the tests ask")]
     pub fn requests_for(&self, code: &str) -> usize {
         let model = self.model.lock().unwrap();
         model.asked.iter().filter(|asked| *asked == code).count()
+    }
+
+    /// How often it was asked with an AppSecret that is not right.
+    #[allow(dead_code, reason = "only the tests ask")]
+    pub fn wrong_secrets(&self) -> usize {
+        self.model.lock().unwrap().wrong_secrets
     }
 
     /// Every code it was asked about and every `session_key` it gave.
@@ -84,13 +102,15 @@ impl FakeWechat {
 }
 
 /// What WeChat remembers.
-#[derive(Default)]
 struct Model {
+    /// By appid.
+    secrets: HashMap<String, String>,
     /// Codes in the order of the requests.
     asked: Vec<String>,
     /// Codes that are used up: a refused exchange uses a code up too.
     used: HashSet<String>,
     keys: Vec<String>,
+    wrong_secrets: usize,
 }
 
 /// What comes back, and when.
@@ -120,10 +140,26 @@ async fn jscode2session(
 }
 
 impl Model {
+    fn new() -> Self {
+        let secrets = [(APPID, SECRET), (OTHER_APPID, OTHER_SECRET)];
+        Self {
+            secrets: secrets
+                .map(|(appid, secret)| (appid.into(), secret.into()))
+                .into(),
+            asked: Vec::new(),
+            used: HashSet::new(),
+            keys: Vec::new(),
+            wrong_secrets: 0,
+        }
+    }
+
     fn reply(&mut self, method: &Method, query: &str) -> Reply {
-        let code = match read_query(method, query) {
-            Ok(code) => code,
-            Err((errcode, errmsg)) => return Reply::Now(error(errcode, errmsg)),
+        let (appid, code) = match self.read_query(method, query) {
+            Ok(read) => read,
+            Err((errcode, errmsg)) => {
+                self.wrong_secrets += usize::from(errcode == 40125);
+                return Reply::Now(error(errcode, errmsg));
+            }
         };
         self.asked.push(code.clone());
         let script = code
@@ -136,10 +172,14 @@ impl Model {
             return Reply::Now(error(40163, "code been used"));
         }
         match script.split_once('-').unwrap_or((script, "")) {
-            ("user", name) if !name.is_empty() => Reply::Now(self.success(&code, name, true)),
-            ("guest", name) if !name.is_empty() => Reply::Now(self.success(&code, name, false)),
+            ("user", name) if !name.is_empty() => {
+                Reply::Now(self.success(&appid, &code, name, true))
+            }
+            ("guest", name) if !name.is_empty() => {
+                Reply::Now(self.success(&appid, &code, name, false))
+            }
             ("busy", "used") => Reply::Now(error(-1, "system error")),
-            ("busy", _) => Reply::Now(self.success(&code, "busy", true)),
+            ("busy", _) => Reply::Now(self.success(&appid, &code, "busy", true)),
             ("error", number) => match number.parse() {
                 Ok(errcode) => Reply::Now(error(errcode, "scripted")),
                 Err(_) => Reply::Now(error(40029, "invalid code")),
@@ -147,7 +187,7 @@ impl Model {
             ("slow", millis) => match millis.parse() {
                 Ok(millis) => Reply::After(
                     Duration::from_millis(millis),
-                    self.success(&code, "slow", true),
+                    self.success(&appid, &code, "slow", true),
                 ),
                 Err(_) => Reply::Now(error(40029, "invalid code")),
             },
@@ -156,7 +196,9 @@ impl Model {
             ("empty", "") => Reply::Now(text(String::new())),
             ("html", "502") => Reply::Now(html_502()),
             // What DevTools sends for a project with a real AppID: always the same developer.
-            _ if is_like_wechats(&code) => Reply::Now(self.success(&code, "devtools", true)),
+            _ if is_like_wechats(&code) => {
+                Reply::Now(self.success(&appid, &code, "devtools", true))
+            }
             _ => Reply::Now(error(40029, "invalid code")),
         }
     }
@@ -168,9 +210,41 @@ impl Model {
         script == "error--1" || times.is_some_and(|times| times.is_ok_and(|times| asked <= times))
     }
 
-    fn success(&mut self, code: &str, name: &str, with_unionid: bool) -> Response {
-        let key = STANDARD.encode(&hash("session_key", code)[..16]);
-        let openid = openid(name);
+    /// The appid and the code, if the request is exactly what WeChat documents; else WeChat's refusal.
+    fn read_query(
+        &self,
+        method: &Method,
+        query: &str,
+    ) -> Result<(String, String), (i64, &'static str)> {
+        if method != Method::GET {
+            return Err((41002, "appid missing"));
+        }
+        let url = reqwest::Url::parse(&format!("http://localhost/?{query}")).unwrap();
+        let value = |name: &str| -> Option<String> {
+            let mut values = url.query_pairs().filter(|(key, _)| key == name);
+            let (value, more) = (values.next(), values.next());
+            value
+                .filter(|_| more.is_none())
+                .map(|(_, value)| value.into())
+        };
+        let appid = value("appid").ok_or((41002, "appid missing"))?;
+        let secret = value("secret").ok_or((41004, "appsecret missing"))?;
+        let code = value("js_code").ok_or((41008, "missing code"))?;
+        let Some(known) = self.secrets.get(&appid) else {
+            return Err((40013, "invalid appid"));
+        };
+        if secret != *known {
+            return Err((40125, "invalid appsecret"));
+        }
+        if value("grant_type").as_deref() != Some("authorization_code") {
+            return Err((40002, "invalid grant_type"));
+        }
+        Ok((appid, code))
+    }
+
+    fn success(&mut self, appid: &str, code: &str, name: &str, with_unionid: bool) -> Response {
+        let key = STANDARD.encode(session_key(code));
+        let openid = openid_in(appid, name);
         let unionid = if with_unionid {
             format!(r#""unionid":"{}","#, id("unionid", name))
         } else {
@@ -186,8 +260,22 @@ impl Model {
 }
 
 /// The openid of a scripted user.
+#[allow(dead_code, reason = "only the tests ask")]
 pub fn openid(name: &str) -> String {
-    id("openid", name)
+    openid_in(APPID, name)
+}
+
+/// The same in another Mini Program: another openid.
+pub fn openid_in(appid: &str, name: &str) -> String {
+    match appid {
+        APPID => id("openid", name),
+        _ => id("openid", &format!("{appid} {name}")),
+    }
+}
+
+/// The key that comes with a code: each has its own.
+pub fn session_key(code: &str) -> [u8; 16] {
+    hash("session_key", code)[..16].try_into().unwrap()
 }
 
 /// Like WeChat's: 28 characters, the first an `o`.
@@ -203,34 +291,6 @@ fn hash(kind: &str, name: &str) -> [u8; 32] {
 fn is_like_wechats(code: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     code.len() == 32 && code.bytes().all(allowed)
-}
-
-/// The code, if the request is exactly what WeChat documents; else WeChat's refusal.
-fn read_query(method: &Method, query: &str) -> Result<String, (i64, &'static str)> {
-    if method != Method::GET {
-        return Err((41002, "appid missing"));
-    }
-    let url = reqwest::Url::parse(&format!("http://localhost/?{query}")).unwrap();
-    let value = |name: &str| -> Option<String> {
-        let mut values = url.query_pairs().filter(|(key, _)| key == name);
-        let (value, more) = (values.next(), values.next());
-        value
-            .filter(|_| more.is_none())
-            .map(|(_, value)| value.into())
-    };
-    let appid = value("appid").ok_or((41002, "appid missing"))?;
-    let secret = value("secret").ok_or((41004, "appsecret missing"))?;
-    let code = value("js_code").ok_or((41008, "missing code"))?;
-    if appid != APPID {
-        return Err((40013, "invalid appid"));
-    }
-    if secret != SECRET {
-        return Err((40125, "invalid appsecret"));
-    }
-    if value("grant_type").as_deref() != Some("authorization_code") {
-        return Err((40002, "invalid grant_type"));
-    }
-    Ok(code)
 }
 
 fn error(errcode: i64, errmsg: &str) -> Response {

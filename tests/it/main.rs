@@ -10,6 +10,7 @@ mod fake_wechat;
 mod process;
 mod redis_server;
 
+mod apps;
 mod failures;
 mod hosts;
 mod log;

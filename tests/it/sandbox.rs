@@ -48,13 +48,7 @@ async fn bind(vars: &BTreeMap<String, String>, port: u16) -> std::io::Result<Ser
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = TcpListener::bind(addr).await?;
     let config = Config::from_vars(vars).unwrap();
-    let app = App::open(
-        config.wechat,
-        config.max_in_flight,
-        &config.sessions,
-        Clock::system(),
-    )
-    .unwrap();
+    let app = App::open(config, Clock::system()).unwrap();
     Ok(Server::new(listener, app, Patience::default()))
 }
 

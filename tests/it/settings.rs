@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
 use wxlogin::config::{self, Config};
 use wxlogin::session::Place;
 
@@ -53,7 +54,7 @@ fn values_are_trimmed_and_empty_ones_are_not_set() {
         ("SESSION_STORE", "memory:\r"),
     ])
     .unwrap();
-    assert_eq!(config.wechat.appid, "wx2");
+    assert_eq!(config.mini_programs[0].appid(), "wx2");
     assert_eq!(config.sessions.ttl, Duration::from_secs(3600));
     assert_eq!(config.listen_addr.port(), 3000);
     assert!(matches!(config.sessions.place, Place::Memory));
@@ -110,6 +111,81 @@ fn each_wrong_value_is_refused_by_name() {
             "{value}: {problems}"
         );
         assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
+}
+
+fn apps(settings: &[(&str, &str)]) -> Result<Vec<(String, Vec<String>)>, String> {
+    let vars = settings
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()));
+    let config = Config::from_vars(&vars.collect()).map_err(|problems| problems.to_string())?;
+    let programs = config.mini_programs.iter().map(|program| {
+        let secrets = program.secrets().iter();
+        let secrets = secrets.map(|secret| secret.expose_secret().to_owned());
+        (program.appid().to_owned(), secrets.collect())
+    });
+    Ok(programs.collect())
+}
+
+#[test]
+fn mini_programs_come_from_one_setting_or_two_and_secrets_from_files_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let wx = |appid: &str, secrets: &[&str]| {
+        let secrets = secrets.iter().map(ToString::to_string).collect();
+        (appid.to_owned(), secrets)
+    };
+    let one = apps(&[
+        ("WECHAT_APPID", "wx1"),
+        ("WECHAT_SECRET_FILE", &file("secret", " s1\n")),
+    ]);
+    assert_eq!(one.unwrap(), [wx("wx1", &["s1"])]);
+    let several = [wx("wxB", &["b1", "b2"]), wx("wxA", &["a"])];
+    let text = "wxB:b1, wxA:a,wxB:b2";
+    assert_eq!(apps(&[("WECHAT_APPS", text)]).unwrap(), several);
+    let lines = file("apps", "wxB:b1\nwxA : a\r\n\nwxB:b2\n");
+    assert_eq!(apps(&[("WECHAT_APPS_FILE", &lines)]).unwrap(), several);
+
+    let (empty, binary) = (file("empty", "\n"), dir.path().join("binary"));
+    fs::write(&binary, b"s3cret\xff").unwrap();
+    for (settings, name) in [
+        (&[("WECHAT_APPS", "wx1")][..], "WECHAT_APPS"),
+        (&[("WECHAT_APPS", "wx1:s3cret,wx2:")], "WECHAT_APPS"),
+        (&[("WECHAT_APPS", "wx1:s3cret s3cret")], "WECHAT_APPS"),
+        (&[("WECHAT_APPS", ",")], "WECHAT_APPS"),
+        (
+            &[("WECHAT_APPS", "wx1:s3cret"), ("WECHAT_APPID", "wx1")],
+            "WECHAT_APPS",
+        ),
+        (
+            &[("WECHAT_APPS", "wx1:s3cret"), ("WECHAT_SECRET", "s3cret")],
+            "WECHAT_APPS",
+        ),
+        (&[("WECHAT_APPS_FILE", "/nowhere")], "WECHAT_APPS_FILE"),
+        (
+            &[("WECHAT_APPS_FILE", &lines), ("WECHAT_APPS", "wx1:s3cret")],
+            "WECHAT_APPS_FILE",
+        ),
+        (
+            &[("WECHAT_APPID", "wx1"), ("WECHAT_SECRET_FILE", &empty)],
+            "WECHAT_SECRET_FILE",
+        ),
+        (
+            &[
+                ("WECHAT_APPID", "wx1"),
+                ("WECHAT_SECRET_FILE", binary.to_str().unwrap()),
+            ],
+            "WECHAT_SECRET_FILE",
+        ),
+    ] {
+        let problems = apps(settings).unwrap_err();
+        assert!(problems.starts_with(&format!("{name} ")), "{problems}");
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+        assert!(!problems.contains("s3cret"), "{problems}");
     }
 }
 

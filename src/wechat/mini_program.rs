@@ -1,0 +1,79 @@
+//! A Mini Program, and what WeChat has said about it.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use secrecy::SecretString;
+
+/// A Mini Program: its AppID and its AppSecret, or several while the AppSecret is being changed.
+#[derive(Debug)]
+pub struct MiniProgram {
+    appid: String,
+    secrets: Vec<SecretString>,
+    /// Which of the secrets WeChat accepted last.
+    accepted: AtomicUsize,
+    /// When WeChat last said that the quota is used up, in Unix seconds; 0 is never.
+    quota_exhausted: AtomicU64,
+}
+
+/// How long WeChat is left alone after it has said that the quota is used up, in seconds.
+const QUOTA_PAUSE: u64 = 10;
+
+impl MiniProgram {
+    /// `secrets` are tried in this order, the next when WeChat calls one wrong.
+    #[must_use]
+    pub fn new(appid: String, secrets: Vec<SecretString>) -> Self {
+        Self {
+            appid,
+            secrets,
+            accepted: AtomicUsize::new(0),
+            quota_exhausted: AtomicU64::new(0),
+        }
+    }
+
+    /// The AppID.
+    #[must_use]
+    pub fn appid(&self) -> &str {
+        &self.appid
+    }
+
+    /// All AppSecrets, in the order of the settings.
+    #[must_use]
+    pub fn secrets(&self) -> &[SecretString] {
+        &self.secrets
+    }
+
+    /// WeChat says at `now`, in Unix seconds, that the quota is used up.
+    pub fn exhaust_quota(&self, now: u64) {
+        self.quota_exhausted.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether WeChat said so a moment ago, and need not be asked.
+    #[must_use]
+    pub fn has_exhausted_quota(&self, now: u64) -> bool {
+        let exhausted = self.quota_exhausted.load(Ordering::Relaxed);
+        // A clock that was set back must not prolong the pause.
+        now.checked_sub(exhausted)
+            .is_some_and(|since| since < QUOTA_PAUSE)
+    }
+
+    /// The AppSecrets, the one that WeChat accepted last first, each with its place in the settings.
+    pub(super) fn secrets_to_try(&self) -> impl Iterator<Item = (usize, &SecretString)> {
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        let (before, from) = self.secrets.split_at(accepted);
+        (accepted..).zip(from).chain((0..).zip(before))
+    }
+
+    /// WeChat has accepted the secret at this place.
+    pub(super) fn accepted(&self, place: usize) {
+        let before = self.accepted.swap(place, Ordering::Relaxed);
+        if before != place {
+            tracing::info!(
+                appid = self.appid,
+                "WeChat now accepts AppSecret {} of {}, and not the one that it accepted before: \
+                 remove that one once no replica needs it",
+                place + 1,
+                self.secrets.len(),
+            );
+        }
+    }
+}
