@@ -4,6 +4,7 @@
 //! get over 1 shows the group commit, since every login is durable before it is answered.
 #![allow(clippy::unwrap_used, reason = "a benchmark may fail by panicking")]
 
+#[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../tests/it/fake_wechat.rs"]
 mod fake_wechat;
 

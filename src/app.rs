@@ -5,12 +5,15 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::login::Login;
+use crate::user_data::UserData;
 use crate::{session, wechat};
 
 /// The parts of a running service.
 pub struct App {
     /// Exchanges codes for sessions.
     pub login: Arc<Login>,
+    /// Opens user data.
+    pub user_data: UserData,
     /// Knows the sessions.
     pub sessions: session::Store,
     /// Tells how much of a session is left.
@@ -23,6 +26,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("cannot set up the connection to WeChat: {0}")]
     Wechat(#[from] wechat::Error),
+    /// No keys can be made from the AppSecrets.
+    #[error("cannot make keys from the AppSecrets")]
+    Seals,
     /// The session store cannot be used.
     #[error(transparent)]
     Sessions(#[from] session::OpenError),
@@ -35,7 +41,10 @@ impl App {
     /// [`StartError`], for the operator to read.
     pub fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         let wechat = wechat::Client::new(config.wechat)?;
-        let store = session::Store::open(&config.sessions.place, clock.clone())?;
+        let apps = config.mini_programs.iter();
+        let seals = session::Seals::new(apps.map(|app| (app.appid(), app.secrets())))
+            .map_err(|_| StartError::Seals)?;
+        let store = session::Store::open(&config.sessions.place, seals, clock.clone())?;
         Ok(Self {
             login: Login::new(
                 wechat,
@@ -45,6 +54,7 @@ impl App {
                 config.sessions.ttl,
                 clock.clone(),
             ),
+            user_data: UserData::new(store.clone(), config.userdata_max_age, clock.clone()),
             sessions: store,
             clock,
         })

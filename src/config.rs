@@ -20,6 +20,7 @@ use reader::{Reader, Told};
 const DEFAULT_API_BASES: &str = "https://api.weixin.qq.com,https://api2.weixin.qq.com";
 
 const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The settings of one process, valid as a whole.
@@ -35,6 +36,8 @@ pub struct Config {
     pub max_in_flight: u32,
     /// Where sessions live, and how long.
     pub sessions: session::Settings,
+    /// `USERDATA_MAX_AGE`: how old encrypted user data may be; `None` is any age.
+    pub userdata_max_age: Option<Duration>,
     /// What is logged, and how.
     pub log: telemetry::Settings,
     /// What looks like a mistake but does not stop the service, a sentence each.
@@ -90,6 +93,8 @@ fn read(reader: &mut Reader) -> Result<Config, Told> {
         "file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…",
     );
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY);
+    let userdata_max_age =
+        reader.duration("USERDATA_MAX_AGE", 10 * MINUTE, Duration::ZERO..=3650 * DAY);
     let filter = reader.parse_or(
         "RUST_LOG",
         telemetry::Filter::default(),
@@ -109,6 +114,7 @@ fn read(reader: &mut Reader) -> Result<Config, Told> {
             place: place?,
             ttl: ttl?,
         },
+        userdata_max_age: Some(userdata_max_age?).filter(|age| !age.is_zero()),
         log: telemetry::Settings {
             filter: filter?,
             format: format?,

@@ -8,6 +8,7 @@ pub mod server;
 pub mod api;
 pub mod app;
 pub mod login;
+pub mod user_data;
 
 pub mod session;
 pub mod wechat;

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
 use crate::session::{
-    Exchange, ExchangeHash, NewSession, Session, Store, Token, Unavailable, User,
+    Exchange, ExchangeHash, NewSession, Session, Store, Token, Unavailable, User, UserId,
 };
 use crate::wechat::{self, Client, CodeSession, Errcode, Invalid, JsCode, Meaning, MiniProgram};
 use exchanges::{Exchanged, Exchanges, Finished, Outcome};
@@ -251,8 +251,10 @@ impl Login {
             Token::generate().map_err(|_| LoginError::Internal("no random bytes for a token"))?;
         let created = self.clock.now();
         let session = Session {
-            appid: mini_program.appid().to_owned(),
-            openid: user.openid.clone(),
+            user: UserId {
+                appid: mini_program.appid().to_owned(),
+                openid: user.openid.clone(),
+            },
             unionid: user.unionid.clone(),
             created,
             expires: created + self.ttl.as_secs(),

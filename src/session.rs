@@ -4,22 +4,30 @@
 
 mod embedded;
 mod redis;
+mod seal;
 mod token;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretBox;
+use secrecy::{ExposeSecret, SecretBox};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 pub use self::redis::{Address, BadAddress};
 use crate::clock::Clock;
+use seal::Seal;
+pub use seal::Seals;
 pub use token::{Token, TokenHash};
 
 /// How long the outcome of an exchange is remembered.
 pub const EXCHANGE_TTL: Duration = Duration::from_secs(60);
+
+/// How often user data may fail to open between two logins.
+pub const MAX_FAILURES: u8 = 10;
 
 /// Where sessions live, and how long.
 #[derive(Debug, Clone)]
@@ -59,9 +67,18 @@ impl FromStr for Place {
     }
 }
 
-/// Sessions by the hash of their token, users, and what codes were exchanged for. Cheap to clone.
+/// Sessions by the hash of their token, the `session_key`s of users, and what codes were exchanged
+/// for. Cheap to clone.
 #[derive(Clone)]
-pub enum Store {
+pub struct Store {
+    backend: Backend,
+    seals: Arc<Seals>,
+    /// Users who try their keys right now, by a hash of their name.
+    trying: Arc<[Mutex<()>; 64]>,
+}
+
+#[derive(Clone)]
+enum Backend {
     /// In this process.
     Embedded(embedded::Store),
     /// On the network.
@@ -73,18 +90,23 @@ impl Store {
     ///
     /// # Errors
     /// [`OpenError`]; a file is then left as it is.
-    pub fn open(place: &Place, clock: Clock) -> Result<Self, OpenError> {
-        match place {
-            Place::File(path) => embedded::Store::file(path, clock).map(Self::Embedded),
-            Place::Memory => embedded::Store::memory(clock).map(Self::Embedded),
-            Place::Redis(address) => redis::Store::new(address, clock).map(Self::Redis),
-        }
+    pub fn open(place: &Place, seals: Seals, clock: Clock) -> Result<Self, OpenError> {
+        let backend = match place {
+            Place::File(path) => embedded::Store::file(path, clock).map(Backend::Embedded),
+            Place::Memory => embedded::Store::memory(clock).map(Backend::Embedded),
+            Place::Redis(address) => redis::Store::new(address, clock).map(Backend::Redis),
+        };
+        Ok(Self {
+            backend: backend?,
+            seals: Arc::new(seals),
+            trying: Arc::new([const { Mutex::const_new(()) }; 64]),
+        })
     }
 
     /// Whether other processes use it too.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Redis(_))
+        matches!(self.backend, Backend::Redis(_))
     }
 
     /// Stores a session under its token, and what came with it; durable, as far as the store is,
@@ -93,9 +115,24 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn create(&self, new: NewSession) -> Result<(), Unavailable> {
-        match self {
-            Self::Embedded(store) => store.create(new).await,
-            Self::Redis(store) => store.create(new).await,
+        let session = &new.session;
+        let exchange = new.exchange.map(|exchange| {
+            let key = &exchange.session_key;
+            let seals = self.seals.seal(&session.user, key);
+            let seals = seals.map_err(|_| Unavailable("a session_key cannot be sealed".into()))?;
+            Ok(SealedExchange {
+                hash: exchange.hash,
+                seals,
+            })
+        });
+        let record = Record {
+            token: new.token,
+            exchange: exchange.transpose()?,
+            session: new.session,
+        };
+        match &self.backend {
+            Backend::Embedded(store) => store.create(record).await,
+            Backend::Redis(store) => store.create(record).await,
         }
     }
 
@@ -104,9 +141,9 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn find(&self, token: TokenHash) -> Result<Option<Session>, Unavailable> {
-        match self {
-            Self::Embedded(store) => store.find(token),
-            Self::Redis(store) => store.find(token).await,
+        match &self.backend {
+            Backend::Embedded(store) => store.find(token),
+            Backend::Redis(store) => store.find(token).await,
         }
     }
 
@@ -115,10 +152,66 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn exchanged(&self, exchange: ExchangeHash) -> Result<Option<User>, Unavailable> {
-        match self {
-            Self::Embedded(store) => store.exchanged(exchange),
-            Self::Redis(store) => store.exchanged(exchange).await,
+        match &self.backend {
+            Backend::Embedded(store) => store.exchanged(exchange),
+            Backend::Redis(store) => store.exchanged(exchange).await,
         }
+    }
+
+    /// The two newest `session_key`s of a user, the newest first, as far as they are there.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn keys(&self, user: &UserId) -> Result<Vec<SecretBox<[u8; 16]>>, Unavailable> {
+        let stored = match &self.backend {
+            Backend::Embedded(store) => store.keys(user),
+            Backend::Redis(store) => store.keys(user).await,
+        };
+        Ok(self.opened(user, stored?))
+    }
+
+    /// Gives the user's keys to `open`, the newest first, until it makes something of one.
+    ///
+    /// If it makes nothing of any, that is a failure, and after [`MAX_FAILURES`] since the user's
+    /// last login their keys are dropped. A failure is counted before it can happen, so that neither
+    /// many at once, nor a crash, nor a store that refuses writes, gives anybody more of them.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn try_keys<T>(
+        &self,
+        user: &UserId,
+        open: impl Fn(&[u8; 16]) -> Option<T>,
+    ) -> Result<Option<T>, Unavailable> {
+        // One at a time, or a user's good attempts would exhaust the failures of each other.
+        let _turn = self.trying[user.spread(self.trying.len())].lock().await;
+        let stored = match &self.backend {
+            Backend::Embedded(store) => store.begin_attempt(user).await,
+            Backend::Redis(store) => store.begin_attempt(user).await,
+        };
+        let stored = stored?;
+        if stored.is_empty() {
+            return Ok(None);
+        }
+        let keys = self.opened(user, stored);
+        let opened = keys.iter().find_map(|key| open(key.expose_secret()));
+        let attempt = match opened {
+            Some(_) => Attempt::Good,
+            None => Attempt::Failed,
+        };
+        let ended = match &self.backend {
+            Backend::Embedded(store) => store.end_attempt(user, attempt).await,
+            Backend::Redis(store) => store.end_attempt(user, attempt).await,
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, "an attempt to open user data stays counted as a failure");
+        }
+        Ok(opened)
+    }
+
+    fn opened(&self, user: &UserId, stored: Vec<Vec<u8>>) -> Vec<SecretBox<[u8; 16]>> {
+        let opened = stored.iter().filter_map(|seal| self.seals.open(user, seal));
+        opened.collect()
     }
 
     /// Ends the session of a token. A token without a session is no error.
@@ -126,9 +219,9 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {
-        match self {
-            Self::Embedded(store) => store.end(token).await,
-            Self::Redis(store) => store.end(token).await,
+        match &self.backend {
+            Backend::Embedded(store) => store.end(token).await,
+            Backend::Redis(store) => store.end(token).await,
         }
     }
 
@@ -137,34 +230,70 @@ impl Store {
     /// # Errors
     /// If not.
     pub async fn check(&self) -> Result<(), Unavailable> {
-        match self {
-            Self::Embedded(store) => store.check().await,
-            Self::Redis(store) => store.check().await,
+        match &self.backend {
+            Backend::Embedded(store) => store.check().await,
+            Backend::Redis(store) => store.check().await,
         }
     }
 
     /// Finishes what waits, and closes a file so that it needs no repair when it is opened again.
     pub async fn close(&self) {
-        match self {
-            Self::Embedded(store) => store.close().await,
-            Self::Redis(_) => {}
+        match &self.backend {
+            Backend::Embedded(store) => store.close().await,
+            Backend::Redis(_) => {}
         }
     }
+}
+
+/// A session as a backend stores it.
+struct Record {
+    token: TokenHash,
+    session: Session,
+    exchange: Option<SealedExchange>,
+}
+
+struct SealedExchange {
+    hash: ExchangeHash,
+    /// The `session_key`, as it is to be stored and as it may be stored already.
+    seals: Vec<Seal>,
+}
+
+/// What came of an attempt to open something with a user's keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Good,
+    Failed,
 }
 
 /// A user who is logged in.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Session {
-    /// The Mini Program.
-    pub appid: String,
-    /// The user in it.
-    pub openid: String,
+    /// Who it is.
+    pub user: UserId,
     /// The user in all apps of one Open Platform account.
     pub unionid: Option<String>,
     /// When the session began, in seconds since the Unix epoch.
     pub created: u64,
     /// When it ends, in seconds since the Unix epoch: from then on it is dead.
     pub expires: u64,
+}
+
+/// A user in a Mini Program.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct UserId {
+    /// The Mini Program.
+    pub appid: String,
+    /// The user in it, without meaning elsewhere.
+    pub openid: String,
+}
+
+impl UserId {
+    /// One of `n` numbers, always the same in a process.
+    fn spread(&self, n: usize) -> usize {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        usize::try_from(hasher.finish() % n as u64).unwrap_or(0)
+    }
 }
 
 /// Whom WeChat named.

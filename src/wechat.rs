@@ -7,6 +7,7 @@ mod client;
 mod error;
 mod js_code;
 mod mini_program;
+mod user_data;
 
 pub use answer::{CodeSession, SessionKey};
 pub(crate) use client::is_loopback;
@@ -14,3 +15,4 @@ pub use client::{Client, Settings};
 pub use error::{Errcode, Error, Invalid, Meaning};
 pub use js_code::{JsCode, JsCodeError};
 pub use mini_program::MiniProgram;
+pub use user_data::{EncryptedData, Expected, is_signature};

@@ -10,11 +10,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tracing::{Instrument, error_span};
 
+use super::body::MAX_BODY;
 use super::problem::Problem;
 use super::request_id::RequestId;
-
-/// The largest request body that is taken.
-const MAX_BODY: u64 = 64 * 1024;
 
 /// The outermost layer.
 pub(super) async fn wrap(request: Request, next: Next) -> Response {
@@ -40,7 +38,7 @@ pub(super) async fn wrap(request: Request, next: Next) -> Response {
 }
 
 async fn answer(request: Request, next: Next) -> Response {
-    if announced_length(request.headers()) > MAX_BODY {
+    if announced_length(request.headers()) > MAX_BODY as u64 {
         return Problem::BodyTooLarge.into_response();
     }
     // A panic is a fault of ours; the next request must not suffer from it.

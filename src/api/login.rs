@@ -35,7 +35,7 @@ pub(super) async fn on_login(
     let session = logged_in.session;
     Ok(Json(Answer {
         expires_in: session.expires.saturating_sub(app.clock.now()),
-        openid: session.openid,
+        openid: session.user.openid,
         unionid: session.unionid,
         token: logged_in.token.to_text(),
     }))

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::request_id::RequestId;
 use crate::login::LoginError;
 use crate::session::Unavailable;
+use crate::user_data::UserDataError;
 use crate::wechat::{self, Meaning};
 
 /// What a client gets instead of what it asked for. The causes inside are for the log alone.
@@ -19,7 +20,10 @@ pub(super) enum Problem {
     MalformedCode,
     MockCode,
     UnknownApp,
+    MalformedBody,
     InvalidToken,
+    Undecryptable,
+    BadSignature,
     NotFound,
     MethodNotAllowed,
     BodyTooLarge,
@@ -82,6 +86,12 @@ impl Problem {
                 "This is the mock code of WeChat DevTools: open the project with a real AppID."),
             Self::UnknownApp => row(S::BAD_REQUEST, "unknown_app", FixRequest,
                 "The appid in the query is not one that is configured on this server."),
+            Self::MalformedBody => row(S::BAD_REQUEST, "malformed_body", FixRequest,
+                "The body must be the JSON object that this path takes, complete within 10 s."),
+            Self::Undecryptable => row(S::UNPROCESSABLE_ENTITY, "undecryptable", LoginAgain,
+                "The data does not open for this user: log in again, then let WeChat make it anew."),
+            Self::BadSignature => row(S::UNPROCESSABLE_ENTITY, "bad_signature", LoginAgain,
+                "The signature is not WeChat's for this data and this user: log in again, then let WeChat make it anew."),
             Self::InvalidToken => row(S::UNAUTHORIZED, "invalid_token", LoginAgain,
                 "There is no living session for this token: log in again."),
             Self::NotFound => row(S::NOT_FOUND, "not_found", FixRequest,
@@ -219,6 +229,17 @@ impl From<LoginError> for Problem {
             LoginError::Store(error) => Self::LoginStore(error),
             LoginError::Overloaded => Self::Overloaded,
             LoginError::Internal(cause) => Self::Internal(cause),
+        }
+    }
+}
+
+impl From<UserDataError> for Problem {
+    fn from(error: UserDataError) -> Self {
+        match error {
+            UserDataError::Undecryptable => Self::Undecryptable,
+            UserDataError::BadSignature => Self::BadSignature,
+            UserDataError::Store(error) => Self::Store(error),
+            UserDataError::Internal(cause) => Self::Internal(cause),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::session::{Session, Token, TokenHash};
 /// The user whose living token came with the request.
 pub(super) struct SignedIn {
     token: TokenHash,
-    session: Session,
+    pub(super) session: Session,
 }
 
 impl FromRequestParts<Arc<App>> for SignedIn {
@@ -58,16 +58,16 @@ pub(super) async fn show(
 ) -> Result<(HeaderMap, Json<Answer>), Problem> {
     let session = user.session;
     let mut headers = HeaderMap::new();
-    headers.insert("x-wx-appid", header(&session.appid)?);
-    headers.insert("x-wx-openid", header(&session.openid)?);
+    headers.insert("x-wx-appid", header(&session.user.appid)?);
+    headers.insert("x-wx-openid", header(&session.user.openid)?);
     if let Some(unionid) = &session.unionid {
         headers.insert("x-wx-unionid", header(unionid)?);
     }
     let answer = Answer {
         expires_in: session.expires.saturating_sub(app.clock.now()),
-        openid: session.openid,
+        openid: session.user.openid,
         unionid: session.unionid,
-        appid: session.appid,
+        appid: session.user.appid,
     };
     Ok((headers, Json(answer)))
 }

@@ -14,8 +14,11 @@ use std::time::Duration;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::oneshot;
 
-use super::{ExchangeHash, NewSession, OpenError, Session, TokenHash, Unavailable, User};
+use super::{
+    Attempt, ExchangeHash, OpenError, Record, Seal, Session, TokenHash, Unavailable, User, UserId,
+};
 use crate::clock::Clock;
+use tables::UserRow;
 use writer::{Job, Write};
 
 /// The longest wait for a commit. A disk that takes longer is not answering.
@@ -55,7 +58,7 @@ impl Store {
         })
     }
 
-    pub(super) async fn create(&self, new: NewSession) -> Result<(), Unavailable> {
+    pub(super) async fn create(&self, new: Record) -> Result<(), Unavailable> {
         self.write(Write::Create(new)).await
     }
 
@@ -67,6 +70,29 @@ impl Store {
     pub(super) fn exchanged(&self, exchange: ExchangeHash) -> Result<Option<User>, Unavailable> {
         let now = self.clock.now();
         self.read(|transaction| tables::exchanged(transaction, exchange, now))
+    }
+
+    pub(super) fn keys(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
+        let row = self.read(|transaction| tables::user(transaction, user))?;
+        Ok(row.map(UserRow::keys).unwrap_or_default())
+    }
+
+    /// The keys, if one more attempt may fail. Two attempts of one user must not overlap.
+    pub(super) async fn begin_attempt(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
+        let row = self.read(|transaction| tables::user(transaction, user))?;
+        let Some(row) = row.filter(UserRow::may_be_tried) else {
+            return Ok(Vec::new());
+        };
+        self.write(Write::BeginAttempt(user.clone())).await?;
+        Ok(row.keys())
+    }
+
+    pub(super) async fn end_attempt(
+        &self,
+        user: &UserId,
+        attempt: Attempt,
+    ) -> Result<(), Unavailable> {
+        self.write(Write::EndAttempt(user.clone(), attempt)).await
     }
 
     pub(super) async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {

@@ -5,7 +5,7 @@
 //! | key | value | expires |
 //! | --- | --- | --- |
 //! | `wxlogin:session:{SHA-256 of the token}` | the session, JSON | with the session |
-//! | `wxlogin:user:{appid}:{openid}` | WeChat's `session_key` | `SESSION_TTL` after the user's last login |
+//! | `wxlogin:keys:{appid}:{openid}` | a hash: `newest` and `previous` sealed `session_key`, `failures` to open user data since the last login | with the user's last session |
 //! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
 //! | `wxlogin:check` | nothing | after 60 s |
 //!
@@ -13,18 +13,19 @@
 
 mod address;
 mod connection;
+mod scripts;
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::{Cmd, RedisError, cmd};
-use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EXCHANGE_TTL, ExchangeHash, NewSession, OpenError, Session, TokenHash, Unavailable, User,
+    Attempt, EXCHANGE_TTL, ExchangeHash, MAX_FAILURES, OpenError, Record, Seal, Session, TokenHash,
+    Unavailable, User, UserId,
 };
 use crate::clock::Clock;
 pub use address::{Address, BadAddress};
@@ -57,19 +58,21 @@ impl Store {
         Ok(Self { connection, clock })
     }
 
-    pub(super) async fn create(&self, new: NewSession) -> Result<(), Unavailable> {
+    pub(super) async fn create(&self, new: Record) -> Result<(), Unavailable> {
         let session = &new.session;
         let left = session.expires.saturating_sub(self.clock.now()).max(1);
         let mut commands = vec![set(&session_key(new.token), &json(session)?, left)];
+        let seals = new.exchange.as_ref().map(|exchange| &*exchange.seals);
+        commands.push(scripts::log_in(
+            &session.user,
+            left,
+            seals.unwrap_or_default(),
+        ));
         if let Some(exchange) = &new.exchange {
-            let key = format!("wxlogin:user:{}:{}", session.appid, session.openid);
-            let wechat_key = encode(exchange.session_key.expose_secret());
-            commands.push(set(&key, &wechat_key, left));
-
             let ttl = EXCHANGE_TTL.as_secs();
             let exchanged = Exchanged {
                 user: User {
-                    openid: session.openid.clone(),
+                    openid: session.user.openid.clone(),
                     unionid: session.unionid.clone(),
                 },
                 expires: self.clock.now() + ttl,
@@ -89,6 +92,34 @@ impl Store {
         let exchanged: Option<Exchanged> = self.get(&exchange_key(hash)).await?;
         let valid = exchanged.filter(|exchanged| self.clock.now() < exchanged.expires);
         Ok(valid.map(|exchanged| exchanged.user))
+    }
+
+    pub(super) async fn keys(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
+        self.stored_keys(self.connection.one(scripts::keys(user)))
+            .await
+    }
+
+    /// The keys, if one more attempt may fail.
+    pub(super) async fn begin_attempt(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
+        self.stored_keys(self.connection.once(scripts::begin_attempt(user)))
+            .await
+    }
+
+    async fn stored_keys(
+        &self,
+        answer: impl Future<Output = Result<Vec<Option<Vec<u8>>>, RedisError>>,
+    ) -> Result<Vec<Vec<u8>>, Unavailable> {
+        let keys = self.bounded(answer).await?;
+        Ok(keys.into_iter().flatten().collect())
+    }
+
+    pub(super) async fn end_attempt(
+        &self,
+        user: &UserId,
+        attempt: Attempt,
+    ) -> Result<(), Unavailable> {
+        let command = scripts::end_attempt(user, attempt);
+        self.bounded(self.connection.once(command)).await
     }
 
     pub(super) async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -161,12 +161,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = request.send().await?;
-        Ok(Answer {
-            status: response.status(),
-            headers: response.headers().clone(),
-            text: response.text().await?,
-        })
+        Answer::read(request.send().await?).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -194,6 +189,23 @@ impl Client {
         self.with_token(Method::DELETE, "/session", token).await
     }
 
+    /// Posts a body with a token.
+    pub async fn post(&self, path: &str, token: &str, body: impl Into<reqwest::Body>) -> Answer {
+        let url = format!("http://{}{path}", self.addr);
+        let request = self.http.post(url).bearer_auth(token).body(body);
+        Answer::read(request.send().await.unwrap()).await.unwrap()
+    }
+
+    pub async fn decrypt(&self, token: &str, (data, iv): &(String, String)) -> Answer {
+        let body = json!({"encryptedData": data, "iv": iv});
+        self.post("/session/decrypt", token, body.to_string()).await
+    }
+
+    pub async fn verify(&self, token: &str, raw_data: &str, signature: &str) -> Answer {
+        let body = json!({"rawData": raw_data, "signature": signature});
+        self.post("/session/verify", token, body.to_string()).await
+    }
+
     async fn with_token(&self, method: Method, path: &str, token: &str) -> Answer {
         let bearer = format!("Bearer {token}");
         self.send(method, path, &[("authorization", &bearer)]).await
@@ -201,6 +213,14 @@ impl Client {
 }
 
 impl Answer {
+    async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
+        Ok(Self {
+            status: response.status(),
+            headers: response.headers().clone(),
+            text: response.text().await?,
+        })
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }

@@ -179,7 +179,7 @@ async fn a_query_that_is_not_utf8_on_the_wire_is_refused() {
 
 /// Sends bytes over a connection of their own, and reads until the service closes it: it does after
 /// an error, and when no second request comes.
-async fn exchange_bytes(app: &TestApp, bytes: &[u8]) -> String {
+pub async fn exchange_bytes(app: &TestApp, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.client.addr).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws_lc_rs::cipher::{AES_128, EncryptionContext, PaddedBlockEncryptingKey, UnboundCipherKey};
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::iv::FixedLength;
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
@@ -21,13 +23,10 @@ use tokio::net::TcpListener;
 pub const APPID: &str = "wx0123456789abcdef";
 pub const SECRET: &str = "5ecre7c0ffee5ecre7c0ffee5ecre7aa";
 /// A second Mini Program.
-#[allow(dead_code, reason = "only the tests have two")]
 pub const OTHER_APPID: &str = "wxfedcba9876543210";
-#[allow(dead_code, reason = "only the tests have two")]
 pub const OTHER_SECRET: &str = "5ecre7bee5ecre7bee5ecre7bee5ecbb";
 
 /// What a code asks for. Any code may end in `.` and something, which makes it a new one.
-#[allow(dead_code, reason = "only the sandbox shows it")]
 pub const SCRIPT: &[(&str, &str)] = &[
     ("user-NAME", "NAME logs in, with a unionid"),
     ("guest-NAME", "NAME logs in, without a unionid"),
@@ -74,27 +73,29 @@ impl FakeWechat {
     }
 
     /// Resets an AppSecret, as somebody does in the WeChat admin console.
-    #[allow(dead_code, reason = "only the tests do")]
     pub fn reset_secret(&self, appid: &str, secret: &str) {
         let mut model = self.model.lock().unwrap();
         model.secrets.insert(appid.into(), secret.into());
     }
 
+    /// Lets it answer a code with this body.
+    pub fn script(&self, code: &str, body: &str) {
+        let mut model = self.model.lock().unwrap();
+        model.scripted.insert(code.into(), body.into());
+    }
+
     /// How many requests for a code it got, accepted or not.
-    #[allow(dead_code, reason = "only the tests ask")]
     pub fn requests_for(&self, code: &str) -> usize {
         let model = self.model.lock().unwrap();
         model.asked.iter().filter(|asked| *asked == code).count()
     }
 
     /// How often it was asked with an AppSecret that is not right.
-    #[allow(dead_code, reason = "only the tests ask")]
     pub fn wrong_secrets(&self) -> usize {
         self.model.lock().unwrap().wrong_secrets
     }
 
     /// Every code it was asked about and every `session_key` it gave.
-    #[allow(dead_code, reason = "only the tests ask")]
     pub fn secrets(&self) -> Vec<String> {
         let model = self.model.lock().unwrap();
         model.asked.iter().chain(&model.keys).cloned().collect()
@@ -105,6 +106,8 @@ impl FakeWechat {
 struct Model {
     /// By appid.
     secrets: HashMap<String, String>,
+    /// Answers that a test wrote, by code.
+    scripted: HashMap<String, String>,
     /// Codes in the order of the requests.
     asked: Vec<String>,
     /// Codes that are used up: a refused exchange uses a code up too.
@@ -146,6 +149,7 @@ impl Model {
             secrets: secrets
                 .map(|(appid, secret)| (appid.into(), secret.into()))
                 .into(),
+            scripted: HashMap::new(),
             asked: Vec::new(),
             used: HashSet::new(),
             keys: Vec::new(),
@@ -170,6 +174,9 @@ impl Model {
         }
         if !self.used.insert(code.clone()) {
             return Reply::Now(error(40163, "code been used"));
+        }
+        if let Some(body) = self.scripted.get(&code) {
+            return Reply::Now(text(body.clone()));
         }
         match script.split_once('-').unwrap_or((script, "")) {
             ("user", name) if !name.is_empty() => {
@@ -260,7 +267,6 @@ impl Model {
 }
 
 /// The openid of a scripted user.
-#[allow(dead_code, reason = "only the tests ask")]
 pub fn openid(name: &str) -> String {
     openid_in(APPID, name)
 }
@@ -281,6 +287,24 @@ pub fn session_key(code: &str) -> [u8; 16] {
 /// Like WeChat's: 28 characters, the first an `o`.
 fn id(kind: &str, name: &str) -> String {
     format!("o{}", &URL_SAFE_NO_PAD.encode(hash(kind, name))[..27])
+}
+
+/// A user's data as `wx.getUserInfo` and others encrypt it: `encryptedData` and `iv`.
+pub fn encrypt(session_key: &[u8; 16], json: &str) -> (String, String) {
+    let iv: [u8; 16] = hash("iv", json)[..16].try_into().unwrap();
+    let key = UnboundCipherKey::new(&AES_128, session_key).unwrap();
+    let key = PaddedBlockEncryptingKey::cbc_pkcs7(key).unwrap();
+    let mut data = json.as_bytes().to_vec();
+    key.less_safe_encrypt(&mut data, EncryptionContext::Iv128(FixedLength::from(iv)))
+        .unwrap();
+    (STANDARD.encode(data), STANDARD.encode(iv))
+}
+
+/// The JSON inside, made at a time in Unix seconds.
+pub fn user_info(appid: &str, openid: &str, timestamp: u64) -> String {
+    format!(
+        r#"{{"openId":"{openid}","nickName":"带 Band","watermark":{{"timestamp":{timestamp},"appid":"{appid}"}}}}"#
+    )
 }
 
 fn hash(kind: &str, name: &str) -> [u8; 32] {

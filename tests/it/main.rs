@@ -6,6 +6,7 @@
 )]
 
 mod app;
+#[allow(dead_code, reason = "the sandbox shows the rest")]
 mod fake_wechat;
 mod process;
 mod redis_server;
@@ -20,6 +21,7 @@ mod once;
 mod overload;
 mod properties;
 mod replicas;
+mod seal;
 mod server;
 mod session;
 mod settings;
@@ -27,3 +29,4 @@ mod store;
 mod stores;
 mod tls;
 mod upstream;
+mod user_data;

@@ -2,6 +2,7 @@
 //! loopback, with nothing to configure. Not in the release binary.
 #![allow(clippy::unwrap_used, reason = "a sandbox may fail by panicking")]
 
+#[allow(dead_code, reason = "the tests use all of it")]
 mod fake_wechat;
 
 use std::collections::BTreeMap;

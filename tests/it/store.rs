@@ -13,6 +13,7 @@ use wxlogin::session::{OpenError, Place, Store};
 use crate::app::{Hands, TestApp, vars};
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
+use crate::stores::seals;
 
 fn on_file(path: &Path) -> Vec<(&'static str, String)> {
     vec![("SESSION_STORE", format!("file:{}", path.display()))]
@@ -155,7 +156,9 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
     for (name, bytes) in rows {
         fs::write(&path, &bytes).unwrap();
         let place = Place::File(path.clone());
-        let error = Store::open(&place, Hands::at(0).clock()).err().expect(name);
+        let error = Store::open(&place, seals(&[]), Hands::at(0).clock())
+            .err()
+            .expect(name);
         assert!(
             matches!(error, OpenError::Damaged { .. }),
             "{name}: {error}"
@@ -183,7 +186,9 @@ async fn a_database_of_another_program_is_refused_and_keeps_its_content() {
         transaction.commit().unwrap();
         drop(database);
         let place = Place::File(path.clone());
-        let error = Store::open(&place, Hands::at(0).clock()).err().expect(name);
+        let error = Store::open(&place, seals(&[]), Hands::at(0).clock())
+            .err()
+            .expect(name);
         assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
         let database = redb::Database::open(&path).unwrap();
         let transaction = database.begin_read().unwrap();
@@ -197,7 +202,7 @@ async fn a_database_of_another_program_is_refused_and_keeps_its_content() {
 async fn a_path_that_cannot_be_a_file_is_told() {
     let dir = tempfile::tempdir().unwrap();
     for path in [dir.path().to_owned(), dir.path().join("no/such/dir")] {
-        let error = Store::open(&Place::File(path.clone()), Hands::at(0).clock())
+        let error = Store::open(&Place::File(path.clone()), seals(&[]), Hands::at(0).clock())
             .err()
             .unwrap();
         assert!(matches!(error, OpenError::Io { .. }), "{error}");

@@ -1,10 +1,12 @@
 //! What every store promises: one suite over a file, memory, a Redis server and a Redis cluster.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use secrecy::SecretBox;
+use futures_util::future::join_all;
+use secrecy::{ExposeSecret, SecretBox};
 use wxlogin::session::{
-    Exchange, ExchangeHash, NewSession, Place, Session, Store, Token, TokenHash,
+    Exchange, ExchangeHash, NewSession, Place, Seals, Session, Store, Token, TokenHash, UserId,
 };
 
 use crate::app::Hands;
@@ -15,32 +17,47 @@ const NOW: u64 = 1_800_000_000;
 async fn keeps_its_promises(place: &str) {
     let hands = Hands::at(NOW);
     let place: Place = place.parse().unwrap();
-    let store = Store::open(&place, hands.clock()).unwrap();
+    let store = Store::open(&place, seals(&["s1"]), hands.clock()).unwrap();
     store.check().await.unwrap();
     a_session_is_found_as_it_was_stored(&store).await;
     an_end_ends_one_session(&store).await;
     many_writes_at_once_are_all_kept(&store).await;
     an_exchange_is_remembered_for_a_minute(&store, &hands).await;
+    a_users_two_newest_keys_are_kept(&store).await;
+    ten_failures_drop_the_keys_until_the_next_login(&store).await;
+    many_attempts_at_once_fail_ten_times_at_most(&store).await;
+    good_attempts_at_once_are_all_good(&store).await;
     a_session_dies_at_its_time(&store, &hands).await;
     store.check().await.unwrap();
     store.close().await;
 }
 
-fn token() -> TokenHash {
+pub fn token() -> TokenHash {
     Token::generate().unwrap().hash()
 }
 
-fn session(openid: &str, unionid: Option<&str>) -> Session {
-    Session {
+pub fn user(openid: &str) -> UserId {
+    UserId {
         appid: "wx1".into(),
         openid: openid.into(),
+    }
+}
+
+pub fn seals(secrets: &[&str]) -> Seals {
+    let secrets: Vec<_> = secrets.iter().map(|secret| (*secret).into()).collect();
+    Seals::new([("wx1", &secrets[..])]).unwrap()
+}
+
+pub fn session(openid: &str, unionid: Option<&str>) -> Session {
+    Session {
+        user: user(openid),
         unionid: unionid.map(str::to_owned),
         created: NOW,
         expires: NOW + 1000,
     }
 }
 
-fn new(token: TokenHash, session: Session, exchange: Option<u8>) -> NewSession {
+pub fn new(token: TokenHash, session: Session, exchange: Option<u8>) -> NewSession {
     let exchange = exchange.map(|byte| Exchange {
         hash: ExchangeHash([byte; 32]),
         session_key: Arc::new(SecretBox::new(Box::new([byte; 16]))),
@@ -62,7 +79,7 @@ async fn a_session_is_found_as_it_was_stored(store: &Store) {
             .await
             .unwrap();
         let found = store.find(token).await.unwrap().unwrap();
-        assert_eq!((&*found.appid, &*found.openid), ("wx1", openid));
+        assert!(found.user == user(openid));
         assert_eq!(found.unionid.as_deref(), unionid);
         assert_eq!((found.created, found.expires), (NOW, NOW + 1000));
     }
@@ -88,7 +105,7 @@ async fn many_writes_at_once_are_all_kept(store: &Store) {
     let writes = tokens
         .iter()
         .map(|token| store.create(new(*token, session("oBob", None), Some(2))));
-    for result in futures_util::future::join_all(writes).await {
+    for result in join_all(writes).await {
         result.unwrap();
     }
     for token in tokens {
@@ -117,6 +134,86 @@ async fn an_exchange_is_remembered_for_a_minute(store: &Store, hands: &Hands) {
     assert!(store.exchanged(hash).await.unwrap().is_some());
     hands.forward(1);
     assert!(store.exchanged(hash).await.unwrap().is_none());
+}
+
+/// Logs the user in with a key of 16 such bytes.
+pub async fn log_in(store: &Store, openid: &str, key: u8) {
+    let session = session(openid, None);
+    store
+        .create(new(token(), session, Some(key)))
+        .await
+        .unwrap();
+}
+
+/// The first byte of each key of the user.
+pub async fn keys(store: &Store, openid: &str) -> Vec<u8> {
+    let keys = store.keys(&user(openid)).await.unwrap();
+    keys.iter().map(|key| key.expose_secret()[0]).collect()
+}
+
+async fn a_users_two_newest_keys_are_kept(store: &Store) {
+    assert!(keys(store, "oErin").await.is_empty());
+    for (key, kept) in [
+        (1, &[1][..]),
+        (1, &[1]),
+        (2, &[2, 1]),
+        (3, &[3, 2]),
+        (3, &[3, 2]),
+    ] {
+        log_in(store, "oErin", key).await;
+        assert_eq!(keys(store, "oErin").await, kept);
+        // A repeat of the same code brings no key.
+        let repeat = new(token(), session("oErin", None), None);
+        store.create(repeat).await.unwrap();
+        assert_eq!(keys(store, "oErin").await, kept);
+    }
+    assert!(keys(store, "oFrank").await.is_empty());
+}
+
+async fn attempt(store: &Store, openid: &str, good: Option<u8>) -> Option<u8> {
+    let open = |key: &[u8; 16]| Some(key[0]).filter(|key| Some(*key) == good);
+    store.try_keys(&user(openid), open).await.unwrap()
+}
+
+async fn ten_failures_drop_the_keys_until_the_next_login(store: &Store) {
+    assert_eq!(attempt(store, "oGrace", Some(1)).await, None);
+    for _ in 0..2 {
+        log_in(store, "oGrace", 1).await;
+        log_in(store, "oGrace", 2).await;
+        for _ in 0..9 {
+            assert_eq!(attempt(store, "oGrace", None).await, None);
+        }
+        for key in [1, 2, 1] {
+            assert_eq!(attempt(store, "oGrace", Some(key)).await, Some(key));
+        }
+        assert_eq!(attempt(store, "oGrace", None).await, None);
+        assert_eq!(attempt(store, "oGrace", Some(2)).await, None);
+        assert!(keys(store, "oGrace").await.is_empty());
+    }
+    log_in(store, "oGrace", 3).await;
+    assert_eq!(keys(store, "oGrace").await, [3]);
+}
+
+async fn many_attempts_at_once_fail_ten_times_at_most(store: &Store) {
+    log_in(store, "oHeidi", 1).await;
+    let tried = AtomicUsize::new(0);
+    let attempts = (0..100).map(|_| async {
+        let fail = |_: &[u8; 16]| {
+            tried.fetch_add(1, Ordering::SeqCst);
+            None::<()>
+        };
+        let user = user("oHeidi");
+        assert!(store.try_keys(&user, fail).await.unwrap().is_none());
+    });
+    join_all(attempts).await;
+    assert_eq!(tried.into_inner(), 10);
+}
+
+async fn good_attempts_at_once_are_all_good(store: &Store) {
+    log_in(store, "oIvan", 1).await;
+    for opened in join_all((0..50).map(|_| attempt(store, "oIvan", Some(1)))).await {
+        assert_eq!(opened, Some(1));
+    }
 }
 
 async fn a_session_dies_at_its_time(store: &Store, hands: &Hands) {

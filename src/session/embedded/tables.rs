@@ -9,22 +9,25 @@ use std::path::Path;
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
     Builder, Database, Error, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend,
-    TableDefinition, TableHandle, WriteTransaction,
+    Table, TableDefinition, TableHandle, WriteTransaction,
 };
-use secrecy::ExposeSecret;
 
-use super::{ExchangeHash, NewSession, OpenError, Session, TokenHash, User};
-use crate::session::EXCHANGE_TTL;
+use super::{Attempt, ExchangeHash, OpenError, Record, Seal, Session, TokenHash, User, UserId};
+use crate::session::{EXCHANGE_TTL, MAX_FAILURES};
 
 /// Token hash → appid, openid, unionid or "", created, expires. Times are Unix seconds.
 const SESSIONS: TableDefinition<[u8; 32], (&str, &str, &str, u64, u64)> =
     TableDefinition::new("sessions");
-/// (appid, openid) → `session_key`, and the expiry of the user's last session.
-const USERS: TableDefinition<(&str, &str), ([u8; 16], u64)> = TableDefinition::new("users");
+/// (appid, openid) → the sealed `session_key` of the last login and the one before it or "", failures
+/// to open user data since, and the expiry of the user's last session.
+const USERS: TableDefinition<UserKey, UserValue> = TableDefinition::new("users");
 /// Exchange hash → openid, unionid or "", expires.
 const EXCHANGES: TableDefinition<[u8; 32], (&str, &str, u64)> = TableDefinition::new("exchanges");
 /// When a row is to be removed, and its key → which table it is in.
 const EXPIRIES: TableDefinition<(u64, [u8; 32]), u8> = TableDefinition::new("expiries");
+
+type UserKey = (&'static str, &'static str);
+type UserValue = (&'static [u8], &'static [u8], u8, u64);
 
 const SESSION: u8 = 0;
 const EXCHANGE: u8 = 1;
@@ -130,8 +133,10 @@ pub(super) fn find(
     Ok(row.map(|row| {
         let (appid, openid, unionid, created, expires) = row.value();
         Session {
-            appid: appid.to_owned(),
-            openid: openid.to_owned(),
+            user: UserId {
+                appid: appid.to_owned(),
+                openid: openid.to_owned(),
+            },
             unionid: non_empty(unionid),
             created,
             expires,
@@ -158,32 +163,124 @@ fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-pub(super) fn create(
-    transaction: &WriteTransaction,
-    new: &NewSession,
-    now: u64,
-) -> Result<(), Error> {
+/// What is known of a user: see [`USERS`].
+#[derive(Default)]
+pub(super) struct UserRow {
+    newest: Vec<u8>,
+    previous: Vec<u8>,
+    failures: u8,
+    last_expiry: u64,
+}
+
+impl UserRow {
+    fn read(
+        users: &impl ReadableTable<UserKey, UserValue>,
+        user: &UserId,
+    ) -> Result<Option<Self>, Error> {
+        let row = users.get((&*user.appid, &*user.openid))?;
+        Ok(row.map(|row| {
+            let (newest, previous, failures, last_expiry) = row.value();
+            Self {
+                newest: newest.to_owned(),
+                previous: previous.to_owned(),
+                failures,
+                last_expiry,
+            }
+        }))
+    }
+
+    fn write(&self, users: &mut Table<UserKey, UserValue>, user: &UserId) -> Result<(), Error> {
+        let row = (
+            &*self.newest,
+            &*self.previous,
+            self.failures,
+            self.last_expiry,
+        );
+        users.insert((&*user.appid, &*user.openid), row)?;
+        Ok(())
+    }
+
+    /// The user has logged in, and has this key now.
+    fn put(&mut self, seals: &[Seal]) {
+        let Some(seal) = seals.first() else { return };
+        if !seals.iter().any(|seal| seal.as_bytes() == self.newest) {
+            self.previous = std::mem::take(&mut self.newest);
+        }
+        self.newest = seal.as_bytes().to_owned();
+        self.failures = 0;
+    }
+
+    /// The keys, the newest first.
+    pub(super) fn keys(self) -> Vec<Vec<u8>> {
+        let mut keys = vec![self.newest, self.previous];
+        keys.retain(|key| !key.is_empty());
+        keys
+    }
+
+    /// Whether one more attempt to open something may fail.
+    pub(super) fn may_be_tried(&self) -> bool {
+        self.failures < MAX_FAILURES && !self.newest.is_empty()
+    }
+}
+
+/// What is known of a user.
+pub(super) fn user(transaction: &ReadTransaction, user: &UserId) -> Result<Option<UserRow>, Error> {
+    UserRow::read(&transaction.open_table(USERS)?, user)
+}
+
+pub(super) fn create(transaction: &WriteTransaction, new: &Record, now: u64) -> Result<(), Error> {
     let session = &new.session;
-    let (appid, openid) = (session.appid.as_str(), session.openid.as_str());
+    let (appid, openid) = (&*session.user.appid, &*session.user.openid);
     let unionid = session.unionid.as_deref().unwrap_or_default();
+    let mut users = transaction.open_table(USERS)?;
+    let mut user = UserRow::read(&users, &session.user)?.unwrap_or_default();
+    user.last_expiry = user.last_expiry.max(session.expires);
     let mut schedule = transaction.open_table(EXPIRIES)?;
     if let Some(exchange) = &new.exchange {
-        let mut users = transaction.open_table(USERS)?;
-        let last_expiry = users.get((appid, openid))?.map_or(0, |row| row.value().1);
-        let session_key = *exchange.session_key.expose_secret();
-        let expires = last_expiry.max(session.expires);
-        users.insert((appid, openid), (session_key, expires))?;
-
+        user.put(&exchange.seals);
         let expires = now + EXCHANGE_TTL.as_secs();
         let mut exchanges = transaction.open_table(EXCHANGES)?;
         exchanges.insert(exchange.hash.0, (openid, unionid, expires))?;
         schedule.insert((expires, exchange.hash.0), EXCHANGE)?;
     }
+    user.write(&mut users, &session.user)?;
     let row = (appid, openid, unionid, session.created, session.expires);
     let mut sessions = transaction.open_table(SESSIONS)?;
     sessions.insert(new.token.0, row)?;
     schedule.insert((session.expires, new.token.0), SESSION)?;
     Ok(())
+}
+
+/// Counts a failure that is about to be possible.
+pub(super) fn begin_attempt(transaction: &WriteTransaction, user: &UserId) -> Result<(), Error> {
+    let mut users = transaction.open_table(USERS)?;
+    if let Some(mut row) = UserRow::read(&users, user)? {
+        row.failures = row.failures.saturating_add(1);
+        row.write(&mut users, user)?;
+    }
+    Ok(())
+}
+
+/// Takes the failure back that did not happen, or drops the keys after the last one.
+pub(super) fn end_attempt(
+    transaction: &WriteTransaction,
+    user: &UserId,
+    attempt: Attempt,
+) -> Result<(), Error> {
+    let mut users = transaction.open_table(USERS)?;
+    let Some(mut row) = UserRow::read(&users, user)? else {
+        return Ok(());
+    };
+    match attempt {
+        // 0 if the user has logged in meanwhile.
+        Attempt::Good => row.failures = row.failures.saturating_sub(1),
+        Attempt::Failed if row.failures >= MAX_FAILURES => {
+            row.newest.clear();
+            row.previous.clear();
+        }
+        Attempt::Failed => return Ok(()),
+    }
+    row.write(&mut users, user)
 }
 
 /// Ends a session: it expired at the beginning of time. Its row stays until its entry in
@@ -236,8 +333,8 @@ pub(super) fn remove_expired(
             exchanges.remove(hash)?;
         } else if let Some(row) = sessions.remove(hash)? {
             let (appid, openid, ..) = row.value();
-            let user = users.get((appid, openid))?.map(|row| row.value());
-            if user.is_some_and(|(_, last_expiry)| last_expiry <= now) {
+            let last_expiry = users.get((appid, openid))?.map(|row| row.value().3);
+            if last_expiry.is_some_and(|last_expiry| last_expiry <= now) {
                 users.remove((appid, openid))?;
             }
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use redb::{Database, Error};
 use tokio::sync::oneshot;
 
-use super::{NewSession, OpenError, Slot, TokenHash, Unavailable, tables};
+use super::{Attempt, OpenError, Record, Slot, TokenHash, Unavailable, UserId, tables};
 use crate::clock::Clock;
 
 /// Writes in one transaction.
@@ -32,8 +32,10 @@ pub(super) struct Job {
 }
 
 pub(super) enum Write {
-    Create(NewSession),
+    Create(Record),
     End(TokenHash),
+    BeginAttempt(UserId),
+    EndAttempt(UserId, Attempt),
     /// Nothing, but durably.
     Check,
     /// The last one.
@@ -144,6 +146,10 @@ impl Writer {
             match &job.write {
                 Write::Create(new) => tables::create(&transaction, new, now)?,
                 Write::End(token) => tables::end(&transaction, *token)?,
+                Write::BeginAttempt(user) => tables::begin_attempt(&transaction, user)?,
+                Write::EndAttempt(user, attempt) => {
+                    tables::end_attempt(&transaction, user, *attempt)?;
+                }
                 Write::Check | Write::Close => {}
             }
         }

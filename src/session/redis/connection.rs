@@ -67,6 +67,12 @@ impl Connection {
         self.renew_after(result)
     }
 
+    /// Sends a command that must not be sent twice.
+    pub(super) async fn once<T: FromRedisValue>(&self, command: Cmd) -> Result<T, RedisError> {
+        let result = self.link().query(&command).await;
+        self.renew_after(result)
+    }
+
     /// The same for several commands, in one round trip: a server gets them together; in a cluster,
     /// where their keys lie on different nodes, they are under way at the same time.
     pub(super) async fn all(&self, commands: Vec<Cmd>) -> Result<(), RedisError> {

@@ -1,0 +1,92 @@
+//! The use case: data that WeChat encrypted or signed with a user's `session_key`, which stays here.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::session::{Session, Store, Unavailable};
+use crate::wechat::{EncryptedData, Expected, is_signature};
+
+/// Opens and checks user data.
+pub struct UserData {
+    sessions: Store,
+    max_age: Option<u64>,
+    clock: Clock,
+}
+
+/// Why user data is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum UserDataError {
+    /// It does not open, whatever the reason: to tell reasons apart is to help forge it.
+    #[error("the data does not open")]
+    Undecryptable,
+    /// The signature is not WeChat's for this data and this user.
+    #[error("the signature does not match")]
+    BadSignature,
+    /// The keys are not accessible.
+    #[error(transparent)]
+    Store(#[from] Unavailable),
+    /// A fault of ours.
+    #[error("{0}")]
+    Internal(&'static str),
+}
+
+impl UserData {
+    /// With the keys in `sessions`. Data may be at most `max_age` old; `None` takes any.
+    #[must_use]
+    pub fn new(sessions: Store, max_age: Option<Duration>, clock: Clock) -> Self {
+        Self {
+            sessions,
+            max_age: max_age.map(|age| age.as_secs()),
+            clock,
+        }
+    }
+
+    /// The JSON object in `encryptedData`, as WeChat wrote it. Ten failures since the user's last
+    /// login, and nothing opens until the next one.
+    ///
+    /// # Errors
+    /// [`UserDataError::Undecryptable`], one for all reasons, or a failure of the store.
+    pub async fn decrypt(
+        &self,
+        session: Session,
+        encrypted_data: &str,
+        iv: &str,
+    ) -> Result<Vec<u8>, UserDataError> {
+        let data = EncryptedData::from_base64(encrypted_data, iv);
+        let (sessions, now, max_age) = (self.sessions.clone(), self.clock.now(), self.max_age);
+        // A task of its own: a client that hangs up must not leave its attempt counted as a failure.
+        let attempt = tokio::spawn(async move {
+            let expected = Expected {
+                appid: &session.user.appid,
+                openid: &session.user.openid,
+                now,
+                max_age,
+            };
+            let open = |key: &[u8; 16]| data.as_ref()?.open(key, &expected);
+            sessions.try_keys(&session.user, open).await
+        });
+        let opened = attempt
+            .await
+            .map_err(|_| UserDataError::Internal("decrypting panicked"))?;
+        opened?.ok_or(UserDataError::Undecryptable)
+    }
+
+    /// Makes sure that WeChat signed `raw_data` for this user.
+    ///
+    /// # Errors
+    /// [`UserDataError::BadSignature`], or a failure of the store.
+    pub async fn verify(
+        &self,
+        session: &Session,
+        raw_data: &str,
+        signature: &str,
+    ) -> Result<(), UserDataError> {
+        let keys = self.sessions.keys(&session.user).await?;
+        let mut keys = keys.iter().map(secrecy::ExposeSecret::expose_secret);
+        if keys.any(|key| is_signature(signature, raw_data, key)) {
+            Ok(())
+        } else {
+            Err(UserDataError::BadSignature)
+        }
+    }
+}

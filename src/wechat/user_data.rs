@@ -1,0 +1,120 @@
+//! What WeChat signs or encrypts with a user's `session_key` on its way through the Mini Program.
+//!
+//! Source: WeChat's documentation of open data ("Signature verification, encryption and decryption").
+
+use aws_lc_rs::cipher::{AES_128, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+use aws_lc_rs::iv::FixedLength;
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use secrecy::zeroize::Zeroizing;
+use serde::Deserialize;
+
+/// Padding is often lost on the way.
+const WITH_OR_WITHOUT_PADDING: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// `encryptedData` with its `iv`: AES-128-CBC with PKCS#7 padding.
+pub struct EncryptedData {
+    blocks: Vec<u8>,
+    iv: [u8; 16],
+}
+
+/// Whose data it must be, and when it may have been made.
+pub struct Expected<'a> {
+    /// The Mini Program.
+    pub appid: &'a str,
+    /// The user in it.
+    pub openid: &'a str,
+    /// The time, in seconds since the Unix epoch.
+    pub now: u64,
+    /// How far from now the data may have been made, in seconds, either way; `None` is any time.
+    pub max_age: Option<u64>,
+}
+
+/// The fields of user data that are checked.
+#[derive(Deserialize)]
+struct Fields {
+    watermark: Watermark,
+    #[serde(rename = "openId")]
+    openid: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Watermark {
+    appid: String,
+    /// Unix seconds.
+    timestamp: u64,
+}
+
+impl EncryptedData {
+    /// Reads both from base64 as it arrives: with a space for a `+`, in the URL alphabet, or without
+    /// its padding. `None` if there is no way to read it.
+    #[must_use]
+    pub fn from_base64(encrypted_data: &str, iv: &str) -> Option<Self> {
+        Some(Self {
+            blocks: decode(encrypted_data)?,
+            iv: decode(iv)?.try_into().ok()?,
+        })
+    }
+
+    /// The JSON object inside, as WeChat wrote it; `None` if it does not open with this key or is not
+    /// what is expected.
+    ///
+    /// The padding proves nothing, as one wrong key in 256 fits it: the content decides.
+    #[must_use]
+    pub fn open(&self, session_key: &[u8; 16], expected: &Expected) -> Option<Vec<u8>> {
+        let key = UnboundCipherKey::new(&AES_128, session_key).ok()?;
+        let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).ok()?;
+        let iv = DecryptionContext::Iv128(FixedLength::from(self.iv));
+        let mut buffer = self.blocks.clone();
+        let json = key.decrypt(&mut buffer, iv).ok()?;
+        let fields: Fields = serde_json::from_slice(json).ok()?;
+        expected.is_met_by(&fields).then(|| json.to_vec())
+    }
+}
+
+impl Expected<'_> {
+    fn is_met_by(&self, fields: &Fields) -> bool {
+        let age = self.now.abs_diff(fields.watermark.timestamp);
+        fields.watermark.appid == self.appid
+            && fields
+                .openid
+                .as_deref()
+                .is_none_or(|openid| openid == self.openid)
+            && self.max_age.is_none_or(|max_age| age <= max_age)
+    }
+}
+
+/// Whether `signature` is WeChat's of `raw_data`: SHA-1 over it, byte for byte as it was sent, and
+/// the key's base64 text, in lower-case hex.
+#[must_use]
+pub fn is_signature(signature: &str, raw_data: &str, session_key: &[u8; 16]) -> bool {
+    let key_text = Zeroizing::new(STANDARD.encode(session_key));
+    let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(raw_data.as_bytes());
+    context.update(key_text.as_bytes());
+    let expected = hex(context.finish().as_ref());
+    verify_slices_are_equal(expected.as_bytes(), signature.as_bytes()).is_ok()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let standard: String = text
+        .chars()
+        .map(|c| match c {
+            ' ' | '-' => '+',
+            '_' => '/',
+            other => other,
+        })
+        .collect();
+    WITH_OR_WITHOUT_PADDING.decode(standard).ok()
+}

@@ -1,0 +1,93 @@
+//! Keys in the store are sealed: with the `AppSecret`, for one user.
+
+use std::path::Path;
+
+use wxlogin::clock::Clock;
+use wxlogin::session::{Place, Store};
+
+use crate::redis_server::RedisServer;
+use crate::stores::{keys, log_in, new, seals, session, token};
+
+fn open(place: &str, secrets: &[&str]) -> Store {
+    let place: Place = place.parse().unwrap();
+    Store::open(&place, seals(secrets), Clock::from_fn(|| 1_800_000_000)).unwrap()
+}
+
+fn on_file(path: &Path) -> String {
+    format!("file:{}", path.display())
+}
+
+#[tokio::test]
+async fn a_new_secret_opens_what_it_sealed_and_the_old_one_what_it_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start();
+    for place in [on_file(&dir.path().join("s.redb")), redis.url()] {
+        let old = open(&place, &["old"]);
+        log_in(&old, "oAlice", 1).await;
+        log_in(&old, "oAlice", 2).await;
+        let kept = token();
+        old.create(new(kept, session("oAlice", None), None))
+            .await
+            .unwrap();
+        old.close().await;
+
+        // During the change both open, and the same key again is still the same key.
+        let both = open(&place, &["new", "old"]);
+        assert_eq!(keys(&both, "oAlice").await, [2, 1]);
+        log_in(&both, "oAlice", 2).await;
+        assert_eq!(keys(&both, "oAlice").await, [2, 1]);
+        both.close().await;
+
+        // Then it is sealed with the new one.
+        let new = open(&place, &["new"]);
+        assert_eq!(keys(&new, "oAlice").await, [2]);
+        new.close().await;
+
+        let other = open(&place, &["other"]);
+        assert!(keys(&other, "oAlice").await.is_empty());
+        assert!(other.find(kept).await.unwrap().is_some());
+        log_in(&other, "oAlice", 3).await;
+        assert_eq!(keys(&other, "oAlice").await, [3]);
+        other.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_seal_opens_for_its_user_only_and_whole_only() {
+    let redis = RedisServer::start();
+    let store = open(&redis.url(), &["s"]);
+    log_in(&store, "oAlice", 1).await;
+    let copy = |change: &str| {
+        let script = format!(
+            "local seal = redis.call('HGET', KEYS[1], 'newest') \
+             redis.call('HSET', KEYS[2], 'newest', {change})"
+        );
+        let keys = ["wxlogin:keys:wx1:oAlice", "wxlogin:keys:wx1:oMallory"];
+        redis.cli(&["-n", "3", "EVAL", &script, "2", keys[0], keys[1]]);
+    };
+    copy("seal");
+    assert!(keys(&store, "oMallory").await.is_empty());
+    copy("''");
+    assert!(keys(&store, "oMallory").await.is_empty());
+    let onto_alice = |change: &str| {
+        let script = format!(
+            "local seal = redis.call('HGET', KEYS[1], 'newest') \
+             redis.call('HSET', KEYS[1], 'previous', {change})"
+        );
+        let key = "wxlogin:keys:wx1:oAlice";
+        redis.cli(&["-n", "3", "EVAL", &script, "1", key]);
+    };
+    onto_alice("seal");
+    assert_eq!(keys(&store, "oAlice").await, [1, 1]);
+    for change in [
+        "'\\2'..seal:sub(2)", // another version
+        "seal:sub(1, -2)",
+        "seal..'x'",
+        "seal:sub(1, -2)..'x'",
+        "seal:sub(1, 20)..'x'..seal:sub(22)",
+        "'\\1'",
+    ] {
+        onto_alice(change);
+        assert_eq!(keys(&store, "oAlice").await, [1], "{change}");
+    }
+}
