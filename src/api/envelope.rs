@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH};
+use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -26,10 +26,16 @@ pub(super) async fn wrap(request: Request, next: Next) -> Response {
         method = %request.method(),
         route = route.as_ref().map(MatchedPath::as_str),
     );
+    let has_body = has_body(request.headers());
     let mut response = answer(request, next).instrument(span.clone()).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         span.in_scope(|| problem.log());
         response = problem.document(response, &id);
+        if has_body {
+            // It may not have been read, and what is left of it would end the connection unannounced.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
     }
     let headers = response.headers_mut();
     headers.insert("x-request-id", id.header());
@@ -46,6 +52,10 @@ async fn answer(request: Request, next: Next) -> Response {
         .catch_unwind()
         .await
         .unwrap_or_else(|_| Problem::Internal("a handler panicked").into_response())
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    announced_length(headers) > 0 || headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// The length of the body that a client announces; hyper has checked that it is a number.

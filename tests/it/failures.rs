@@ -41,7 +41,7 @@ async fn what_a_client_does_wrong_is_told_and_never_reaches_wechat() {
         answer.assert_problem(400, code, "fix_request");
         assert!(answer.json().get("errcode").is_none());
     }
-    assert_eq!(app.wechat.secrets(), [""; 0]);
+    assert_eq!(app.wechat.requests(), 0);
 }
 
 #[tokio::test]

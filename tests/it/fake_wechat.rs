@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::cipher::{AES_128, EncryptionContext, PaddedBlockEncryptingKey, UnboundCipherKey};
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::iv::FixedLength;
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -90,15 +90,23 @@ impl FakeWechat {
         model.asked.iter().filter(|asked| *asked == code).count()
     }
 
+    /// How many requests it got that named a code.
+    pub fn requests(&self) -> usize {
+        self.model.lock().unwrap().asked.len()
+    }
+
     /// How often it was asked with an AppSecret that is not right.
     pub fn wrong_secrets(&self) -> usize {
         self.model.lock().unwrap().wrong_secrets
     }
 
-    /// Every code it was asked about and every `session_key` it gave.
-    pub fn secrets(&self) -> Vec<String> {
+    /// The codes that it gave a `session_key` for, and these.
+    pub fn keys(&self) -> Vec<(String, [u8; 16])> {
         let model = self.model.lock().unwrap();
-        model.asked.iter().chain(&model.keys).cloned().collect()
+        let named = model.exchanged.iter().cloned();
+        named
+            .map(|code| (code.clone(), session_key(&code)))
+            .collect()
     }
 }
 
@@ -112,7 +120,7 @@ struct Model {
     asked: Vec<String>,
     /// Codes that are used up: a refused exchange uses a code up too.
     used: HashSet<String>,
-    keys: Vec<String>,
+    exchanged: Vec<String>,
     wrong_secrets: usize,
 }
 
@@ -152,7 +160,7 @@ impl Model {
             scripted: HashMap::new(),
             asked: Vec::new(),
             used: HashSet::new(),
-            keys: Vec::new(),
+            exchanged: Vec::new(),
             wrong_secrets: 0,
         }
     }
@@ -259,7 +267,7 @@ impl Model {
         };
         // WeChat escapes slashes.
         let escaped = key.replace('/', r"\/");
-        self.keys.push(key);
+        self.exchanged.push(code.to_owned());
         text(format!(
             r#"{{"session_key":"{escaped}",{unionid}"openid":"{openid}"}}"#
         ))
@@ -298,6 +306,14 @@ pub fn encrypt(session_key: &[u8; 16], json: &str) -> (String, String) {
     key.less_safe_encrypt(&mut data, EncryptionContext::Iv128(FixedLength::from(iv)))
         .unwrap();
     (STANDARD.encode(data), STANDARD.encode(iv))
+}
+
+/// A user's data as WeChat signs it.
+pub fn sign(session_key: &[u8; 16], raw_data: &str) -> String {
+    let signed = format!("{raw_data}{}", STANDARD.encode(session_key));
+    let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, signed.as_bytes());
+    let bytes = digest.as_ref().iter();
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The JSON inside, made at a time in Unix seconds.

@@ -12,6 +12,8 @@ mod process;
 mod redis_server;
 
 mod apps;
+mod bodies;
+mod canary;
 mod failures;
 mod hosts;
 mod log;

@@ -93,7 +93,7 @@ fn listening(line: &str) -> Option<SocketAddr> {
     addr[..end].parse().ok()
 }
 
-fn command(dir: &Path, settings: &BTreeMap<String, String>) -> Command {
+pub fn command(dir: &Path, settings: &BTreeMap<String, String>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wxlogin"));
     command
         .current_dir(dir)

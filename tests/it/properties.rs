@@ -1,11 +1,14 @@
 //! Whatever comes in: no panic, and a typed result that keeps its promises.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use wxlogin::config::Config;
 use wxlogin::session::{Place, Token};
-use wxlogin::wechat::{CodeSession, Error, JsCode};
+use wxlogin::wechat::{CodeSession, EncryptedData, Error, Expected, JsCode, is_signature};
 
 use crate::app::vars;
+use crate::fake_wechat::{encrypt, sign};
 
 /// JSON that is nearly what WeChat answers.
 fn nearly_an_answer() -> impl Strategy<Value = String> {
@@ -46,8 +49,103 @@ fn check_answer(body: &[u8]) {
     }
 }
 
+/// `PROPTEST_CASES` says how many; with a million and `--release` it is a long search.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").map_or(2000, |cases| cases.parse().unwrap());
+    ProptestConfig {
+        failure_persistence: None,
+        cases,
+        ..ProptestConfig::default()
+    }
+}
+
+const KEY: [u8; 16] = [7; 16];
+const NOW: u64 = 1_800_000_000;
+
+fn open(encrypted_data: &str, iv: &str) -> Option<Vec<u8>> {
+    let expected = Expected {
+        appid: "wx1",
+        openid: "oAlice",
+        now: NOW,
+        max_age: Some(600),
+    };
+    EncryptedData::from_base64(encrypted_data, iv)?.open(&KEY, &expected)
+}
+
+/// JSON that is nearly a user's data.
+fn nearly_user_data() -> impl Strategy<Value = String> {
+    let openid = prop_oneof!["\"oAlice\"", "\"oBob\"", "null", "7", "\\PC{0,9}"];
+    let appid = prop_oneof!["\"wx1\"", "\"wx2\"", "null", "\\PC{0,9}"];
+    let time = prop_oneof![
+        (NOW - 700..NOW + 700).prop_map(|time| time.to_string()),
+        "-?[0-9]{1,22}(\\.[0-9])?",
+        "\\PC{0,9}",
+    ];
+    (openid, appid, time, "[{}\\[\\] ,:\"a-z]{0,20}|").prop_map(|(openid, appid, time, junk)| {
+        format!(r#"{{"openId":{openid},"watermark":{{"timestamp":{time},"appid":{appid}}}{junk}}}"#)
+    })
+}
+
+/// What must hold for user data that opened.
+fn check_opened(json: &[u8]) {
+    let value: serde_json::Value = serde_json::from_slice(json).unwrap();
+    assert_eq!(value["watermark"]["appid"], "wx1");
+    assert!(value["openId"].is_null() || value["openId"] == "oAlice");
+    let time = value["watermark"]["timestamp"].as_u64().unwrap();
+    assert!(time.abs_diff(NOW) <= 600);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
+
+    #[test]
+    fn any_bytes_as_encrypted_data(
+        data in proptest::collection::vec(any::<u8>(), 0..200),
+        iv in proptest::collection::vec(any::<u8>(), 0..20),
+    ) {
+        prop_assert_eq!(open(&STANDARD.encode(data), &STANDARD.encode(iv)), None);
+    }
+
+    #[test]
+    fn any_text_as_encrypted_data(data in "\\PC{0,90}|[A-Za-z0-9+/_ =-]{0,90}", iv in "\\PC{0,30}|[A-Za-z0-9+/_ =-]{22,24}") {
+        prop_assert_eq!(open(&data, &iv), None);
+    }
+
+    #[test]
+    fn nearly_a_users_data(json in nearly_user_data()) {
+        let (data, iv) = encrypt(&KEY, &json);
+        if let Some(opened) = open(&data, &iv) {
+            prop_assert_eq!(&opened, json.as_bytes());
+            check_opened(&opened);
+        }
+    }
+
+    #[test]
+    fn a_users_data_opens_whatever_became_of_its_base64(
+        name in "[^\"\\\\\\p{C}]{0,40}",
+        url_alphabet in any::<bool>(),
+        spaces in any::<bool>(),
+        padding in 0_usize..3,
+    ) {
+        let json = format!(
+            r#"{{"nickName":"{name}","watermark":{{"timestamp":{NOW},"appid":"wx1"}}}}"#
+        );
+        let (data, iv) = encrypt(&KEY, &json);
+        let mangle = |mut text: String| {
+            if spaces { text = text.replace('+', " "); }
+            if url_alphabet { text = text.replace('+', "-").replace('/', "_"); }
+            for _ in 0..padding { text = text.strip_suffix('=').unwrap_or(&text).to_owned(); }
+            text
+        };
+        prop_assert_eq!(open(&mangle(data), &mangle(iv)), Some(json.into_bytes()));
+    }
+
+    #[test]
+    fn any_text_as_signature(signature in "\\PC{0,60}|[0-9a-f]{40}", raw_data in "\\PC{0,60}") {
+        let right = sign(&KEY, &raw_data);
+        prop_assert_eq!(is_signature(&signature, &raw_data, &KEY), signature == right);
+        prop_assert!(is_signature(&right, &raw_data, &KEY));
+    }
 
     #[test]
     fn any_bytes_as_wechats_answer(body in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -71,6 +71,12 @@ impl RedisServer {
         cli(self.port, words)
     }
 
+    /// All that it holds, as it would lie on a disk.
+    pub fn dump(&self) -> Vec<u8> {
+        assert_eq!(self.cli(&["SAVE"]).trim(), "OK");
+        std::fs::read(self.dir.path().join("dump.rdb")).unwrap()
+    }
+
     /// Ends it and starts it anew, empty, at the same port.
     pub fn restart(&mut self) {
         self.stop();
@@ -140,7 +146,7 @@ fn spawn(port: u16, options: &[String], dir: &std::path::Path) -> Child {
     Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--requirepass", PASSWORD, "--masterauth", PASSWORD])
-        .args(["--save", "", "--appendonly", "no"])
+        .args(["--save", "", "--appendonly", "no", "--rdbcompression", "no"])
         .args(options)
         .arg("--dir")
         .arg(dir)

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::app::{Answer, TestApp, vars};
-use crate::fake_wechat::{FakeWechat, openid};
+use crate::app::{Answer, Client, TestApp, vars};
+use crate::fake_wechat::{APPID, FakeWechat, openid, session_key, sign};
 use crate::process::Process;
 use crate::redis_server::RedisServer;
 
@@ -54,6 +54,101 @@ async fn one_code_at_both_in_the_same_instant_is_refused_nowhere() {
             "once for each process at the most, not {asked} times"
         );
     }
+}
+
+/// Those of the codes whose `session_key` the service still has for the user of this token.
+async fn known_keys(client: &Client, token: &str, codes: &[String]) -> Vec<String> {
+    let mut known = Vec::new();
+    for code in codes {
+        let signature = sign(&session_key(code), "{}");
+        if client.verify(token, "{}", &signature).await.status == 204 {
+            known.push(code.clone());
+        }
+    }
+    known
+}
+
+#[tokio::test]
+async fn logins_of_one_user_at_both_leave_the_two_newest_keys() {
+    let redis = RedisServer::start();
+    let (_wechat, [one, other]) = replicas(&redis).await;
+    let mut codes = Vec::new();
+    for round in 0..100 {
+        let pair = ["a", "b"].map(|at| format!("user-alice.{round}{at}"));
+        let (first, _) = tokio::join!(one.client.token(&pair[0]), other.client.token(&pair[1]));
+        let known = known_keys(&other.client, &first, &pair).await;
+        assert_eq!(known, pair, "round {round}");
+        codes.extend(pair);
+        if round == 99 {
+            let known = known_keys(&one.client, &first, &codes).await;
+            assert_eq!(known, codes[198..]);
+        }
+    }
+
+    // And all at once.
+    let codes: Vec<_> = (0..200).map(|login| format!("user-bob.{login}")).collect();
+    let logins = codes.iter().zip([&one, &other].into_iter().cycle());
+    let logins = logins.map(|(code, process)| process.client.token(code));
+    let tokens = futures_util::future::join_all(logins).await;
+    let known = known_keys(&one.client, &tokens[0], &codes).await;
+    assert_eq!(known.len(), 2, "{known:?}");
+    let last = ["user-bob.last", "user-bob.very-last"].map(String::from);
+    for code in &last {
+        other.client.login(code).await.assert_status(200);
+    }
+    assert_eq!(known_keys(&one.client, &tokens[0], &last).await, last);
+    assert!(known_keys(&one.client, &tokens[0], &codes).await.is_empty());
+}
+
+#[tokio::test]
+async fn ten_failures_at_both_together_drop_the_keys() {
+    let redis = RedisServer::start();
+    let (_wechat, processes) = replicas(&redis).await;
+    let token = processes[0].client.token("user-alice").await;
+    let junk = (String::new(), String::new());
+    let failures = (0..40).map(|n| processes[n % 2].client.decrypt(&token, &junk));
+    for failure in futures_util::future::join_all(failures).await {
+        failure.assert_problem(422, "undecryptable", "login_again");
+    }
+    let codes = ["user-alice".to_owned()];
+    let known = known_keys(&processes[1].client, &token, &codes).await;
+    assert!(known.is_empty());
+    let failures = redis.cli(&[
+        "-n",
+        "3",
+        "HGETALL",
+        &format!("wxlogin:keys:{APPID}:{}", openid("alice")),
+    ]);
+    assert_eq!(failures, "failures\n10\n");
+}
+
+#[tokio::test]
+async fn a_redis_that_refuses_writes_opens_no_user_data() {
+    let redis = RedisServer::start();
+    let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
+    let token = app.client.token("user-alice").await;
+    redis.cli(&["ACL", "SETUSER", "default", "-hincrby"]);
+    let junk = (String::new(), String::new());
+    let uncounted = app.client.decrypt(&token, &junk).await;
+    uncounted.assert_problem(503, "store_unavailable", "retry_later");
+    let signature = sign(&session_key("user-alice"), "{}");
+    app.client
+        .verify(&token, "{}", &signature)
+        .await
+        .assert_status(204);
+}
+
+#[tokio::test]
+async fn keys_live_as_long_as_the_last_session_of_their_user() {
+    let redis = RedisServer::start();
+    let long = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
+    long.client.login("user-alice").await.assert_status(200);
+    let short = [("SESSION_STORE", &*redis.url()), ("SESSION_TTL", "60s")];
+    let short = TestApp::with(&short).await;
+    short.client.login("user-alice.2").await.assert_status(200);
+    let key = format!("wxlogin:keys:{APPID}:{}", openid("alice"));
+    let left: i64 = redis.cli(&["-n", "3", "TTL", &key]).trim().parse().unwrap();
+    assert!(left > 604_000, "{left}");
 }
 
 #[tokio::test]

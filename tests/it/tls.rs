@@ -18,14 +18,19 @@ use crate::process::Process;
 use crate::redis_server::{PASSWORD, RedisServer};
 
 /// Serves the stand-in over TLS with a certificate for `name`; returns the port and the
-/// certificate as PEM.
-async fn serve(wechat: &FakeWechat, name: &str) -> (u16, String) {
+/// certificate as PEM. A client that offers a choice of protocols gets the first of `protocols` that
+/// it knows.
+pub async fn serve(wechat: &FakeWechat, name: &str, protocols: &[&str]) -> (u16, String) {
     let certified = generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let config = ServerConfig::builder()
+    let mut config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(vec![certified.cert.der().clone()], key)
         .unwrap();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().into())
+        .collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -63,17 +68,28 @@ async fn login(base: &str, trusted: &str) -> serde_json::Value {
 #[tokio::test]
 async fn a_wechat_with_a_trusted_certificate_is_asked() {
     let wechat = FakeWechat::start().await;
-    let (port, certificate) = serve(&wechat, "localhost").await;
+    let (port, certificate) = serve(&wechat, "localhost", &[]).await;
     let answer = login(&format!("https://localhost:{port}"), &certificate).await;
     assert_eq!(answer["openid"], openid("alice"), "{answer}");
 }
 
 #[tokio::test]
+async fn http_1_is_spoken_also_where_http_2_is_offered() {
+    let wechat = FakeWechat::start().await;
+    let (port, certificate) = serve(&wechat, "localhost", &["h2", "http/1.1"]).await;
+    let answer = login(&format!("https://localhost:{port}"), &certificate).await;
+    assert_eq!(answer["openid"], openid("alice"), "{answer}");
+    let (port, certificate) = serve(&wechat, "localhost", &["h2"]).await;
+    let answer = login(&format!("https://localhost:{port}"), &certificate).await;
+    assert_eq!(answer["code"], "upstream_unreachable", "{answer}");
+}
+
+#[tokio::test]
 async fn a_wechat_with_another_certificate_never_sees_code_or_secret() {
     let wechat = FakeWechat::start().await;
-    let (port, certificate) = serve(&wechat, "localhost").await;
-    let (_, other) = serve(&wechat, "localhost").await;
-    let (misnamed, for_another_name) = serve(&wechat, "api.weixin.qq.com").await;
+    let (port, certificate) = serve(&wechat, "localhost", &[]).await;
+    let (_, other) = serve(&wechat, "localhost", &[]).await;
+    let (misnamed, for_another_name) = serve(&wechat, "api.weixin.qq.com", &[]).await;
     for (port, trusted) in [(port, &other), (misnamed, &for_another_name)] {
         let answer = login(&format!("https://localhost:{port}"), trusted).await;
         assert_eq!(answer["code"], "upstream_unreachable", "{answer}");

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::app::{Answer, TestApp};
+use crate::app::TestApp;
+use crate::bodies::seen;
 use crate::failures::exchange_bytes;
 use crate::fake_wechat::{APPID, encrypt, openid, session_key, user_info};
 
@@ -12,18 +13,6 @@ const NOW: u64 = 1_800_000_000;
 fn data(code: &str, user: &str) -> (String, String) {
     let info = user_info(APPID, &openid(user), NOW);
     encrypt(&session_key(code), &info)
-}
-
-/// What a client can tell failures apart by: everything but the request id.
-fn seen(answer: &Answer) -> (u16, String, String) {
-    let id = answer.header("x-request-id").unwrap();
-    let headers: Vec<_> = answer
-        .headers
-        .iter()
-        .filter(|(name, _)| !["x-request-id", "date"].contains(&name.as_str()))
-        .collect();
-    let text = answer.text.replace(id, "ID");
-    (answer.status.as_u16(), format!("{headers:?}"), text)
 }
 
 #[tokio::test]

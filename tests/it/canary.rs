@@ -1,0 +1,403 @@
+//! Nothing leaks: every route and every failure, at every level of the log, with secrets that are easy
+//! to find; then all that came out or was kept is searched for them.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use reqwest::Method;
+use wxlogin::session::{Place, Token};
+use wxlogin::wechat::{Client as Wechat, CodeSession, JsCode};
+
+use crate::app::{Answer, Client, config, vars};
+use crate::fake_wechat::{
+    APPID, FakeWechat, SECRET, encrypt, openid, session_key, sign, user_info,
+};
+use crate::process::{Process, command};
+use crate::redis_server::{PASSWORD, RedisServer};
+use crate::tls;
+
+/// What must not be found, in all forms that it could take.
+#[derive(Default)]
+struct Secrets(Vec<(String, Vec<Vec<u8>>)>);
+
+impl Secrets {
+    fn add_text(&mut self, text: &str) {
+        let escaped = text.replace('/', r"\/");
+        let encoded = text
+            .replace('+', "%2B")
+            .replace('/', "%2F")
+            .replace('=', "%3D");
+        let mut forms = vec![text.into(), escaped.into_bytes(), encoded.into_bytes()];
+        forms.extend(encodings(text.as_bytes()));
+        self.0.push((text.to_owned(), forms));
+    }
+
+    /// Bytes, 16 or more.
+    fn add_bytes(&mut self, name: &str, bytes: &[u8]) {
+        let mut forms = encodings(bytes);
+        forms.push(bytes.to_vec());
+        self.0.push((name.to_owned(), forms));
+    }
+
+    fn add_token(&mut self, token: &str) {
+        self.add_text(token);
+        self.add_bytes(token, &URL_SAFE_NO_PAD.decode(&token[4..]).unwrap());
+    }
+
+    /// The first of them that is in what was found at a place.
+    fn find(&self, haystack: &[u8]) -> Option<&str> {
+        let contains = |form: &Vec<u8>| haystack.windows(form.len()).any(|window| window == form);
+        let found = self.0.iter().find(|(_, forms)| forms.iter().any(contains));
+        found.map(|(name, _)| name.as_str())
+    }
+
+    #[track_caller]
+    fn assert_none_in(&self, place: &str, haystack: &[u8]) {
+        if let Some(secret) = self.find(haystack) {
+            panic!("{secret} is in {place}");
+        }
+    }
+}
+
+fn encodings(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    let list = format!("{bytes:?}");
+    [
+        STANDARD.encode(bytes),
+        STANDARD_NO_PAD.encode(bytes),
+        URL_SAFE.encode(bytes),
+        hex.to_uppercase(),
+        hex,
+        list.trim_matches(['[', ']']).to_owned(),
+    ]
+    .map(String::into_bytes)
+    .into()
+}
+
+#[test]
+fn the_search_finds_what_there_is() {
+    let mut secrets = Secrets::default();
+    secrets.add_text("se/cret+canary");
+    secrets.add_bytes("key", &[250; 16]);
+    secrets.add_token(&Token::generate().unwrap().to_text());
+    secrets.assert_none_in("nothing", b"se/cret canary \xfa\xfa wxs_");
+    for leak in [
+        "js_code=se/cret+canary",
+        r"se\/cret+canary",
+        "?secret=se%2Fcret%2Bcanary&",
+        "c2UvY3JldCtjYW5hcnk=",
+        "fafafafafafafafafafafafafafafafa",
+        &format!("Key({:?})", [250; 16]),
+        &STANDARD.encode([250; 16]),
+    ] {
+        assert!(secrets.find(leak.as_bytes()).is_some(), "{leak}");
+    }
+    assert!(secrets.find(&[250; 17]).is_some());
+}
+
+/// A client whose answers are kept, but for the token in the one answer that is for it.
+struct Recorder<'a> {
+    client: &'a Client,
+    answers: RefCell<String>,
+    secrets: RefCell<Secrets>,
+}
+
+impl Recorder<'_> {
+    fn keep(&self, answer: &Answer) {
+        let text = format!("{:?}\n{}\n", answer.headers, answer.text);
+        self.answers.borrow_mut().push_str(&text);
+    }
+
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) {
+        self.keep(&self.client.send(method, path, headers).await);
+    }
+
+    async fn login(&self, code: &str) -> Option<String> {
+        let mut answer = self.client.login(code).await;
+        let token = answer.json()["token"].as_str().map(str::to_owned);
+        if let Some(token) = &token {
+            answer.text = answer.text.replacen(token, "", 1);
+            self.secrets.borrow_mut().add_token(token);
+        }
+        self.secrets.borrow_mut().add_text(code);
+        self.keep(&answer);
+        token
+    }
+
+    async fn post(&self, path: &str, token: &str, body: &str) {
+        self.keep(&self.client.post(path, token, body.to_owned()).await);
+    }
+}
+
+/// Every route and every failure that a client can bring about.
+async fn everything(recorder: &Recorder<'_>) {
+    for script in [
+        "guest-bob",
+        "error-40029",
+        "error-40125",
+        "error-40164",
+        "error--1",
+        "error-77",
+        "slow-100",
+        "hang",
+        "garbage",
+        "empty",
+        "html-502",
+        "busy-1",
+        "busy-used",
+    ] {
+        recorder.login(&format!("{script}.canary")).await;
+    }
+    let (one, two) = tokio::join!(
+        recorder.login("slow-600.canary1"),
+        recorder.login("slow-600.canary2"),
+    );
+    assert!(one.is_some() != two.is_some(), "one of them finds no slot");
+    let code = "user-alice.canary";
+    let token = recorder.login(code).await.unwrap();
+    recorder.login(code).await.unwrap();
+    user_data(recorder, code, &token).await;
+    for method in [Method::GET, Method::DELETE, Method::GET] {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("cookie", &bearer)];
+        recorder.send(method, "/session", &headers).await;
+    }
+    recorder.secrets.borrow_mut().add_text("wxs_bearer-canary");
+    for path in ["/session", "/session/decrypt", "/healthz", "/readyz"] {
+        let headers = [("authorization", "Bearer wxs_bearer-canary")];
+        recorder.send(Method::GET, path, &headers).await;
+    }
+    for (method, path) in [
+        (Method::GET, "/onLogin?code=twice-canary&code=twice-canary"),
+        (Method::GET, "/onLogin?appid=wx1&code=unknown-canary"),
+        (Method::GET, "/onLogin/path-canary?x=path-canary"),
+        (Method::GET, "/onLogin?code=%ffutf-canary"),
+        (Method::POST, "/onLogin?code=post-canary"),
+    ] {
+        recorder.send(method, path, &[]).await;
+    }
+    for name in ["twice", "unknown", "path", "utf", "post", "broken"] {
+        let secret = format!("{name}-canary");
+        recorder.secrets.borrow_mut().add_text(&secret);
+    }
+    let mut broken = TcpStream::connect(recorder.client.addr).unwrap();
+    broken
+        .write_all(b"GET /onLogin?code=broken-canary HTTP/1.1\r\n\0\r\n")
+        .unwrap();
+    recorder.login("error-45009.canary").await; // last, since it holds up all others
+    recorder.login("user-alice.canary3").await;
+}
+
+async fn user_data(recorder: &Recorder<'_>, code: &str, token: &str) {
+    let key = session_key(code);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let info = user_info(APPID, &openid("alice"), now.unwrap().as_secs());
+    let (data, iv) = encrypt(&key, &info);
+    let good = format!(r#"{{"encryptedData":"{data}","iv":"{iv}"}}"#);
+    let large = " ".repeat(70_000);
+    let wrong_key = format!(r#"{{"encryptedData":"{iv}","iv":"{iv}"}}"#);
+    for body in [
+        &good,
+        &wrong_key,
+        "{}",
+        "canary",
+        r#"{"encryptedData":"","iv":""}"#,
+        &large,
+    ] {
+        recorder.post("/session/decrypt", token, body).await;
+    }
+    assert!(recorder.answers.borrow().contains("nickName"));
+    let signature = sign(&key, "{}");
+    for signature in [&*signature, "canary"] {
+        let body = format!(r#"{{"rawData":"{{}}","signature":"{signature}"}}"#);
+        recorder.post("/session/verify", token, &body).await;
+    }
+    assert!(recorder.answers.borrow().contains("bad_signature"));
+}
+
+async fn end(process: Process) -> String {
+    process.signal("TERM");
+    let (_, log) = tokio::task::spawn_blocking(|| process.wait())
+        .await
+        .unwrap();
+    log
+}
+
+/// Runs everything on a service with this log format, store and WeChat, and searches it all.
+async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Path) -> Vec<u8>) {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (port, certificate) = tls::serve(&wechat, "localhost", &["h2", "http/1.1"]).await;
+    let trusted = dir.path().join("ca.pem");
+    fs::write(&trusted, certificate).unwrap();
+    let base = if over_tls {
+        format!("https://localhost:{port}")
+    } else {
+        wechat.base()
+    };
+    let settings = [
+        ("SESSION_STORE", store),
+        (
+            "RUST_LOG",
+            "trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,redis=trace",
+        ),
+        ("LOG_FORMAT", format),
+        ("WECHAT_TIMEOUT", "800ms"),
+        ("WECHAT_MAX_IN_FLIGHT", "1"),
+        ("SSL_CERT_FILE", trusted.to_str().unwrap()),
+    ];
+    let process = Process::start(dir.path(), &vars(&base, &settings));
+    let recorder = Recorder {
+        client: &process.client,
+        answers: RefCell::default(),
+        secrets: RefCell::default(),
+    };
+    everything(&recorder).await;
+    let answers = recorder.answers.into_inner();
+    let mut secrets = recorder.secrets.into_inner();
+    let mut log = end(process).await;
+    let stored = stored(dir.path());
+
+    // Processes that fail: nobody there, nobody trusted, a wrong password, wrong settings.
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (untrusted, _) = tls::serve(&wechat, "localhost", &[]).await;
+    let wrong_password = store.replace(PASSWORD, "wrong-redis-canary");
+    let mut failing = vars("", &settings);
+    for (base, store) in [
+        (format!("http://{nobody}"), store),
+        (format!("https://localhost:{untrusted}"), store),
+        (format!("http://{nobody}"), &wrong_password),
+    ] {
+        failing.insert("WECHAT_API_BASE".into(), base);
+        failing.insert("SESSION_STORE".into(), store.into());
+        let process = Process::start(dir.path(), &failing);
+        for code in ["user-unreachable.canary", "user-unreachable.canary2"] {
+            let answer = process.client.login(code).await;
+            assert!(answer.status.is_server_error(), "{}", answer.text);
+            secrets.add_text(code);
+        }
+        log += &end(process).await;
+    }
+    failing.insert(
+        "SESSION_STORE".into(),
+        format!("postgres://:{PASSWORD}@localhost"),
+    );
+    failing.insert("WECHAT_API_BASE".into(), format!("{SECRET}://{SECRET}"));
+    let refused = command(dir.path(), &failing).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    log += &String::from_utf8(refused.stderr).unwrap();
+
+    for text in [SECRET, PASSWORD, "wrong-redis-canary"] {
+        secrets.add_text(text);
+    }
+    for (code, key) in wechat.keys() {
+        secrets.add_text(&STANDARD.encode(key));
+        secrets.add_bytes(&format!("the session_key of {code}"), &key);
+    }
+    secrets.assert_none_in("an answer", answers.as_bytes());
+    for line in log.lines() {
+        secrets.assert_none_in(&format!("the log: {line}"), line.as_bytes());
+    }
+    secrets.assert_none_in("the store", &stored);
+
+    // It was all there to be searched.
+    let alice = openid("alice");
+    for (place, text, told) in [
+        (
+            "answers",
+            &answers,
+            &["overloaded", "misconfigured", "quota_exhausted", &alice][..],
+        ),
+        (
+            "log",
+            &log,
+            &[
+                "WeChat refuses this service",
+                "was not reached",
+                "DEBUG",
+                "must be",
+            ],
+        ),
+        (
+            "store",
+            &String::from_utf8_lossy(&stored).into_owned(),
+            &[&alice],
+        ),
+    ] {
+        for told in told {
+            assert!(text.contains(told), "{told} is not in the {place}:\n{text}");
+        }
+    }
+}
+
+fn on_file(dir: &Path) -> Vec<u8> {
+    fs::read(dir.join("s.redb")).unwrap()
+}
+
+#[tokio::test]
+async fn nothing_leaks_with_a_file_and_a_text_log() {
+    run("text", "file:s.redb", false, on_file).await;
+}
+
+#[tokio::test]
+async fn nothing_leaks_with_a_file_and_a_json_log_over_tls() {
+    run("json", "file:s.redb", true, on_file).await;
+}
+
+#[tokio::test]
+async fn nothing_leaks_with_redis_and_a_text_log_over_tls() {
+    let redis = RedisServer::start();
+    run("text", &redis.url(), true, |_| redis.dump()).await;
+}
+
+#[tokio::test]
+async fn nothing_leaks_with_redis_and_a_json_log() {
+    let redis = RedisServer::start();
+    run("json", &redis.url(), false, |_| redis.dump()).await;
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let mut secrets = Secrets::default();
+    for text in [SECRET, PASSWORD, "user-canary", "se/cret"] {
+        secrets.add_text(text);
+    }
+    let store = format!("redis+cluster://user:{PASSWORD}@one,two");
+    let apps = format!("wx1:{SECRET},wx1:{SECRET}2");
+    let mut vars = vars("http://127.0.0.1:1", &[("SESSION_STORE", &store)]);
+    let one = wxlogin::config::Config::from_vars(&vars).unwrap();
+    vars.retain(|name, _| name != "WECHAT_APPID" && name != "WECHAT_SECRET");
+    vars.insert("WECHAT_APPS".into(), apps);
+    let several = wxlogin::config::Config::from_vars(&vars).unwrap();
+    let client = Wechat::new(config("http://127.0.0.1:1", &[]).wechat).unwrap();
+    let js_code = JsCode::parse("user-canary").unwrap();
+    let token = Token::generate().unwrap();
+    secrets.add_token(&token.to_text());
+    let key = [0x1f; 16];
+    secrets.add_bytes("a session_key", &key);
+    let json = format!(
+        r#"{{"openid":"o1","session_key":"{}"}}"#,
+        STANDARD.encode(key)
+    );
+    let session = CodeSession::from_json(json.as_bytes()).unwrap();
+    let bad_place = format!("redis://:{PASSWORD}@host:port").parse::<Place>();
+    let bad_session = CodeSession::from_json(br#"{"openid":"o1","session_key":"se/cret"}"#);
+    let shown = format!(
+        "{one:?} {one:#?} {several:?} {several:#?} {client:?} {js_code:?} {js_code:#?} {token:?} \
+         {token:#?} {session:?} {session:#?} {bad_place:?} {bad_session:?}"
+    );
+    secrets.assert_none_in("Debug", shown.as_bytes());
+    assert!(shown.contains("wx1") && shown.contains("o1"), "{shown}");
+}
