@@ -48,8 +48,8 @@ enum Mutation {
 fn mutation() -> impl Strategy<Value = Mutation> {
     let base64 = "[A-Za-z0-9+/_ -]{0,64}={0,2}";
     prop_oneof![
-        proptest::collection::vec(any::<u8>(), 0..200).prop_map(Mutation::Bytes),
-        "\\PC{0,100}".prop_map(Mutation::Text),
+        proptest::collection::vec(any::<u8>(), 1..200).prop_map(Mutation::Bytes),
+        "\\PC{1,100}".prop_map(Mutation::Text),
         (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Mutation::Replace(at, byte)),
         (any::<Index>(), "\\PC{1,4}").prop_map(|(at, text)| Mutation::Insert(at, text)),
         any::<Index>().prop_map(Mutation::Cut),
@@ -84,7 +84,7 @@ impl Mutation {
                 let at = at.index(body.len());
                 body.splice(at..at, text.bytes());
             }
-            Self::Cut(at) => body.truncate(at.index(body.len())),
+            Self::Cut(at) => body.truncate(at.index(body.len()).max(1)),
             Self::Value(..) | Self::Json(..) => {}
         }
         body
