@@ -8,7 +8,7 @@ mod fake_wechat;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use fake_wechat::{APPID, FakeWechat, SCRIPT, SECRET};
+use fake_wechat::{APPID, FakeWechat, SCRIPT, SECRET, encrypt, openid, session_key, user_info};
 use tokio::net::TcpListener;
 use wxlogin::app::App;
 use wxlogin::clock::Clock;
@@ -26,6 +26,7 @@ async fn main() {
         ("WECHAT_SECRET", SECRET),
         ("WECHAT_API_BASE", &wechat.base()),
         ("SESSION_STORE", "memory:"),
+        ("USERDATA_MAX_AGE", "0"), // what the introduction shows is not made anew each time
         ("RUST_LOG", "wxlogin=debug"),
     ];
     let vars: BTreeMap<_, _> = settings
@@ -62,6 +63,11 @@ fn introduce(addr: SocketAddr) {
     println!("Who is it? And log out:\n");
     println!("    curl -H 'Authorization: Bearer TOKEN' http://{addr}/session");
     println!("    curl -X DELETE -H 'Authorization: Bearer TOKEN' http://{addr}/session\n");
+    let alice = user_info(APPID, &openid("alice"), 1_479_716_640);
+    let (data, iv) = encrypt(&session_key("user-alice"), &alice);
+    println!("What did WeChat encrypt for alice, who has logged in as above?\n");
+    println!("    curl -H 'Authorization: Bearer TOKEN' http://{addr}/session/decrypt \\");
+    println!("        -d '{{\"encryptedData\":\"{data}\",\"iv\":\"{iv}\"}}'\n");
     println!(
         "The code says what WeChat does. WeChat takes each once; user-alice.2 is a new code for alice:\n"
     );
