@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::app::{Answer, Client, TestApp, vars};
-use crate::fake_wechat::{APPID, FakeWechat, openid, session_key, sign};
+use crate::fake_wechat::{APPID, FakeWechat, encrypt, openid, session_key, sign, user_info};
 use crate::process::Process;
 use crate::redis_server::RedisServer;
 
@@ -136,6 +136,24 @@ async fn a_redis_that_refuses_writes_opens_no_user_data() {
         .verify(&token, "{}", &signature)
         .await
         .assert_status(204);
+}
+
+#[tokio::test]
+async fn ten_failures_are_the_last_also_if_the_keys_cannot_be_dropped() {
+    let redis = RedisServer::start();
+    let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
+    let token = app.client.token("user-alice").await;
+    redis.cli(&["ACL", "SETUSER", "default", "-hdel"]);
+    let junk = (String::new(), String::new());
+    for _ in 0..10 {
+        app.client.decrypt(&token, &junk).await.assert_status(422);
+    }
+    let now = app.clock.clock().now();
+    let info = user_info(APPID, &openid("alice"), now);
+    let good = encrypt(&session_key("user-alice"), &info);
+    app.client.decrypt(&token, &good).await.assert_status(422);
+    app.client.login("user-alice.2").await.assert_status(200);
+    app.client.decrypt(&token, &good).await.assert_status(200);
 }
 
 #[tokio::test]
