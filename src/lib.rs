@@ -14,3 +14,4 @@ pub mod session;
 pub mod wechat;
 
 pub mod clock;
+mod json;

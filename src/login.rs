@@ -4,6 +4,7 @@
 //! one uses the code up. So all requests for one code share one exchange, which
 //! runs in a task of its own and whose outcome is remembered, here and, when good, in the store.
 
+mod diagnosis;
 mod exchanges;
 
 use std::sync::Arc;
@@ -11,10 +12,12 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::session::{
-    Exchange, ExchangeHash, NewSession, Session, Store, Token, Unavailable, User, UserId,
+    EXCHANGE_TTL, Exchange, ExchangeHash, NewSession, Session, Store, Token, Unavailable, User,
+    UserId,
 };
 use crate::wechat::{self, Client, CodeSession, Errcode, Invalid, JsCode, Meaning, MiniProgram};
 use exchanges::{Exchanged, Exchanges, Finished, Outcome};
@@ -36,6 +39,17 @@ pub struct Login {
     max_in_flight: u32,
     /// A permit for each exchange that may run.
     slots: Semaphore,
+}
+
+/// A code, and where it is from.
+#[derive(Clone)]
+pub struct LoginRequest {
+    /// The Mini Program whose code it is said to be.
+    pub mini_program: Arc<MiniProgram>,
+    /// The code.
+    pub js_code: JsCode,
+    /// The Mini Program that the request comes from, by its own account.
+    pub referring_appid: Option<String>,
 }
 
 /// A fresh session and the token that stands for it.
@@ -98,34 +112,35 @@ impl Login {
     ///
     /// # Errors
     /// [`LoginError`]. Whether the code is used up then depends on the error.
-    pub async fn log_in(
-        self: &Arc<Self>,
-        mini_program: &Arc<MiniProgram>,
-        js_code: &JsCode,
-    ) -> Result<LoggedIn, LoginError> {
-        let hash = ExchangeHash(js_code.hash(mini_program.appid()));
+    pub async fn log_in(self: &Arc<Self>, request: &LoginRequest) -> Result<LoggedIn, LoginError> {
+        let appid = request.mini_program.appid();
+        let hash = ExchangeHash(request.js_code.hash(appid));
         let outcome = self.exchanges.join(hash, |mut leader| {
-            let (login, mini_program, js_code) =
-                (self.clone(), mini_program.clone(), js_code.clone());
-            // A task of its own: when the client hangs up, the code must not be lost.
-            tokio::spawn(async move {
-                let not_stored = leader.take_not_stored();
-                let finished = match not_stored {
-                    Some(user) => login.store(&mini_program, hash, user).await,
-                    None => login.exchange(&mini_program, hash, &js_code).await,
+            let (login, request) = (self.clone(), request.clone());
+            let exchange = async move {
+                let finished = match leader.take_not_stored() {
+                    Some(user) => login.store(&request, hash, user).await,
+                    None => login.exchange(&request, hash).await,
                 };
+                let is_kept = matches!(finished, Finished::NotStored(..));
                 login.exchanges.finish(hash, &leader, finished);
-            });
+                if is_kept {
+                    // With its session_key, which must not stay for want of a next login.
+                    sleep(EXCHANGE_TTL).await;
+                    login.exchanges.forget();
+                }
+            };
+            // A task of its own: when the client hangs up, the code must not be lost.
+            tokio::spawn(exchange.in_current_span());
         });
         match outcome.await? {
             Outcome::Refused(error) => Err(error.into()),
             Outcome::Good(exchanged) => match exchanged.first_session() {
                 Some(first) => Ok(first),
                 None if exchanged.may_open_another() => {
-                    self.open_session(mini_program, exchanged.user(), None)
-                        .await
+                    self.open_session(appid, exchanged.user(), None).await
                 }
-                None => Err(wechat::Error::Errcode(Errcode::CODE_USED).into()),
+                None => Err(wechat::Error::from(Errcode::CODE_USED).into()),
             },
         }
     }
@@ -137,12 +152,8 @@ impl Login {
     }
 
     /// The one exchange of a code.
-    async fn exchange(
-        &self,
-        mini_program: &MiniProgram,
-        hash: ExchangeHash,
-        js_code: &JsCode,
-    ) -> Finished {
+    async fn exchange(&self, request: &LoginRequest, hash: ExchangeHash) -> Finished {
+        let mini_program = &*request.mini_program;
         // Another replica may have exchanged it, or this one before it was restarted.
         match self.sessions.exchanged(hash).await {
             Ok(None) => {}
@@ -153,10 +164,12 @@ impl Login {
             Ok(slot) => slot,
             Err(error) => return Finished::NotAsked(error),
         };
-        match self.wechat.code_to_session(mini_program, js_code).await {
-            Ok(user) => self.store(mini_program, hash, user).await,
+        let answer = self.wechat.code_to_session(mini_program, &request.js_code);
+        match answer.await {
+            Ok(user) => self.store(request, hash, user).await,
             Err(error) => {
                 drop(slot);
+                diagnosis::report(request, &error);
                 self.refused(mini_program, hash, error).await
             }
         }
@@ -173,7 +186,7 @@ impl Login {
 
     fn check_quota(&self, mini_program: &MiniProgram) -> Result<(), LoginError> {
         if mini_program.has_exhausted_quota(self.clock.now()) {
-            return Err(wechat::Error::Errcode(Errcode::QUOTA_EXHAUSTED).into());
+            return Err(wechat::Error::from(Errcode::QUOTA_EXHAUSTED).into());
         }
         Ok(())
     }
@@ -181,7 +194,7 @@ impl Login {
     /// Stores what WeChat answered, together with the first session.
     async fn store(
         &self,
-        mini_program: &MiniProgram,
+        request: &LoginRequest,
         hash: ExchangeHash,
         user: CodeSession,
     ) -> Finished {
@@ -193,10 +206,8 @@ impl Login {
             hash,
             session_key: user.session_key.clone(),
         };
-        match self
-            .open_session(mini_program, &identity, Some(exchange))
-            .await
-        {
+        let appid = request.mini_program.appid();
+        match self.open_session(appid, &identity, Some(exchange)).await {
             Ok(first) => Finished::Good(Exchanged::now(identity, first)),
             Err(error) => Finished::NotStored(user, error),
         }
@@ -211,7 +222,7 @@ impl Login {
     ) -> Finished {
         let meaning = match &error {
             wechat::Error::Unreachable(_) => return Finished::NotAsked(error.into()),
-            wechat::Error::Errcode(errcode) => Some(errcode.meaning()),
+            wechat::Error::Refused(refusal) => Some(refusal.errcode.meaning()),
             wechat::Error::Invalid(Invalid::BusyThenUsed) => Some(Meaning::CodeUsed),
             _ => None,
         };
@@ -243,7 +254,7 @@ impl Login {
     /// A session for `user`, stored; with its exchange, unless that is stored already.
     async fn open_session(
         &self,
-        mini_program: &MiniProgram,
+        appid: &str,
         user: &User,
         exchange: Option<Exchange>,
     ) -> Result<LoggedIn, LoginError> {
@@ -252,7 +263,7 @@ impl Login {
         let created = self.clock.now();
         let session = Session {
             user: UserId {
-                appid: mini_program.appid().to_owned(),
+                appid: appid.to_owned(),
                 openid: user.openid.clone(),
             },
             unionid: user.unionid.clone(),

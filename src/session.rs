@@ -6,8 +6,8 @@ mod embedded;
 mod redis;
 mod seal;
 mod token;
+mod turns;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretBox};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tracing::Instrument;
 
 pub use self::redis::{Address, BadAddress};
 use crate::clock::Clock;
 use seal::Seal;
 pub use seal::Seals;
 pub use token::{Token, TokenHash};
+use turns::Turns;
 
 /// How long the outcome of an exchange is remembered.
 pub const EXCHANGE_TTL: Duration = Duration::from_secs(60);
@@ -73,8 +74,7 @@ impl FromStr for Place {
 pub struct Store {
     backend: Backend,
     seals: Arc<Seals>,
-    /// Users who try their keys right now, by a hash of their name.
-    trying: Arc<[Mutex<()>; 64]>,
+    turns: Arc<Turns>,
 }
 
 #[derive(Clone)]
@@ -99,7 +99,7 @@ impl Store {
         Ok(Self {
             backend: backend?,
             seals: Arc::new(seals),
-            trying: Arc::new([const { Mutex::const_new(()) }; 64]),
+            turns: Arc::default(),
         })
     }
 
@@ -167,7 +167,7 @@ impl Store {
             Backend::Embedded(store) => store.keys(user),
             Backend::Redis(store) => store.keys(user).await,
         };
-        Ok(self.opened(user, stored?))
+        Ok(self.opened(user, &stored?))
     }
 
     /// Gives the user's keys to `open`, the newest first, until it makes something of one.
@@ -178,13 +178,30 @@ impl Store {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn try_keys<T>(
+    pub async fn try_keys<T: Send + 'static>(
+        &self,
+        user: &UserId,
+        open: impl Fn(&[u8; 16]) -> Option<T> + Send + 'static,
+    ) -> Result<Option<T>, Unavailable> {
+        // One at a time, or a user's good attempts would exhaust the failures of each other.
+        let turn = self.turns.take(user).await?;
+        let (store, user) = (self.clone(), user.clone());
+        // A task of its own: a client that hangs up must not leave its attempt counted as a failure.
+        let attempt = async move {
+            let result = store.attempt(&user, open).await;
+            drop(turn);
+            result
+        };
+        tokio::spawn(attempt.in_current_span())
+            .await
+            .unwrap_or_else(|_| Err(Unavailable("an attempt to open user data panicked".into())))
+    }
+
+    async fn attempt<T>(
         &self,
         user: &UserId,
         open: impl Fn(&[u8; 16]) -> Option<T>,
     ) -> Result<Option<T>, Unavailable> {
-        // One at a time, or a user's good attempts would exhaust the failures of each other.
-        let _turn = self.trying[user.spread(self.trying.len())].lock().await;
         let stored = match &self.backend {
             Backend::Embedded(store) => store.begin_attempt(user).await,
             Backend::Redis(store) => store.begin_attempt(user).await,
@@ -193,15 +210,13 @@ impl Store {
         if stored.is_empty() {
             return Ok(None);
         }
-        let keys = self.opened(user, stored);
+        let keys = self.opened(user, &stored);
         let opened = keys.iter().find_map(|key| open(key.expose_secret()));
-        let attempt = match opened {
-            Some(_) => Attempt::Good,
-            None => Attempt::Failed,
-        };
+        // Keys that no AppSecret of ours opens were not tried. Another replica may have the right one.
+        let failed = opened.is_none() && !keys.is_empty();
         let ended = match &self.backend {
-            Backend::Embedded(store) => store.end_attempt(user, attempt).await,
-            Backend::Redis(store) => store.end_attempt(user, attempt).await,
+            Backend::Embedded(store) => store.end_attempt(user, failed).await,
+            Backend::Redis(store) => store.end_attempt(user, failed).await,
         };
         if let Err(error) = ended {
             tracing::warn!(%error, "an attempt to open user data stays counted as a failure");
@@ -209,7 +224,7 @@ impl Store {
         Ok(opened)
     }
 
-    fn opened(&self, user: &UserId, stored: Vec<Vec<u8>>) -> Vec<SecretBox<[u8; 16]>> {
+    fn opened(&self, user: &UserId, stored: &[Vec<u8>]) -> Vec<SecretBox<[u8; 16]>> {
         let opened = stored.iter().filter_map(|seal| self.seals.open(user, seal));
         opened.collect()
     }
@@ -258,13 +273,6 @@ struct SealedExchange {
     seals: Vec<Seal>,
 }
 
-/// What came of an attempt to open something with a user's keys.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Attempt {
-    Good,
-    Failed,
-}
-
 /// A user who is logged in.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Session {
@@ -285,15 +293,6 @@ pub struct UserId {
     pub appid: String,
     /// The user in it, without meaning elsewhere.
     pub openid: String,
-}
-
-impl UserId {
-    /// One of `n` numbers, always the same in a process.
-    fn spread(&self, n: usize) -> usize {
-        let mut hasher = DefaultHasher::new();
-        self.hash(&mut hasher);
-        usize::try_from(hasher.finish() % n as u64).unwrap_or(0)
-    }
 }
 
 /// Whom WeChat named.

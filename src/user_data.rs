@@ -25,9 +25,6 @@ pub enum UserDataError {
     /// The keys are not accessible.
     #[error(transparent)]
     Store(#[from] Unavailable),
-    /// A fault of ours.
-    #[error("{0}")]
-    Internal(&'static str),
 }
 
 impl UserData {
@@ -48,27 +45,23 @@ impl UserData {
     /// [`UserDataError::Undecryptable`], one for all reasons, or a failure of the store.
     pub async fn decrypt(
         &self,
-        session: Session,
+        session: &Session,
         encrypted_data: &str,
         iv: &str,
-    ) -> Result<Vec<u8>, UserDataError> {
+    ) -> Result<String, UserDataError> {
         let data = EncryptedData::from_base64(encrypted_data, iv);
-        let (sessions, now, max_age) = (self.sessions.clone(), self.clock.now(), self.max_age);
-        // A task of its own: a client that hangs up must not leave its attempt counted as a failure.
-        let attempt = tokio::spawn(async move {
+        let (user, now, max_age) = (session.user.clone(), self.clock.now(), self.max_age);
+        let open = move |key: &[u8; 16]| {
             let expected = Expected {
-                appid: &session.user.appid,
-                openid: &session.user.openid,
+                appid: &user.appid,
+                openid: &user.openid,
                 now,
                 max_age,
             };
-            let open = |key: &[u8; 16]| data.as_ref()?.open(key, &expected);
-            sessions.try_keys(&session.user, open).await
-        });
-        let opened = attempt
-            .await
-            .map_err(|_| UserDataError::Internal("decrypting panicked"))?;
-        opened?.ok_or(UserDataError::Undecryptable)
+            data.as_ref()?.open(key, &expected)
+        };
+        let opened = self.sessions.try_keys(&session.user, open).await?;
+        opened.ok_or(UserDataError::Undecryptable)
     }
 
     /// Makes sure that WeChat signed `raw_data` for this user.

@@ -7,6 +7,7 @@ mod client;
 mod error;
 mod js_code;
 mod mini_program;
+mod refusal;
 mod user_data;
 
 pub use answer::{CodeSession, SessionKey};
@@ -15,4 +16,5 @@ pub use client::{Client, Settings};
 pub use error::{Errcode, Error, Invalid, Meaning};
 pub use js_code::{JsCode, JsCodeError};
 pub use mini_program::MiniProgram;
+pub use refusal::{Refusal, Rid};
 pub use user_data::{EncryptedData, Expected, is_signature};

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 use crate::app::App;
+use crate::json::Object;
 
 /// The largest request body that is taken.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -31,7 +32,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
             }
             _ => Problem::MalformedBody,
         })?;
-        let body = serde_json::from_slice(&body).map_err(|_| Problem::MalformedBody)?;
+        let Object(body) = serde_json::from_slice(&body).map_err(|_| Problem::MalformedBody)?;
         Ok(Self(body))
     }
 }

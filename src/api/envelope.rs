@@ -1,10 +1,11 @@
 //! What every answer has: a request id, no caching, and a problem document if it is a failure.
 
 use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -16,20 +17,22 @@ use super::request_id::RequestId;
 
 /// The outermost layer.
 pub(super) async fn wrap(request: Request, next: Next) -> Response {
+    let begin = Instant::now();
     let id = RequestId::of(request.headers());
+    let has_body = has_body(request.headers());
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
     // The route and not the path, which can hold anything; never the query, which holds the code.
     // At the highest level, so that no RUST_LOG takes the id from a line.
     let span = error_span!(
         "request",
         id = id.as_str(),
         method = %request.method(),
-        route = route.as_ref().map(MatchedPath::as_str),
+        route,
     );
-    let has_body = has_body(request.headers());
     let mut response = answer(request, next).instrument(span.clone()).await;
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        span.in_scope(|| problem.log());
+    let problem = response.extensions_mut().remove::<Problem>();
+    if let Some(problem) = &problem {
         response = problem.document(response, &id);
         if has_body {
             // It may not have been read, and what is left of it would end the connection unannounced.
@@ -40,7 +43,37 @@ pub(super) async fn wrap(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.insert("x-request-id", id.header());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    span.in_scope(|| log(route, response.status(), problem.as_ref(), begin.elapsed()));
     response
+}
+
+/// One line: a failure of the service is a warning, and what others ask every few seconds a detail.
+fn log(route: Option<&str>, status: StatusCode, problem: Option<&Problem>, duration: Duration) {
+    let status_code = status.as_u16();
+    let outcome = problem.map_or("ok", Problem::code);
+    let errcode = problem.and_then(Problem::errcode);
+    let duration_ms = duration.as_secs_f64() * 1000.0;
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        let cause = problem.and_then(Problem::cause);
+        tracing::warn!(
+            status = status_code,
+            outcome,
+            errcode,
+            duration_ms,
+            cause,
+            "could not answer"
+        );
+    } else if matches!(route, Some("/healthz" | "/readyz")) {
+        tracing::debug!(status = status_code, outcome, duration_ms, "answered");
+    } else {
+        tracing::info!(
+            status = status_code,
+            outcome,
+            errcode,
+            duration_ms,
+            "answered"
+        );
+    }
 }
 
 async fn answer(request: Request, next: Next) -> Response {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::problem::Problem;
 use super::query::parameter;
 use crate::app::App;
+use crate::login::LoginRequest;
 use crate::wechat::{JsCode, JsCodeError, MiniProgram};
 
 #[derive(Serialize)]
@@ -30,8 +31,20 @@ pub(super) async fn on_login(
 ) -> Result<Json<Answer>, Problem> {
     let query = query.unwrap_or_default();
     let js_code = js_code(&query)?;
-    let mini_program = mini_program(app.login.mini_programs(), &query, &headers)?;
-    let logged_in = app.login.log_in(mini_program, &js_code).await?;
+    let referring = referring_appid(&headers);
+    let request = LoginRequest {
+        mini_program: mini_program(app.login.mini_programs(), &query, referring)?.clone(),
+        js_code,
+        referring_appid: referring.map(str::to_owned),
+    };
+    let logged_in = app.login.log_in(&request).await.map_err(|error| {
+        let problem = Problem::from(error);
+        if request.js_code.looks_like_a_phone_code() {
+            problem.of_a_phone_code()
+        } else {
+            problem
+        }
+    })?;
     let session = logged_in.session;
     Ok(Json(Answer {
         expires_in: session.expires.saturating_sub(app.clock.now()),
@@ -59,12 +72,12 @@ fn js_code(query: &str) -> Result<JsCode, Problem> {
 fn mini_program<'a>(
     all: &'a [Arc<MiniProgram>],
     query: &str,
-    headers: &HeaderMap,
+    referring: Option<&str>,
 ) -> Result<&'a Arc<MiniProgram>, Problem> {
     let configured = |appid: &str| all.iter().find(|known| known.appid() == appid);
     match parameter(query, "appid") {
         Ok(Some(appid)) => configured(&appid).ok_or(Problem::UnknownApp),
-        Ok(None) => referring_appid(headers)
+        Ok(None) => referring
             .and_then(configured)
             .or(all.first())
             .ok_or(Problem::Internal("no Mini Program is configured")),
@@ -77,5 +90,7 @@ fn mini_program<'a>(
 fn referring_appid(headers: &HeaderMap) -> Option<&str> {
     let referer = headers.get(REFERER)?.to_str().ok()?;
     let path = referer.strip_prefix("https://servicewechat.com/")?;
-    path.split('/').next()
+    let appid = path.split('/').next()?;
+    let fits = (1..=64).contains(&appid.len()) && appid.bytes().all(|b| b.is_ascii_alphanumeric());
+    fits.then_some(appid)
 }

@@ -11,7 +11,7 @@ use super::request_id::RequestId;
 use crate::login::LoginError;
 use crate::session::Unavailable;
 use crate::user_data::UserDataError;
-use crate::wechat::{self, Meaning};
+use crate::wechat::{self, Errcode, Meaning};
 
 /// What a client gets instead of what it asked for. The causes inside are for the log alone.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub(super) enum Problem {
     MethodNotAllowed,
     BodyTooLarge,
     Wechat(wechat::Error),
+    /// WeChat refused something that is not a login code at all.
+    PhoneCode(wechat::Error),
     /// The store failed after the code was exchanged.
     LoginStore(Unavailable),
     Store(Unavailable),
@@ -101,6 +103,9 @@ impl Problem {
             Self::BodyTooLarge => row(S::PAYLOAD_TOO_LARGE, "body_too_large", FixRequest,
                 "The request body is larger than 64 KiB."),
             Self::Wechat(error) => wechat_row(error),
+            Self::PhoneCode(error) => Row { detail:
+                "This looks like the code of the phone number button, which is for getuserphonenumber: send the one that wx.login gives.",
+                ..wechat_row(error) },
             Self::LoginStore(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", LoginAgain,
                 "The session could not be stored: log in again.").after(2),
             Self::Store(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", RetryLater,
@@ -112,37 +117,38 @@ impl Problem {
         }
     }
 
-    /// WeChat's own number, if it sent one.
-    fn errcode(&self) -> Option<i64> {
+    /// The same, if the code that failed looks like one from the phone number button.
+    pub(super) fn of_a_phone_code(self) -> Self {
+        let is_refused = |error: &wechat::Error| {
+            let meaning = error.errcode().map(Errcode::meaning);
+            matches!(meaning, Some(Meaning::InvalidCode | Meaning::CodeUsed))
+        };
         match self {
-            Self::Wechat(wechat::Error::Errcode(errcode)) => Some(errcode.0),
+            Self::Wechat(error) if is_refused(&error) => Self::PhoneCode(error),
+            other => other,
+        }
+    }
+
+    /// WeChat's own number, if it sent one.
+    pub(super) fn errcode(&self) -> Option<i64> {
+        match self {
+            Self::Wechat(error) | Self::PhoneCode(error) => error.errcode().map(|code| code.0),
             _ => None,
         }
+    }
+
+    /// The `code` of its document.
+    pub(super) fn code(&self) -> &'static str {
+        self.row().code
     }
 
     /// Why, for the log.
-    fn cause(&self) -> Option<String> {
+    pub(super) fn cause(&self) -> Option<String> {
         match self {
-            Self::Wechat(error) => Some(error.to_string()),
+            Self::Wechat(error) | Self::PhoneCode(error) => Some(error.to_string()),
             Self::LoginStore(error) | Self::Store(error) => Some(error.to_string()),
             Self::Internal(cause) => Some((*cause).to_owned()),
             _ => None,
-        }
-    }
-
-    /// One line: what the operator must mend is an error, other failures of the service are
-    /// warnings, and what clients do wrong is a detail.
-    pub(super) fn log(&self) {
-        let row = self.row();
-        let (code, cause) = (row.code, self.cause());
-        if let Self::Wechat(wechat::Error::Errcode(errcode)) = self
-            && let Meaning::Misconfigured(remedy) = errcode.meaning()
-        {
-            tracing::error!(errcode = errcode.0, remedy, "WeChat refuses this service");
-        } else if row.status.is_server_error() || row.status == StatusCode::TOO_MANY_REQUESTS {
-            tracing::warn!(code, cause, "could not answer");
-        } else {
-            tracing::debug!(code, cause, "refused");
         }
     }
 
@@ -189,7 +195,7 @@ fn wechat_row(error: &wechat::Error) -> Row {
             "WeChat did not answer in time, and the code may be used up: log in again."),
         wechat::Error::Invalid(_) => row(S::BAD_GATEWAY, "upstream_invalid", LoginAgain,
             "WeChat's answer was not usable, and the code may be used up: log in again."),
-        wechat::Error::Errcode(errcode) => match errcode.meaning() {
+        wechat::Error::Refused(refusal) => match refusal.errcode.meaning() {
             Meaning::InvalidCode => row(S::BAD_REQUEST, "invalid_code", LoginAgain,
                 "WeChat does not accept this code: it is too old, or of another Mini Program than the one configured here."),
             Meaning::CodeUsed => row(S::BAD_REQUEST, "code_used", LoginAgain,
@@ -239,7 +245,6 @@ impl From<UserDataError> for Problem {
             UserDataError::Undecryptable => Self::Undecryptable,
             UserDataError::BadSignature => Self::BadSignature,
             UserDataError::Store(error) => Self::Store(error),
-            UserDataError::Internal(cause) => Self::Internal(cause),
         }
     }
 }

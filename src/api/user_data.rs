@@ -31,10 +31,10 @@ pub(super) async fn decrypt(
     State(app): State<Arc<App>>,
     user: SignedIn,
     Body(body): Body<Encrypted>,
-) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), Problem> {
+) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
     let opened = app
         .user_data
-        .decrypt(user.session, &body.encrypted_data, &body.iv)
+        .decrypt(&user.session, &body.encrypted_data, &body.iv)
         .await?;
     Ok(([(CONTENT_TYPE, "application/json")], opened))
 }

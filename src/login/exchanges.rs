@@ -174,6 +174,11 @@ impl Exchanges {
         leader.answer.send_replace(Some(answer));
     }
 
+    /// Drops what is too old.
+    pub(super) fn forget(&self) {
+        self.lock().forget(self.clock.now());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,9 +14,7 @@ use std::time::Duration;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::oneshot;
 
-use super::{
-    Attempt, ExchangeHash, OpenError, Record, Seal, Session, TokenHash, Unavailable, User, UserId,
-};
+use super::{ExchangeHash, OpenError, Record, Seal, Session, TokenHash, Unavailable, User, UserId};
 use crate::clock::Clock;
 use tables::UserRow;
 use writer::{Job, Write};
@@ -74,6 +72,7 @@ impl Store {
 
     pub(super) fn keys(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
         let row = self.read(|transaction| tables::user(transaction, user))?;
+        let row = row.filter(UserRow::may_be_tried);
         Ok(row.map(UserRow::keys).unwrap_or_default())
     }
 
@@ -87,12 +86,9 @@ impl Store {
         Ok(row.keys())
     }
 
-    pub(super) async fn end_attempt(
-        &self,
-        user: &UserId,
-        attempt: Attempt,
-    ) -> Result<(), Unavailable> {
-        self.write(Write::EndAttempt(user.clone(), attempt)).await
+    pub(super) async fn end_attempt(&self, user: &UserId, failed: bool) -> Result<(), Unavailable> {
+        let user = user.clone();
+        self.write(Write::EndAttempt { user, failed }).await
     }
 
     pub(super) async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {

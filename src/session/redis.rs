@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, EXCHANGE_TTL, ExchangeHash, MAX_FAILURES, OpenError, Record, Seal, Session, TokenHash,
+    EXCHANGE_TTL, ExchangeHash, MAX_FAILURES, OpenError, Record, Seal, Session, TokenHash,
     Unavailable, User, UserId,
 };
 use crate::clock::Clock;
@@ -61,13 +61,15 @@ impl Store {
     pub(super) async fn create(&self, new: Record) -> Result<(), Unavailable> {
         let session = &new.session;
         let left = session.expires.saturating_sub(self.clock.now()).max(1);
-        let mut commands = vec![set(&session_key(new.token), &json(session)?, left)];
+        let mut commands = vec![set(&session_at(new.token), &json(session)?, left)];
         let seals = new.exchange.as_ref().map(|exchange| &*exchange.seals);
         commands.push(scripts::log_in(
             &session.user,
             left,
             seals.unwrap_or_default(),
         ));
+        // Last: who finds it there takes it that the key is there too.
+        let mut last = None;
         if let Some(exchange) = &new.exchange {
             let ttl = EXCHANGE_TTL.as_secs();
             let exchanged = Exchanged {
@@ -77,19 +79,19 @@ impl Store {
                 },
                 expires: self.clock.now() + ttl,
             };
-            let key = exchange_key(exchange.hash);
-            commands.push(set(&key, &json(&exchanged)?, ttl));
+            let key = exchange_at(exchange.hash);
+            last = Some(set(&key, &json(&exchanged)?, ttl));
         }
-        self.bounded(self.connection.all(commands)).await
+        self.bounded(self.connection.all(commands, last)).await
     }
 
     pub(super) async fn find(&self, token: TokenHash) -> Result<Option<Session>, Unavailable> {
-        let session: Option<Session> = self.get(&session_key(token)).await?;
+        let session: Option<Session> = self.get(&session_at(token)).await?;
         Ok(session.filter(|session| self.clock.now() < session.expires))
     }
 
     pub(super) async fn exchanged(&self, hash: ExchangeHash) -> Result<Option<User>, Unavailable> {
-        let exchanged: Option<Exchanged> = self.get(&exchange_key(hash)).await?;
+        let exchanged: Option<Exchanged> = self.get(&exchange_at(hash)).await?;
         let valid = exchanged.filter(|exchanged| self.clock.now() < exchanged.expires);
         Ok(valid.map(|exchanged| exchanged.user))
     }
@@ -113,24 +115,20 @@ impl Store {
         Ok(keys.into_iter().flatten().collect())
     }
 
-    pub(super) async fn end_attempt(
-        &self,
-        user: &UserId,
-        attempt: Attempt,
-    ) -> Result<(), Unavailable> {
-        let command = scripts::end_attempt(user, attempt);
+    pub(super) async fn end_attempt(&self, user: &UserId, failed: bool) -> Result<(), Unavailable> {
+        let command = scripts::end_attempt(user, failed);
         self.bounded(self.connection.once(command)).await
     }
 
     pub(super) async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {
         let mut command = cmd("DEL");
-        command.arg(session_key(token));
-        self.bounded(self.connection.all(vec![command])).await
+        command.arg(session_at(token));
+        self.bounded(self.connection.one(command)).await
     }
 
     pub(super) async fn check(&self) -> Result<(), Unavailable> {
         let command = set("wxlogin:check", "", EXCHANGE_TTL.as_secs());
-        self.bounded(self.connection.all(vec![command])).await
+        self.bounded(self.connection.one(command)).await
     }
 
     async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Unavailable> {
@@ -153,11 +151,11 @@ impl Store {
     }
 }
 
-fn session_key(token: TokenHash) -> String {
+fn session_at(token: TokenHash) -> String {
     format!("wxlogin:session:{}", encode(&token.0))
 }
 
-fn exchange_key(exchange: ExchangeHash) -> String {
+fn exchange_at(exchange: ExchangeHash) -> String {
     format!("wxlogin:exchange:{}", encode(&exchange.0))
 }
 

@@ -97,7 +97,7 @@ impl Sealer {
     }
 
     /// The nonce is made from what is sealed: the same key of the same user becomes the same seal, so
-    /// that a store can tell without opening it, and no two others share a nonce.
+    /// that a store can tell without opening it, and others meet in a nonce only by chance in 2^48.
     fn seal(
         &self,
         name: &[u8],

@@ -8,7 +8,8 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use serde::Deserialize;
 
-use super::{Errcode, Error, Invalid};
+use super::{Errcode, Error, Invalid, Refusal};
+use crate::json::Object;
 
 /// WeChat's key for a user's data, 16 bytes. It never leaves the server.
 pub type SessionKey = Arc<SecretBox<[u8; 16]>>;
@@ -25,10 +26,11 @@ pub struct CodeSession {
 }
 
 /// The fields of an answer. Strings are owned: WeChat writes `/` as `\/`. Other fields, such as
-/// `errmsg` and the meaningless `expires_in`, are ignored.
+/// the meaningless `expires_in`, are ignored.
 #[derive(Deserialize)]
 struct Answer {
     errcode: Option<Number>,
+    errmsg: Option<String>,
     openid: Option<String>,
     unionid: Option<String>,
     session_key: Option<SecretString>,
@@ -46,12 +48,16 @@ impl CodeSession {
     /// Reads the body of an answer with HTTP status 200.
     ///
     /// # Errors
-    /// [`Error::Errcode`] if WeChat refused, [`Error::Invalid`] if this is no answer of WeChat's.
+    /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is no answer of WeChat's.
     pub fn from_json(body: &[u8]) -> Result<Self, Error> {
-        let answer: Answer = serde_json::from_slice(body).map_err(|_| Invalid::NotJson)?;
+        let Object(answer) =
+            serde_json::from_slice::<Object<Answer>>(body).map_err(|_| Invalid::NotJson)?;
         match errcode(answer.errcode)? {
             0 => {}
-            errcode => return Err(Error::Errcode(Errcode(errcode))),
+            errcode => {
+                let errmsg = answer.errmsg.unwrap_or_default();
+                return Err(Error::Refused(Refusal::new(Errcode(errcode), &errmsg)));
+            }
         }
         let unionid = answer.unionid.filter(|unionid| !unionid.is_empty());
         Ok(Self {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use reqwest::{StatusCode, Url, redirect, retry};
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -13,6 +14,8 @@ use super::{CodeSession, Errcode, Error, Invalid, JsCode, Meaning, MiniProgram};
 
 /// An answer of WeChat's is a few hundred bytes; a larger one is none.
 const MAX_ANSWER: usize = 64 * 1024;
+/// Room enough for an answer with a `session_key`, so that no copy of it is left behind by growing.
+const USUAL_ANSWER: usize = 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Shorter than any gateway keeps an idle connection, so that we rarely write into a closed one.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,10 +93,10 @@ impl Client {
                 .await
                 .unwrap_or(Err(Error::Timeout));
             let meaning = match &result {
-                Err(Error::Errcode(errcode)) => errcode.meaning(),
+                Err(Error::Refused(refusal)) => refusal.errcode.meaning(),
                 // WeChat has seen the code, when it was busy.
                 Err(Error::Unreachable(_)) if was_busy => {
-                    return Err(Error::Errcode(Errcode::BUSY));
+                    return Err(Errcode::BUSY.into());
                 }
                 _ => return result,
             };
@@ -120,7 +123,8 @@ impl Client {
         mini_program: &MiniProgram,
         js_code: &JsCode,
     ) -> Result<CodeSession, Error> {
-        let mut result = Err(Error::Errcode(Errcode::WRONG_SECRET));
+        let mut result: Result<CodeSession, Error> = Err(Errcode::WRONG_SECRET.into());
+        let mut was_seen = false;
         for (place, secret) in mini_program.secrets_to_try() {
             let question = Question {
                 appid: mini_program.appid(),
@@ -128,13 +132,17 @@ impl Client {
                 js_code,
             };
             result = self.ask_hosts(&question).await;
-            match result {
-                Err(Error::Errcode(Errcode::WRONG_SECRET)) => {}
-                Ok(_) => {
-                    mini_program.accepted(place);
+            match &result {
+                Err(error) if error.errcode() == Some(Errcode::WRONG_SECRET) => was_seen = true,
+                Err(Error::Unreachable(cause)) if was_seen => {
+                    return Err(Error::Broken(cause.clone()));
+                }
+                other => {
+                    if is_about_the_code(other) {
+                        mini_program.accepted(place);
+                    }
                     break;
                 }
-                Err(_) => break,
             }
         }
         result
@@ -157,7 +165,7 @@ impl Client {
         if response.status() != StatusCode::OK {
             return Err(Invalid::Status(response.status().as_u16()).into());
         }
-        let mut body = Vec::new();
+        let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
         while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > MAX_ANSWER {
                 return Err(Invalid::TooLarge.into());
@@ -166,6 +174,18 @@ impl Client {
         }
         CodeSession::from_json(&body)
     }
+}
+
+/// Whether WeChat has come to look at the code, and so found nothing wrong with the AppSecret.
+fn is_about_the_code(result: &Result<CodeSession, Error>) -> bool {
+    let meaning = match result {
+        Ok(_) => return true,
+        Err(error) => error.errcode().map(Errcode::meaning),
+    };
+    matches!(
+        meaning,
+        Some(Meaning::InvalidCode | Meaning::CodeUsed | Meaning::UserBlocked)
+    )
 }
 
 /// What WeChat is asked.

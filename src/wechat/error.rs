@@ -1,11 +1,13 @@
 //! What can go wrong at WeChat, told apart by what can be done about it.
 
+use super::Refusal;
+
 /// Why a code was not exchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// WeChat refused, and said why.
-    #[error("WeChat answered errcode {}", .0.0)]
-    Errcode(Errcode),
+    #[error("{0}")]
+    Refused(Refusal),
     /// The connection could not be made (DNS, connect, TLS): WeChat has not seen the code.
     #[error("WeChat was not reached: {0}")]
     Unreachable(String),
@@ -18,6 +20,23 @@ pub enum Error {
     /// Not the answer that WeChat documents.
     #[error("WeChat's answer is not usable: {0}")]
     Invalid(#[from] Invalid),
+}
+
+impl Error {
+    /// Why WeChat refused, if it did.
+    #[must_use]
+    pub fn errcode(&self) -> Option<Errcode> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.errcode),
+            _ => None,
+        }
+    }
+}
+
+impl From<Errcode> for Error {
+    fn from(errcode: Errcode) -> Self {
+        Self::Refused(errcode.into())
+    }
 }
 
 /// What is wrong with an answer. Never holds a piece of it.
@@ -73,6 +92,8 @@ impl Errcode {
     pub const BUSY: Self = Self(-1);
     /// What a code gets that was used up.
     pub const CODE_USED: Self = Self(40163);
+    /// The request came from an address that is not in the whitelist.
+    pub const IP_NOT_LISTED: Self = Self(40164);
     /// The AppSecret is not the Mini Program's.
     pub const WRONG_SECRET: Self = Self(40125);
     /// What all codes get until the quota is renewed.

@@ -39,6 +39,14 @@ impl JsCode {
         Ok(Self(text.into()))
     }
 
+    /// Whether it looks like what the phone number button gives, which is another kind of code:
+    /// 64 lower-case hex characters.
+    #[must_use]
+    pub fn looks_like_a_phone_code(&self) -> bool {
+        let code = self.expose();
+        code.len() == 64 && code.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    }
+
     /// Names the code of a Mini Program without telling it: SHA-256 of both.
     #[must_use]
     pub fn hash(&self, appid: &str) -> [u8; 32] {

@@ -69,8 +69,7 @@ impl MiniProgram {
         if before != place {
             tracing::info!(
                 appid = self.appid,
-                "WeChat now accepts AppSecret {} of {}, and not the one that it accepted before: \
-                 remove that one once no replica needs it",
+                "WeChat now accepts AppSecret {} of {}, and not the one that it accepted before",
                 place + 1,
                 self.secrets.len(),
             );

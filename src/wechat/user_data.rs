@@ -13,6 +13,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 
+use crate::json::Object;
+
 /// Padding is often lost on the way.
 const WITH_OR_WITHOUT_PADDING: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -40,7 +42,7 @@ pub struct Expected<'a> {
 /// The fields of user data that are checked.
 #[derive(Deserialize)]
 struct Fields {
-    watermark: Watermark,
+    watermark: Object<Watermark>,
     #[serde(rename = "openId")]
     openid: Option<String>,
 }
@@ -68,21 +70,23 @@ impl EncryptedData {
     ///
     /// The padding proves nothing, as one wrong key in 256 fits it: the content decides.
     #[must_use]
-    pub fn open(&self, session_key: &[u8; 16], expected: &Expected) -> Option<Vec<u8>> {
+    pub fn open(&self, session_key: &[u8; 16], expected: &Expected) -> Option<String> {
         let key = UnboundCipherKey::new(&AES_128, session_key).ok()?;
         let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).ok()?;
         let iv = DecryptionContext::Iv128(FixedLength::from(self.iv));
         let mut buffer = self.blocks.clone();
-        let json = key.decrypt(&mut buffer, iv).ok()?;
-        let fields: Fields = serde_json::from_slice(json).ok()?;
-        expected.is_met_by(&fields).then(|| json.to_vec())
+        // serde_json looks into no string that it skips, so UTF-8 comes first.
+        let json = std::str::from_utf8(key.decrypt(&mut buffer, iv).ok()?).ok()?;
+        let Object(fields) = serde_json::from_str(json).ok()?;
+        expected.is_met_by(&fields).then(|| json.to_owned())
     }
 }
 
 impl Expected<'_> {
     fn is_met_by(&self, fields: &Fields) -> bool {
-        let age = self.now.abs_diff(fields.watermark.timestamp);
-        fields.watermark.appid == self.appid
+        let Object(watermark) = &fields.watermark;
+        let age = self.now.abs_diff(watermark.timestamp);
+        watermark.appid == self.appid
             && fields
                 .openid
                 .as_deref()
@@ -99,12 +103,15 @@ pub fn is_signature(signature: &str, raw_data: &str, session_key: &[u8; 16]) -> 
     let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     context.update(raw_data.as_bytes());
     context.update(key_text.as_bytes());
-    let expected = hex(context.finish().as_ref());
-    verify_slices_are_equal(expected.as_bytes(), signature.as_bytes()).is_ok()
+    let mut expected = [0; 40];
+    for (hex, byte) in expected.chunks_exact_mut(2).zip(context.finish().as_ref()) {
+        hex.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
+    }
+    verify_slices_are_equal(&expected, signature.as_bytes()).is_ok()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn hex_digit(nibble: u8) -> u8 {
+    b"0123456789abcdef"[usize::from(nibble)]
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {

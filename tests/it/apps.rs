@@ -14,7 +14,7 @@ fn referer(appid: &str) -> String {
 
 /// A process for two Mini Programs, the other with a second AppSecret.
 fn start(dir: &std::path::Path, wechat: &FakeWechat) -> Process {
-    let apps = format!("{APPID}:{SECRET},{OTHER_APPID}:{OTHER_SECRET},{OTHER_APPID}:{RESET}");
+    let apps = format!("{APPID}:{SECRET},{OTHER_APPID}:{RESET},{OTHER_APPID}:{OTHER_SECRET}");
     let mut settings = vars(&wechat.base(), &[("WECHAT_APPS", &apps)]);
     settings.remove("WECHAT_APPID");
     settings.remove("WECHAT_SECRET");
@@ -79,7 +79,7 @@ async fn one_code_is_one_exchange_for_each_mini_program_and_a_quota_is_one_mini_
 }
 
 #[tokio::test]
-async fn a_reset_secret_is_found_and_told_once() {
+async fn a_reset_secret_is_found_once_also_by_codes_that_are_refused() {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
     let process = start(dir.path(), &wechat);
@@ -87,16 +87,21 @@ async fn a_reset_secret_is_found_and_told_once() {
         let query = format!("{code}&appid={OTHER_APPID}");
         process.client.login(&query).await
     };
-    login("user-a").await.assert_status(200);
+    // The new secret comes first in the settings, but is not in force yet.
+    let junk = login("error-40029.1").await;
+    junk.assert_problem(400, "invalid_code", "login_again");
+    assert_eq!(wechat.wrong_secrets(), 1);
+    login("user-a.1").await.assert_status(200);
+    assert_eq!(wechat.wrong_secrets(), 1, "the one that works comes first");
     wechat.reset_secret(OTHER_APPID, RESET);
     for code in ["user-a.2", "user-a.3"] {
         login(code).await.assert_status(200);
     }
-    assert_eq!(wechat.wrong_secrets(), 1, "the one that works comes first");
+    assert_eq!(wechat.wrong_secrets(), 2);
     wechat.reset_secret(OTHER_APPID, "neither");
     let refused = login("user-a.4").await;
     refused.assert_problem(500, "misconfigured", "give_up");
-    wechat.reset_secret(OTHER_APPID, OTHER_SECRET);
+    wechat.reset_secret(OTHER_APPID, RESET);
     login("user-a.5").await.assert_status(200);
     process.signal("TERM");
     let (_, log) = tokio::task::spawn_blocking(|| process.wait())

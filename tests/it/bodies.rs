@@ -119,10 +119,14 @@ async fn post_some(
         };
         let answer = client.post(route.path(), &token, body).await;
         if answer.status == 200 {
-            // A changed iv changes the first 16 bytes, and WeChat's scheme has nothing against that.
+            // A changed iv changes the first 16 bytes: WeChat's scheme does not authenticate them.
             let opened = answer.json();
             assert_eq!(opened["watermark"]["appid"], APPID, "{mutation:?}");
             assert!(answer.text.ends_with(&info[16..]), "{mutation:?}");
+        }
+        // What is well formed as JSON is judged in one way.
+        if matches!(mutation, Mutation::Value(..)) {
+            assert_ne!(answer.status, 400, "{mutation:?}");
         }
         answers.push(answer);
     }

@@ -2,9 +2,8 @@
 //! to find; then all that came out or was kept is searched for them.
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
@@ -16,7 +15,7 @@ use wxlogin::wechat::{Client as Wechat, CodeSession, JsCode};
 
 use crate::app::{Answer, Client, config, vars};
 use crate::fake_wechat::{
-    APPID, FakeWechat, SECRET, encrypt, openid, session_key, sign, user_info,
+    APPID, FakeWechat, SECRET, encrypt, hex, openid, session_key, sign, user_info,
 };
 use crate::process::{Process, command};
 use crate::redis_server::{PASSWORD, RedisServer};
@@ -66,10 +65,7 @@ impl Secrets {
 }
 
 fn encodings(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
+    let hex = hex(bytes);
     let list = format!("{bytes:?}");
     [
         STANDARD.encode(bytes),
@@ -232,6 +228,48 @@ async fn end(process: Process) -> String {
     log
 }
 
+/// Processes that fail: nobody there, nobody trusted, a wrong password, wrong settings. Returns their
+/// logs. The first setting is the store.
+async fn failing(
+    dir: &Path,
+    wechat: &FakeWechat,
+    settings: &[(&str, &str)],
+    secrets: &mut Secrets,
+) -> String {
+    let mut log = String::new();
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let (untrusted, _) = tls::serve(wechat, "localhost", &[]).await;
+    let wrong_password = settings[0].1.replace(PASSWORD, "wrong-redis-canary");
+    let mut failing = vars("", settings);
+    for (base, store) in [
+        (format!("http://{nobody}"), settings[0].1),
+        (format!("https://localhost:{untrusted}"), settings[0].1),
+        (format!("http://{nobody}"), &wrong_password),
+    ] {
+        failing.insert("WECHAT_API_BASE".into(), base);
+        failing.insert("SESSION_STORE".into(), store.into());
+        let process = Process::start(dir, &failing);
+        for code in ["user-unreachable.canary", "user-unreachable.canary2"] {
+            let answer = process.client.login(code).await;
+            assert!(answer.status.is_server_error(), "{}", answer.text);
+            secrets.add_text(code);
+        }
+        log += &end(process).await;
+    }
+    failing.insert(
+        "SESSION_STORE".into(),
+        format!("postgres://:{PASSWORD}@localhost"),
+    );
+    failing.insert("WECHAT_API_BASE".into(), format!("{SECRET}://{SECRET}"));
+    let refused = command(dir, &failing).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    log += &String::from_utf8(refused.stderr).unwrap();
+    log
+}
+
 /// Runs everything on a service with this log format, store and WeChat, and searches it all.
 async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Path) -> Vec<u8>) {
     let wechat = FakeWechat::start().await;
@@ -267,37 +305,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
     let mut log = end(process).await;
     let stored = stored(dir.path());
 
-    // Processes that fail: nobody there, nobody trusted, a wrong password, wrong settings.
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let (untrusted, _) = tls::serve(&wechat, "localhost", &[]).await;
-    let wrong_password = store.replace(PASSWORD, "wrong-redis-canary");
-    let mut failing = vars("", &settings);
-    for (base, store) in [
-        (format!("http://{nobody}"), store),
-        (format!("https://localhost:{untrusted}"), store),
-        (format!("http://{nobody}"), &wrong_password),
-    ] {
-        failing.insert("WECHAT_API_BASE".into(), base);
-        failing.insert("SESSION_STORE".into(), store.into());
-        let process = Process::start(dir.path(), &failing);
-        for code in ["user-unreachable.canary", "user-unreachable.canary2"] {
-            let answer = process.client.login(code).await;
-            assert!(answer.status.is_server_error(), "{}", answer.text);
-            secrets.add_text(code);
-        }
-        log += &end(process).await;
-    }
-    failing.insert(
-        "SESSION_STORE".into(),
-        format!("postgres://:{PASSWORD}@localhost"),
-    );
-    failing.insert("WECHAT_API_BASE".into(), format!("{SECRET}://{SECRET}"));
-    let refused = command(dir.path(), &failing).output().unwrap();
-    assert_eq!(refused.status.code(), Some(2));
-    log += &String::from_utf8(refused.stderr).unwrap();
+    log += &failing(dir.path(), &wechat, &settings, &mut secrets).await;
 
     for text in [SECRET, PASSWORD, "wrong-redis-canary"] {
         secrets.add_text(text);

@@ -85,6 +85,21 @@ async fn each_errcode_of_wechat_has_its_answer() {
 }
 
 #[tokio::test]
+async fn a_refused_phone_code_is_called_one() {
+    let app = TestApp::start().await;
+    let phone_code = "0123456789abcdef".repeat(4);
+    for code in [&phone_code, &phone_code] {
+        let answer = app.client.login(code).await;
+        answer.assert_problem(400, "invalid_code", "login_again");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("phone number button"), "{detail}");
+    }
+    let upper = app.client.login(&phone_code.to_uppercase()).await;
+    upper.assert_problem(400, "invalid_code", "login_again");
+    assert!(!upper.text.contains("phone"), "{}", upper.text);
+}
+
+#[tokio::test]
 async fn an_unusable_answer_of_wechat_is_told_from_none() {
     let app = TestApp::with(&[("WECHAT_TIMEOUT", "300ms")]).await;
     let rows = [

@@ -3,6 +3,7 @@
 //! A model ([`Model`]) with a thin HTTP server over it. It serves the tests and the sandbox.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -196,6 +197,10 @@ impl Model {
             ("busy", "used") => Reply::Now(error(-1, "system error")),
             ("busy", _) => Reply::Now(self.success(&appid, &code, "busy", true)),
             ("error", number) => match number.parse() {
+                Ok(40164) => Reply::Now(error(
+                    40164,
+                    "invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist",
+                )),
                 Ok(errcode) => Reply::Now(error(errcode, "scripted")),
                 Err(_) => Reply::Now(error(40029, "invalid code")),
             },
@@ -298,11 +303,13 @@ fn id(kind: &str, name: &str) -> String {
 }
 
 /// A user's data as `wx.getUserInfo` and others encrypt it: `encryptedData` and `iv`.
-pub fn encrypt(session_key: &[u8; 16], json: &str) -> (String, String) {
-    let iv: [u8; 16] = hash("iv", json)[..16].try_into().unwrap();
+pub fn encrypt(session_key: &[u8; 16], json: impl AsRef<[u8]>) -> (String, String) {
+    let json = json.as_ref();
+    let iv = digest(&SHA256, json).as_ref()[..16].try_into();
+    let iv: [u8; 16] = iv.unwrap();
     let key = UnboundCipherKey::new(&AES_128, session_key).unwrap();
     let key = PaddedBlockEncryptingKey::cbc_pkcs7(key).unwrap();
-    let mut data = json.as_bytes().to_vec();
+    let mut data = json.to_vec();
     key.less_safe_encrypt(&mut data, EncryptionContext::Iv128(FixedLength::from(iv)))
         .unwrap();
     (STANDARD.encode(data), STANDARD.encode(iv))
@@ -312,8 +319,14 @@ pub fn encrypt(session_key: &[u8; 16], json: &str) -> (String, String) {
 pub fn sign(session_key: &[u8; 16], raw_data: &str) -> String {
     let signed = format!("{raw_data}{}", STANDARD.encode(session_key));
     let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, signed.as_bytes());
-    let bytes = digest.as_ref().iter();
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    hex(digest.as_ref())
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
 }
 
 /// The JSON inside, made at a time in Unix seconds.

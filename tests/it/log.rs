@@ -1,77 +1,196 @@
 //! The log: says what the operator needs.
 
-use std::net::TcpStream;
-use std::time::Duration;
-
 use reqwest::Method;
+use serde_json::Value;
 
-use crate::app::vars;
-use crate::fake_wechat::FakeWechat;
+use crate::app::{Client, vars};
+use crate::fake_wechat::{APPID, FakeWechat, OTHER_APPID};
 use crate::process::Process;
 
-#[tokio::test]
-async fn a_json_log_is_one_object_a_line_with_the_request_id() {
+/// Runs a process with a JSON log, lets `requests` talk to it, and returns the lines in between.
+async fn lines_of(settings: &[(&str, &str)], requests: impl AsyncFnOnce(&Client)) -> Vec<Value> {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let process = Process::start(
-        dir.path(),
-        &vars(
-            &wechat.base(),
-            &[
-                ("LOG_FORMAT", "json"),
-                ("RUST_LOG", "info,wxlogin::api=warn"),
-            ],
-        ),
-    );
-    let headers = [("x-request-id", "trace-me")];
-    process
-        .client
-        .send(Method::GET, "/onLogin?code=error-40013", &headers)
-        .await;
+    let mut settings = vars(&wechat.base(), settings);
+    settings.insert("LOG_FORMAT".into(), "json".into());
+    let process = Process::start(dir.path(), &settings);
+    requests(&process.client).await;
     process.signal("TERM");
     let (_, log) = tokio::task::spawn_blocking(|| process.wait())
         .await
         .unwrap();
-    let lines: Vec<serde_json::Value> = log
+    let lines = log
         .lines()
-        .map(|line| serde_json::from_str(line).expect(line))
-        .collect();
-    let refused: Vec<_> = lines
-        .iter()
-        .filter(|line| line["level"] == "ERROR")
-        .collect();
-    assert_eq!(refused.len(), 1, "{log}");
-    assert_eq!(refused[0]["errcode"], 40013);
-    assert!(
-        refused[0]["remedy"]
-            .as_str()
-            .unwrap()
-            .contains("WECHAT_APPID")
+        .map(|line| serde_json::from_str(line).expect(line));
+    let lines: Vec<Value> = lines.collect();
+    let [first, between @ .., last] = &lines[..] else {
+        panic!("{log}");
+    };
+    assert_eq!(
+        (&first["message"], &last["message"]),
+        (&"listening".into(), &"stopping".into())
     );
-    assert_eq!(refused[0]["span"]["id"], "trace-me");
-    assert_eq!(refused[0]["span"]["route"], "/onLogin");
+    between.to_vec()
+}
+
+fn at_level(lines: &[Value], level: &str) -> Vec<Value> {
+    let lines = lines.iter().filter(|line| line["level"] == level);
+    lines.cloned().collect()
 }
 
 #[tokio::test]
-async fn what_clients_do_wrong_does_not_fill_the_log() {
+async fn each_request_is_one_line_that_names_it_and_not_its_query() {
+    let lines = lines_of(&[], async |client| {
+        let headers = [("x-request-id", "trace-me")];
+        let login = "/onLogin?code=user-alice";
+        client.send(Method::GET, login, &headers).await;
+        client.login("error-40029").await;
+        client.login("slow-50").await;
+        client.get("/nowhere/at?all").await;
+        client.session("wxs_x").await;
+        client.login("garbage").await;
+        client.get("/healthz").await; // asked every few seconds: no line
+        client.get("/readyz").await;
+    })
+    .await;
+    let rows: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let span = &line["span"];
+            assert!(span["id"].as_str().unwrap().len() >= 8 && span["method"] == "GET");
+            assert!(line["duration_ms"].as_f64().unwrap() > 0.0, "{line}");
+            let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+            let (level, outcome) = (text(&line["level"]), text(&line["outcome"]));
+            (
+                level,
+                text(&span["route"]),
+                line["status"].as_u64().unwrap(),
+                outcome,
+            )
+        })
+        .collect();
+    let row = |level: &str, route: &str, status, outcome: &str| {
+        (
+            level.to_owned(),
+            route.to_owned(),
+            status,
+            outcome.to_owned(),
+        )
+    };
+    assert_eq!(
+        rows,
+        [
+            row("INFO", "/onLogin", 200, "ok"),
+            row("INFO", "/onLogin", 400, "invalid_code"),
+            row("INFO", "/onLogin", 200, "ok"),
+            row("INFO", "-", 404, "not_found"),
+            row("INFO", "/session", 401, "invalid_token"),
+            row("WARN", "/onLogin", 502, "upstream_invalid"),
+        ]
+    );
+    assert_eq!(lines[0]["span"]["id"], "trace-me");
+    assert_eq!(lines[1]["errcode"], 40029);
+    assert!(lines[2]["duration_ms"].as_f64().unwrap() >= 50.0);
+    assert!(lines[5]["cause"].as_str().unwrap().contains("not usable"));
+}
+
+#[tokio::test]
+async fn a_refusal_that_the_operator_can_mend_is_one_complete_error_line() {
+    let remedies = [
+        (40001, "AppSecret is wrong"),
+        (40002, "WECHAT_API_BASE"),
+        (40013, "compare WECHAT_APPID"),
+        (40066, "WECHAT_API_BASE"),
+        (40125, "it was reset or mistyped"),
+        (40164, "IP whitelist"),
+        (40243, "unfreeze it"),
+        (41002, "WECHAT_API_BASE"),
+        (48001, "not verified or is limited"),
+        (50002, "not verified or is limited"),
+        (61003, "has not authorised"),
+    ];
+    let lines = lines_of(&[], async |client| {
+        for (errcode, _) in remedies {
+            let code = format!("error-{errcode}");
+            // Whoever repeats it, or sends it at the same time, adds no line.
+            let [one, other] = [client.login(&code), client.login(&code)];
+            tokio::join!(one, other);
+            client.login(&code).await;
+        }
+    })
+    .await;
+    let errors = at_level(&lines, "ERROR");
+    assert_eq!(errors.len(), remedies.len(), "{errors:?}");
+    for (line, (errcode, remedy)) in errors.iter().zip(remedies) {
+        assert_eq!(line["message"], "WeChat refuses this service");
+        assert_eq!(line["appid"], APPID);
+        assert_eq!(line["errcode"], errcode);
+        assert_eq!(line["rid"], "66c69111-5ccc9dc8-0fd94c9e");
+        assert_eq!(line["at"], "2024-08-22T01:14:57Z");
+        assert!(line["remedy"].as_str().unwrap().contains(remedy), "{line}");
+        let ip = (errcode == 40164).then_some("203.0.113.7");
+        assert_eq!(line["ip"].as_str(), ip, "{line}");
+        assert_eq!(line["span"]["route"], "/onLogin");
+    }
+}
+
+#[tokio::test]
+async fn a_code_of_another_mini_program_and_a_used_up_quota_are_warned_of() {
+    let lines = lines_of(&[], async |client| {
+        let referer = format!("https://servicewechat.com/{OTHER_APPID}/0/page-frame.html");
+        let ours = referer.replace(OTHER_APPID, APPID);
+        let forged = referer.replace(OTHER_APPID, "wx;forged");
+        for (code, referer) in [
+            ("error-40029.1", &referer),
+            ("error-40029.2", &ours),
+            ("error-40029.3", &forged),
+            ("error-45009", &referer),
+        ] {
+            let path = format!("/onLogin?code={code}");
+            client
+                .send(Method::GET, &path, &[("referer", referer)])
+                .await;
+        }
+    })
+    .await;
+    let warnings = at_level(&lines, "WARN");
+    let [other, quota, unanswered] = &warnings[..] else {
+        panic!("{warnings:?}");
+    };
+    assert_eq!(
+        (&other["appid"], &other["referring_appid"]),
+        (&APPID.into(), &OTHER_APPID.into())
+    );
+    assert_eq!(other["errcode"], 40029);
+    assert_eq!(other["at"], "2024-08-22T01:14:57Z");
+    assert!(quota["message"].as_str().unwrap().contains("daily quota"));
+    assert_eq!(
+        (&quota["appid"], &quota["errcode"]),
+        (&APPID.into(), &45009.into())
+    );
+    assert_eq!(unanswered["outcome"], "quota_exhausted");
+}
+
+#[tokio::test]
+async fn a_text_log_names_the_request_too_and_rust_log_cannot_hide_its_id() {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let process = Process::start(dir.path(), &vars(&wechat.base(), &[]));
-    for path in [
-        "/onLogin",
-        "/nowhere",
-        "/session",
-        "/onLogin?code=error-40029",
-    ] {
-        process.client.get(path).await;
-    }
-    drop(TcpStream::connect(process.client.addr).unwrap());
-    tokio::time::timeout(Duration::from_secs(5), process.client.get("/healthz"))
-        .await
-        .unwrap();
+    let settings = [("RUST_LOG", "info,wxlogin::api=warn")];
+    let process = Process::start(dir.path(), &vars(&wechat.base(), &settings));
+    let headers = [("x-request-id", "trace-me")];
+    let path = "/onLogin?code=error-40013";
+    process.client.send(Method::GET, path, &headers).await;
+    process.client.login("error-40029").await;
     process.signal("TERM");
     let (_, log) = tokio::task::spawn_blocking(|| process.wait())
         .await
         .unwrap();
-    assert_eq!(log.lines().count(), 2, "{log}"); // listening, stopping
+    let lines: Vec<_> = log.lines().collect();
+    assert_eq!(lines.len(), 4, "{log}"); // with "listening" and "stopping"
+    for line in &lines[1..3] {
+        assert!(
+            line.contains("request{id=\"trace-me\" method=GET route=\"/onLogin\"}"),
+            "{line}"
+        );
+    }
 }

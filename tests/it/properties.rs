@@ -44,7 +44,7 @@ fn check_answer(body: &[u8]) {
                 assert!((1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()));
             }
         }
-        Err(Error::Errcode(errcode)) => assert_ne!(errcode.0, 0),
+        Err(Error::Refused(refusal)) => assert_ne!(refusal.errcode.0, 0),
         Err(error) => assert!(matches!(error, Error::Invalid(_)), "{error}"),
     }
 }
@@ -62,7 +62,7 @@ fn config() -> ProptestConfig {
 const KEY: [u8; 16] = [7; 16];
 const NOW: u64 = 1_800_000_000;
 
-fn open(encrypted_data: &str, iv: &str) -> Option<Vec<u8>> {
+fn open(encrypted_data: &str, iv: &str) -> Option<String> {
     let expected = Expected {
         appid: "wx1",
         openid: "oAlice",
@@ -115,8 +115,8 @@ proptest! {
     fn nearly_a_users_data(json in nearly_user_data()) {
         let (data, iv) = encrypt(&KEY, &json);
         if let Some(opened) = open(&data, &iv) {
-            prop_assert_eq!(&opened, json.as_bytes());
-            check_opened(&opened);
+            prop_assert_eq!(&opened, &json);
+            check_opened(opened.as_bytes());
         }
     }
 
@@ -137,7 +137,7 @@ proptest! {
             for _ in 0..padding { text = text.strip_suffix('=').unwrap_or(&text).to_owned(); }
             text
         };
-        prop_assert_eq!(open(&mangle(data), &mangle(iv)), Some(json.into_bytes()));
+        prop_assert_eq!(open(&mangle(data), &mangle(iv)), Some(json));
     }
 
     #[test]

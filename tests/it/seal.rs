@@ -6,7 +6,7 @@ use wxlogin::clock::Clock;
 use wxlogin::session::{Place, Store};
 
 use crate::redis_server::RedisServer;
-use crate::stores::{keys, log_in, new, seals, session, token};
+use crate::stores::{keys, log_in, new, seals, session, token, user};
 
 fn open(place: &str, secrets: &[&str]) -> Store {
     let place: Place = place.parse().unwrap();
@@ -36,11 +36,22 @@ async fn a_new_secret_opens_what_it_sealed_and_the_old_one_what_it_did() {
         assert_eq!(keys(&both, "oAlice").await, [2, 1]);
         log_in(&both, "oAlice", 2).await;
         assert_eq!(keys(&both, "oAlice").await, [2, 1]);
+        log_in(&both, "oBob", 4).await;
         both.close().await;
 
-        // Then it is sealed with the new one.
+        // A replica that knows the old one only cannot open it, and does not spoil it.
+        let old = open(&place, &["old"]);
+        for _ in 0..12 {
+            let bob = user("oBob");
+            let opened = old.try_keys(&bob, |_| None::<()>).await;
+            assert!(opened.unwrap().is_none());
+        }
+        old.close().await;
+
+        // It is sealed with the new one.
         let new = open(&place, &["new"]);
         assert_eq!(keys(&new, "oAlice").await, [2]);
+        assert_eq!(keys(&new, "oBob").await, [4]);
         new.close().await;
 
         let other = open(&place, &["other"]);

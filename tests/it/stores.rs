@@ -171,7 +171,7 @@ async fn a_users_two_newest_keys_are_kept(store: &Store) {
 }
 
 async fn attempt(store: &Store, openid: &str, good: Option<u8>) -> Option<u8> {
-    let open = |key: &[u8; 16]| Some(key[0]).filter(|key| Some(*key) == good);
+    let open = move |key: &[u8; 16]| Some(key[0]).filter(|key| Some(*key) == good);
     store.try_keys(&user(openid), open).await.unwrap()
 }
 
@@ -196,9 +196,10 @@ async fn ten_failures_drop_the_keys_until_the_next_login(store: &Store) {
 
 async fn many_attempts_at_once_fail_ten_times_at_most(store: &Store) {
     log_in(store, "oHeidi", 1).await;
-    let tried = AtomicUsize::new(0);
+    let tried = Arc::new(AtomicUsize::new(0));
     let attempts = (0..100).map(|_| async {
-        let fail = |_: &[u8; 16]| {
+        let tried = tried.clone();
+        let fail = move |_: &[u8; 16]| {
             tried.fetch_add(1, Ordering::SeqCst);
             None::<()>
         };
@@ -206,7 +207,7 @@ async fn many_attempts_at_once_fail_ten_times_at_most(store: &Store) {
         assert!(store.try_keys(&user, fail).await.unwrap().is_none());
     });
     join_all(attempts).await;
-    assert_eq!(tried.into_inner(), 10);
+    assert_eq!(tried.load(Ordering::SeqCst), 10);
 }
 
 async fn good_attempts_at_once_are_all_good(store: &Store) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::app::TestApp;
 use crate::bodies::seen;
 use crate::failures::exchange_bytes;
-use crate::fake_wechat::{APPID, encrypt, openid, session_key, user_info};
+use crate::fake_wechat::{APPID, encrypt, hex, openid, session_key, user_info};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -43,9 +43,8 @@ async fn the_official_example_of_encrypted_data_opens() {
     assert_eq!(opened.header("cache-control"), Some("no-store"));
     assert_eq!(opened.text.len(), 393);
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, opened.text.as_bytes());
-    let hash: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(
-        hash,
+        hex(hash.as_ref()),
         "3237d8a5dbd413523c194882c7156544d8a06e2afcc97383cc300c17bd09391b"
     );
 
@@ -173,7 +172,22 @@ async fn every_failure_to_open_is_the_same_answer() {
         ("a changed block", broken_padding),
         ("another iv", with(&good.0, "AAAAAAAAAAAAAAAAAAAAAA==")),
         ("no JSON", json("hello")),
-        ("not UTF-8", with("", &good.1)),
+        (
+            "not UTF-8",
+            encrypt(
+                &key,
+                [
+                    b"{\"x\":\"\xff\",".as_slice(),
+                    &user_info(APPID, &alice, NOW).as_bytes()[1..],
+                ]
+                .concat(),
+            ),
+        ),
+        ("an array", json(&format!(r#"[["{APPID}",{NOW}],null]"#))),
+        (
+            "an array inside",
+            json(&format!(r#"{{"watermark":["{APPID}",{NOW}]}}"#)),
+        ),
         ("no object", json("[]")),
         ("no watermark", json("{}")),
         (
@@ -194,7 +208,7 @@ async fn every_failure_to_open_is_the_same_answer() {
         ),
         (
             "another key",
-            encrypt(&[7; 16], &user_info(APPID, &alice, NOW)),
+            encrypt(&[7; 16], user_info(APPID, &alice, NOW)),
         ),
     ];
     let mut answers = std::collections::HashMap::new();
@@ -276,6 +290,8 @@ async fn bodies_and_callers_that_are_not_taken() {
             b"{",
             b"null",
             b"[]",
+            br#"["",""]"#,
+            br#"[{"encryptedData":"","iv":"","rawData":"","signature":""}]"#,
             b"{}",
             br#"{"encryptedData":"","rawData":""}"#,
             br#"{"encryptedData":1,"iv":"","rawData":1,"signature":""}"#,

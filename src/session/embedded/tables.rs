@@ -12,7 +12,7 @@ use redb::{
     Table, TableDefinition, TableHandle, WriteTransaction,
 };
 
-use super::{Attempt, ExchangeHash, OpenError, Record, Seal, Session, TokenHash, User, UserId};
+use super::{ExchangeHash, OpenError, Record, Seal, Session, TokenHash, User, UserId};
 use crate::session::{EXCHANGE_TTL, MAX_FAILURES};
 
 /// Token hash → appid, openid, unionid or "", created, expires. Times are Unix seconds.
@@ -206,7 +206,7 @@ impl UserRow {
         if !seals.iter().any(|seal| seal.as_bytes() == self.newest) {
             self.previous = std::mem::take(&mut self.newest);
         }
-        self.newest = seal.as_bytes().to_owned();
+        seal.as_bytes().clone_into(&mut self.newest);
         self.failures = 0;
     }
 
@@ -265,20 +265,20 @@ pub(super) fn begin_attempt(transaction: &WriteTransaction, user: &UserId) -> Re
 pub(super) fn end_attempt(
     transaction: &WriteTransaction,
     user: &UserId,
-    attempt: Attempt,
+    failed: bool,
 ) -> Result<(), Error> {
     let mut users = transaction.open_table(USERS)?;
     let Some(mut row) = UserRow::read(&users, user)? else {
         return Ok(());
     };
-    match attempt {
+    if !failed {
         // 0 if the user has logged in meanwhile.
-        Attempt::Good => row.failures = row.failures.saturating_sub(1),
-        Attempt::Failed if row.failures >= MAX_FAILURES => {
-            row.newest.clear();
-            row.previous.clear();
-        }
-        Attempt::Failed => return Ok(()),
+        row.failures = row.failures.saturating_sub(1);
+    } else if row.failures >= MAX_FAILURES {
+        row.newest.clear();
+        row.previous.clear();
+    } else {
+        return Ok(());
     }
     row.write(&mut users, user)
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use redb::{Database, Error};
 use tokio::sync::oneshot;
 
-use super::{Attempt, OpenError, Record, Slot, TokenHash, Unavailable, UserId, tables};
+use super::{OpenError, Record, Slot, TokenHash, Unavailable, UserId, tables};
 use crate::clock::Clock;
 
 /// Writes in one transaction.
@@ -35,7 +35,10 @@ pub(super) enum Write {
     Create(Record),
     End(TokenHash),
     BeginAttempt(UserId),
-    EndAttempt(UserId, Attempt),
+    EndAttempt {
+        user: UserId,
+        failed: bool,
+    },
     /// Nothing, but durably.
     Check,
     /// The last one.
@@ -147,8 +150,8 @@ impl Writer {
                 Write::Create(new) => tables::create(&transaction, new, now)?,
                 Write::End(token) => tables::end(&transaction, *token)?,
                 Write::BeginAttempt(user) => tables::begin_attempt(&transaction, user)?,
-                Write::EndAttempt(user, attempt) => {
-                    tables::end_attempt(&transaction, user, *attempt)?;
+                Write::EndAttempt { user, failed } => {
+                    tables::end_attempt(&transaction, user, *failed)?;
                 }
                 Write::Check | Write::Close => {}
             }

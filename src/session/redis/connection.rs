@@ -67,21 +67,31 @@ impl Connection {
         self.renew_after(result)
     }
 
-    /// Sends a command that must not be sent twice.
+    /// Sends a command that should not be sent twice: a server never gets it twice from here, and a
+    /// cluster only if the node that it went to is lost.
     pub(super) async fn once<T: FromRedisValue>(&self, command: Cmd) -> Result<T, RedisError> {
         let result = self.link().query(&command).await;
         self.renew_after(result)
     }
 
-    /// The same for several commands, in one round trip: a server gets them together; in a cluster,
-    /// where their keys lie on different nodes, they are under way at the same time.
-    pub(super) async fn all(&self, commands: Vec<Cmd>) -> Result<(), RedisError> {
+    /// Sends several commands as [`one`](Self::one) does. A server gets them together; in a cluster,
+    /// where their keys lie on different nodes, all but the `last` are under way at the same time, and
+    /// that one when they are done.
+    pub(super) async fn all(
+        &self,
+        commands: Vec<Cmd>,
+        last: Option<Cmd>,
+    ) -> Result<(), RedisError> {
         let Link::Server(mut server) = self.link() else {
             let answers = commands.into_iter().map(|command| self.one::<()>(command));
-            return try_join_all(answers).await.map(drop);
+            try_join_all(answers).await?;
+            return match last {
+                Some(last) => self.one(last).await,
+                None => Ok(()),
+            };
         };
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        for command in commands {
+        let mut pipeline = Pipeline::with_capacity(commands.len() + 1);
+        for command in commands.into_iter().chain(last) {
             pipeline.add_command(command).ignore();
         }
         let result = match pipeline.exec_async(&mut server).await {

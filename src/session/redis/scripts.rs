@@ -2,7 +2,7 @@
 
 use redis::{Cmd, cmd};
 
-use super::{Attempt, MAX_FAILURES, Seal, UserId};
+use super::{MAX_FAILURES, Seal, UserId};
 
 /// A session of the user lives for ARGV[1] more seconds. With ARGV[2], a new login has brought the key
 /// that this seals; what follows are other seals of the same key.
@@ -21,6 +21,13 @@ const LOG_IN: &str = "
     if redis.call('TTL', KEYS[1]) < tonumber(ARGV[1]) then
         redis.call('EXPIRE', KEYS[1], ARGV[1])
     end";
+
+/// The keys, unless there have been ARGV[1] failures.
+const KEYS: &str = "
+    if tonumber(redis.call('HGET', KEYS[1], 'failures') or 0) >= tonumber(ARGV[1]) then
+        return {}
+    end
+    return redis.call('HMGET', KEYS[1], 'newest', 'previous')";
 
 /// The keys, and one failure more, unless there have been ARGV[1] already.
 const BEGIN_ATTEMPT: &str = "
@@ -53,8 +60,8 @@ pub(super) fn log_in(user: &UserId, seconds: u64, seals: &[Seal]) -> Cmd {
 }
 
 pub(super) fn keys(user: &UserId) -> Cmd {
-    let mut command = cmd("HMGET");
-    command.arg(key(user)).arg("newest").arg("previous");
+    let mut command = script(KEYS, user);
+    command.arg(MAX_FAILURES);
     command
 }
 
@@ -64,15 +71,13 @@ pub(super) fn begin_attempt(user: &UserId) -> Cmd {
     command
 }
 
-pub(super) fn end_attempt(user: &UserId, attempt: Attempt) -> Cmd {
-    match attempt {
-        Attempt::Good => script(TAKE_BACK, user),
-        Attempt::Failed => {
-            let mut command = script(DROP_KEYS, user);
-            command.arg(MAX_FAILURES);
-            command
-        }
+pub(super) fn end_attempt(user: &UserId, failed: bool) -> Cmd {
+    if !failed {
+        return script(TAKE_BACK, user);
     }
+    let mut command = script(DROP_KEYS, user);
+    command.arg(MAX_FAILURES);
+    command
 }
 
 fn script(text: &str, user: &UserId) -> Cmd {

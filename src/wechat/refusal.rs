@@ -1,0 +1,86 @@
+//! What WeChat said when it refused: the errcode, and what can be read out of errmsg, which itself is
+//! kept nowhere. It holds addresses and links, and its text is WeChat's to change.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use super::Errcode;
+
+/// WeChat's refusal of an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub errcode: Errcode,
+    /// How WeChat names the request.
+    pub rid: Option<Rid>,
+    /// The address that WeChat saw, if it refused for that.
+    pub ip: Option<IpAddr>,
+}
+
+/// WeChat's name for a request, such as `66c69111-5ccc9dc8-0fd94c9e`. WeChat cannot be asked about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rid(String);
+
+impl Refusal {
+    /// Reads what `errmsg` tells beside the errcode.
+    pub(super) fn new(errcode: Errcode, errmsg: &str) -> Self {
+        let ip = match errcode {
+            Errcode::IP_NOT_LISTED => ip_in(errmsg),
+            _ => None,
+        };
+        Self {
+            errcode,
+            rid: Rid::in_errmsg(errmsg),
+            ip,
+        }
+    }
+}
+
+impl From<Errcode> for Refusal {
+    /// A refusal of our own, in WeChat's terms.
+    fn from(errcode: Errcode) -> Self {
+        Self::new(errcode, "")
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WeChat answered errcode {}", self.errcode.0)?;
+        match &self.rid {
+            Some(rid) => write!(f, ", rid {rid}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Rid {
+    /// What follows the last `rid: `, if it has the form of one.
+    fn in_errmsg(errmsg: &str) -> Option<Self> {
+        let (_, text) = errmsg.rsplit_once("rid:")?;
+        let text = text.trim();
+        let is_hex = |group: &str| {
+            (1..=8).contains(&group.len()) && group.bytes().all(|b| b.is_ascii_hexdigit())
+        };
+        let fits = text.len() <= 64 && text.split('-').all(is_hex);
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// The time in it, in Unix seconds: its first group.
+    #[must_use]
+    pub fn time(&self) -> Option<u64> {
+        let first = self.0.split('-').next()?;
+        u64::from_str_radix(first, 16).ok()
+    }
+}
+
+impl fmt::Display for Rid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist`: the first address there.
+fn ip_in(errmsg: &str) -> Option<IpAddr> {
+    let mut words = errmsg.split(|c: char| c.is_whitespace() || c == ',');
+    words.find_map(|word| word.parse().ok())
+}
