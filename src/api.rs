@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use crate::app::App;
@@ -40,6 +40,13 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(async || Problem::NotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(body::MAX_BODY))
-        .layer(from_fn(envelope::wrap))
+        .layer(from_fn_with_state(app.clone(), envelope::wrap))
+        .with_state(app)
+}
+
+/// `GET /metrics`, for an address of its own.
+pub fn metrics_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/metrics", get(ops::metrics))
         .with_state(app)
 }

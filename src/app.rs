@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::login::Login;
+use crate::metrics::Metrics;
 use crate::user_data::UserData;
 use crate::{session, wechat};
 
@@ -14,6 +15,8 @@ pub struct App {
     pub login: Arc<Login>,
     /// Opens user data.
     pub user_data: UserData,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
     /// Knows the sessions.
     pub sessions: session::Store,
     /// Tells how much of a session is left.
@@ -40,11 +43,17 @@ impl App {
     /// # Errors
     /// [`StartError`], for the operator to read.
     pub fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::default());
         let wechat = wechat::Client::new(config.wechat)?;
         let apps = config.mini_programs.iter();
         let seals = session::Seals::new(apps.map(|app| (app.appid(), app.secrets())))
             .map_err(|_| StartError::Seals)?;
-        let store = session::Store::open(&config.sessions.place, seals, clock.clone())?;
+        let store = session::Store::open(
+            &config.sessions.place,
+            seals,
+            metrics.clone(),
+            clock.clone(),
+        )?;
         Ok(Self {
             login: Login::new(
                 wechat,
@@ -52,9 +61,11 @@ impl App {
                 config.max_in_flight,
                 store.clone(),
                 config.sessions.ttl,
+                metrics.clone(),
                 clock.clone(),
             ),
             user_data: UserData::new(store.clone(), config.userdata_max_age, clock.clone()),
+            metrics,
             sessions: store,
             clock,
         })

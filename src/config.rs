@@ -28,6 +28,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Config {
     /// Where the service listens.
     pub listen_addr: SocketAddr,
+    /// Where metrics are served, if anywhere.
+    pub metrics_addr: Option<SocketAddr>,
     /// The Mini Programs, at least one; the first is meant where none is named.
     pub mini_programs: Vec<MiniProgram>,
     /// How WeChat is asked.
@@ -79,6 +81,10 @@ fn read(reader: &mut Reader) -> Result<Config, Told> {
         SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
         "an IP address and a port, such as 127.0.0.1:3000",
     );
+    let metrics_addr = reader.parse_optional(
+        "METRICS_ADDR",
+        "an IP address and a port, such as 127.0.0.1:9090",
+    );
     let mini_programs = mini_programs::read(reader);
     let api_bases = reader.base_urls("WECHAT_API_BASE", DEFAULT_API_BASES);
     let timeout = reader.duration(
@@ -104,6 +110,7 @@ fn read(reader: &mut Reader) -> Result<Config, Told> {
 
     Ok(Config {
         listen_addr: listen_addr?,
+        metrics_addr: metrics_addr?,
         mini_programs: mini_programs?,
         wechat: wechat::Settings {
             api_bases: api_bases?,

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod telemetry;
 
+pub mod check;
 pub mod server;
 
 pub mod api;
@@ -15,3 +16,4 @@ pub mod wechat;
 
 pub mod clock;
 mod json;
+pub mod metrics;

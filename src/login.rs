@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::session::{
     EXCHANGE_TTL, Exchange, ExchangeHash, NewSession, Session, Store, Token, Unavailable, User,
     UserId,
@@ -34,6 +35,7 @@ pub struct Login {
     mini_programs: Vec<Arc<MiniProgram>>,
     sessions: Store,
     ttl: Duration,
+    metrics: Arc<Metrics>,
     clock: Clock,
     exchanges: Exchanges,
     max_in_flight: u32,
@@ -87,6 +89,7 @@ impl Login {
         max_in_flight: u32,
         sessions: Store,
         ttl: Duration,
+        metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -94,6 +97,7 @@ impl Login {
             mini_programs: mini_programs.into_iter().map(Arc::new).collect(),
             sessions,
             ttl,
+            metrics,
             exchanges: Exchanges::new(clock.clone()),
             clock,
             max_in_flight,
@@ -115,7 +119,9 @@ impl Login {
     pub async fn log_in(self: &Arc<Self>, request: &LoginRequest) -> Result<LoggedIn, LoginError> {
         let appid = request.mini_program.appid();
         let hash = ExchangeHash(request.js_code.hash(appid));
+        let mut is_repeat = true;
         let outcome = self.exchanges.join(hash, |mut leader| {
+            is_repeat = false;
             let (login, request) = (self.clone(), request.clone());
             let exchange = async move {
                 let finished = match leader.take_not_stored() {
@@ -133,7 +139,11 @@ impl Login {
             // A task of its own: when the client hangs up, the code must not be lost.
             tokio::spawn(exchange.in_current_span());
         });
-        match outcome.await? {
+        let outcome = outcome.await?;
+        if is_repeat {
+            self.metrics.repeat();
+        }
+        match outcome {
             Outcome::Refused(error) => Err(error.into()),
             Outcome::Good(exchanged) => match exchanged.first_session() {
                 Some(first) => Ok(first),
@@ -157,15 +167,21 @@ impl Login {
         // Another replica may have exchanged it, or this one before it was restarted.
         match self.sessions.exchanged(hash).await {
             Ok(None) => {}
-            Ok(Some(user)) => return Finished::Good(Exchanged::earlier(user)),
+            Ok(Some(user)) => {
+                self.metrics.repeat();
+                return Finished::Good(Exchanged::earlier(user));
+            }
             Err(error) => return Finished::NotAsked(error.into()),
         }
         let slot = match self.slot(mini_program).await {
             Ok(slot) => slot,
             Err(error) => return Finished::NotAsked(error),
         };
+        let running = self.metrics.exchange();
         let answer = self.wechat.code_to_session(mini_program, &request.js_code);
-        match answer.await {
+        let answer = answer.await;
+        drop(running);
+        match answer {
             Ok(user) => self.store(request, hash, user).await,
             Err(error) => {
                 drop(slot);

@@ -1,5 +1,6 @@
 //! The binary: settings in, exit status out.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,12 +15,14 @@ use wxlogin::telemetry;
 const HELP: &str = "\
 wxlogin - the login service for WeChat Mini Programs
 
-Usage: wxlogin [--help | --version]
+Usage: wxlogin [check | --help | --version]
 
-Serves until SIGTERM or SIGINT. All settings come from the environment and a .env file in the
+Serves until SIGTERM or SIGINT. With check, asks WeChat once about each Mini Program, with a code that
+cannot be one, and says whether AppID, AppSecret, IP whitelist and network are right. All settings come from the environment and a .env file in the
 working directory; WECHAT_APPID and WECHAT_SECRET are required. The README lists all of them.
 
-Exit status: 0 stopped by a signal, 1 could not start or run, 2 wrong settings or arguments.
+Exit status: 0 stopped by a signal, or all is well; 1 could not start or run, or something is not
+well; 2 wrong settings or arguments.
 ";
 
 /// Wrong settings or arguments.
@@ -28,7 +31,8 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
-        [] => serve(),
+        [] => with_config(serve),
+        [word] if word == "check" => with_config(check),
         [word] if word == "--help" || word == "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS
@@ -44,24 +48,44 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve() -> ExitCode {
-    let config = match config::load(Path::new(".")).map(|vars| Config::from_vars(&vars)) {
-        Ok(Ok(config)) => config,
-        Ok(Err(problems)) => return refuse(&problems),
-        Err(error) => return refuse(&error),
-    };
+fn with_config(run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match config::load(Path::new(".")).map(|vars| Config::from_vars(&vars)) {
+        Ok(Ok(config)) => run(config),
+        Ok(Err(problems)) => refuse(&problems),
+        Err(error) => refuse(&error),
+    }
+}
+
+#[tokio::main]
+async fn check(config: Config) -> ExitCode {
+    match wxlogin::check::check(config).await {
+        Ok(report) => {
+            print!("{report}");
+            if report.is_good() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn serve(config: Config) -> ExitCode {
     telemetry::init(&config.log);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Whatever RUST_LOG says: without this line nobody knows why.
-            eprintln!("wxlogin: {error}");
-            ExitCode::FAILURE
-        }
+        // Whatever RUST_LOG says: without this line nobody knows why.
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("wxlogin: {error}");
+    ExitCode::FAILURE
 }
 
 fn refuse(problems: &dyn std::fmt::Display) -> ExitCode {
@@ -80,15 +104,22 @@ async fn run(config: Config) -> Result<(), String> {
         .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)))
         .map_err(|error| format!("cannot listen for signals: {error}"))?;
     // Before the store, which would have to be closed again if the address is taken.
-    let listener = TcpListener::bind(config.listen_addr)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", config.listen_addr))?;
+    let listener = listen(config.listen_addr).await?;
+    let metrics = match config.metrics_addr {
+        Some(addr) => Some(listen(addr).await?),
+        None => None,
+    };
     let app = App::open(config, Clock::system()).map_err(|error| error.to_string())?;
     if let Err(error) = app.sessions.check().await {
         tracing::warn!(%error, "logins fail until the session store answers");
     }
-    let server = Server::new(listener, app, Patience::default());
+    let mut server = Server::new(listener, app, Patience::default());
     let addr = server.local_addr().map_err(|error| error.to_string())?;
+    if let Some(metrics) = metrics {
+        let addr = metrics.local_addr().map_err(|error| error.to_string())?;
+        tracing::info!(metrics_addr = %addr, "serving metrics");
+        server = server.with_metrics(metrics);
+    }
     tracing::info!(%addr, "listening");
     server
         .run(async {
@@ -100,4 +131,9 @@ async fn run(config: Config) -> Result<(), String> {
         })
         .await;
     Ok(())
+}
+
+async fn listen(addr: SocketAddr) -> Result<TcpListener, String> {
+    let listener = TcpListener::bind(addr).await;
+    listener.map_err(|error| format!("cannot listen on {addr}: {error}"))
 }

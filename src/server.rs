@@ -1,10 +1,12 @@
 //! Serves the router: binds, accepts, and on a signal finishes what runs.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -40,6 +42,7 @@ impl Default for Patience {
 /// A service that has its address but does not answer yet.
 pub struct Server {
     listener: TcpListener,
+    metrics: Option<TcpListener>,
     app: Arc<App>,
     patience: Patience,
 }
@@ -50,9 +53,17 @@ impl Server {
     pub fn new(listener: TcpListener, app: App, patience: Patience) -> Self {
         Self {
             listener,
+            metrics: None,
             app: Arc::new(app),
             patience,
         }
+    }
+
+    /// Will serve metrics to what comes in at `listener`.
+    #[must_use]
+    pub fn with_metrics(mut self, listener: TcpListener) -> Self {
+        self.metrics = Some(listener);
+        self
     }
 
     /// The address, with the port that the system chose if the one asked for was 0.
@@ -70,24 +81,28 @@ impl Server {
         http.timer(TokioTimer::new())
             .header_read_timeout(self.patience.headers)
             .max_buf_size(MAX_HEADERS);
-        let service = TowerToHyperService::new(api::router(self.app.clone()));
         let connections = GracefulShutdown::new();
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            let stream = tokio::select! {
-                stream = accept(&self.listener) => stream,
-                () = &mut stop => break,
-            };
-            let connection = http.serve_connection(TokioIo::new(stream), service.clone());
-            let connection = connections.watch(connection);
-            tokio::spawn(async move {
-                // A client that breaks off or is too slow is no fault of the service.
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "connection ended early");
+        let answers = serve(
+            &self.listener,
+            api::router(self.app.clone()),
+            &http,
+            &connections,
+        );
+        let metrics = async {
+            match &self.metrics {
+                Some(listener) => {
+                    let router = api::metrics_router(self.app.clone());
+                    serve(listener, router, &http, &connections).await
                 }
-            });
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            never = answers => match never {},
+            never = metrics => match never {},
+            () = stop => {}
         }
-        drop(self.listener);
+        drop((self.listener, self.metrics));
         let finish = async {
             connections.shutdown().await;
             self.app.login.drain().await;
@@ -97,6 +112,27 @@ impl Server {
             tracing::warn!("stopped with requests unanswered: they took too long");
         }
         self.app.sessions.close().await;
+    }
+}
+
+/// Answers what comes in at `listener` by `router`, for ever.
+async fn serve(
+    listener: &TcpListener,
+    router: Router,
+    http: &http1::Builder,
+    connections: &GracefulShutdown,
+) -> Infallible {
+    let service = TowerToHyperService::new(router);
+    loop {
+        let stream = accept(listener).await;
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            // A client that breaks off or is too slow is no fault of the service.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended early");
+            }
+        });
     }
 }
 

@@ -11,7 +11,7 @@ mod turns;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretBox};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use tracing::Instrument;
 
 pub use self::redis::{Address, BadAddress};
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use seal::Seal;
 pub use seal::Seals;
 pub use token::{Token, TokenHash};
@@ -74,6 +75,7 @@ impl FromStr for Place {
 pub struct Store {
     backend: Backend,
     seals: Arc<Seals>,
+    metrics: Arc<Metrics>,
     turns: Arc<Turns>,
 }
 
@@ -90,7 +92,12 @@ impl Store {
     ///
     /// # Errors
     /// [`OpenError`]; a file is then left as it is.
-    pub fn open(place: &Place, seals: Seals, clock: Clock) -> Result<Self, OpenError> {
+    pub fn open(
+        place: &Place,
+        seals: Seals,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
         let backend = match place {
             Place::File(path) => embedded::Store::file(path, clock).map(Backend::Embedded),
             Place::Memory => embedded::Store::memory(clock).map(Backend::Embedded),
@@ -99,6 +106,7 @@ impl Store {
         Ok(Self {
             backend: backend?,
             seals: Arc::new(seals),
+            metrics,
             turns: Arc::default(),
         })
     }
@@ -130,10 +138,15 @@ impl Store {
             exchange: exchange.transpose()?,
             session: new.session,
         };
-        match &self.backend {
-            Backend::Embedded(store) => store.create(record).await,
-            Backend::Redis(store) => store.create(record).await,
-        }
+        let created = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.create(record).await,
+                Backend::Redis(store) => store.create(record).await,
+            }
+        };
+        self.timed("create", created).await?;
+        self.metrics.session_opened();
+        Ok(())
     }
 
     /// The living session of a token.
@@ -141,10 +154,13 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn find(&self, token: TokenHash) -> Result<Option<Session>, Unavailable> {
-        match &self.backend {
-            Backend::Embedded(store) => store.find(token),
-            Backend::Redis(store) => store.find(token).await,
-        }
+        let found = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.find(token),
+                Backend::Redis(store) => store.find(token).await,
+            }
+        };
+        self.timed("find", found).await
     }
 
     /// Whom a code was exchanged for in the last minute.
@@ -152,10 +168,13 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn exchanged(&self, exchange: ExchangeHash) -> Result<Option<User>, Unavailable> {
-        match &self.backend {
-            Backend::Embedded(store) => store.exchanged(exchange),
-            Backend::Redis(store) => store.exchanged(exchange).await,
-        }
+        let exchanged = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.exchanged(exchange),
+                Backend::Redis(store) => store.exchanged(exchange).await,
+            }
+        };
+        self.timed("exchanged", exchanged).await
     }
 
     /// The two newest `session_key`s of a user, the newest first, as far as they are there.
@@ -163,11 +182,13 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn keys(&self, user: &UserId) -> Result<Vec<SecretBox<[u8; 16]>>, Unavailable> {
-        let stored = match &self.backend {
-            Backend::Embedded(store) => store.keys(user),
-            Backend::Redis(store) => store.keys(user).await,
+        let stored = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.keys(user),
+                Backend::Redis(store) => store.keys(user).await,
+            }
         };
-        Ok(self.opened(user, &stored?))
+        Ok(self.opened(user, &self.timed("keys", stored).await?))
     }
 
     /// Gives the user's keys to `open`, the newest first, until it makes something of one.
@@ -202,11 +223,13 @@ impl Store {
         user: &UserId,
         open: impl Fn(&[u8; 16]) -> Option<T>,
     ) -> Result<Option<T>, Unavailable> {
-        let stored = match &self.backend {
-            Backend::Embedded(store) => store.begin_attempt(user).await,
-            Backend::Redis(store) => store.begin_attempt(user).await,
+        let stored = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.begin_attempt(user).await,
+                Backend::Redis(store) => store.begin_attempt(user).await,
+            }
         };
-        let stored = stored?;
+        let stored = self.timed("begin_attempt", stored).await?;
         if stored.is_empty() {
             return Ok(None);
         }
@@ -214,11 +237,13 @@ impl Store {
         let opened = keys.iter().find_map(|key| open(key.expose_secret()));
         // Keys that no AppSecret of ours opens were not tried. Another replica may have the right one.
         let failed = opened.is_none() && !keys.is_empty();
-        let ended = match &self.backend {
-            Backend::Embedded(store) => store.end_attempt(user, failed).await,
-            Backend::Redis(store) => store.end_attempt(user, failed).await,
+        let ended = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.end_attempt(user, failed).await,
+                Backend::Redis(store) => store.end_attempt(user, failed).await,
+            }
         };
-        if let Err(error) = ended {
+        if let Err(error) = self.timed("end_attempt", ended).await {
             tracing::warn!(%error, "an attempt to open user data stays counted as a failure");
         }
         Ok(opened)
@@ -234,10 +259,31 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {
-        match &self.backend {
-            Backend::Embedded(store) => store.end(token).await,
-            Backend::Redis(store) => store.end(token).await,
-        }
+        let ended = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.end(token).await,
+                Backend::Redis(store) => store.end(token).await,
+            }
+        };
+        self.timed("end", ended).await?;
+        self.metrics.session_ended();
+        Ok(())
+    }
+
+    /// Ends all sessions that the user has now.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn end_all(&self, user: &UserId) -> Result<(), Unavailable> {
+        let ended = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.end_all(user).await,
+                Backend::Redis(store) => store.end_all(user).await,
+            }
+        };
+        self.timed("end_all", ended).await?;
+        self.metrics.session_ended();
+        Ok(())
     }
 
     /// Makes sure that the store answers and can be written to.
@@ -245,10 +291,26 @@ impl Store {
     /// # Errors
     /// If not.
     pub async fn check(&self) -> Result<(), Unavailable> {
-        match &self.backend {
-            Backend::Embedded(store) => store.check().await,
-            Backend::Redis(store) => store.check().await,
-        }
+        let checked = async {
+            match &self.backend {
+                Backend::Embedded(store) => store.check().await,
+                Backend::Redis(store) => store.check().await,
+            }
+        };
+        self.timed("check", checked).await
+    }
+
+    /// Counts an operation, and measures it.
+    async fn timed<T>(
+        &self,
+        operation: &'static str,
+        answer: impl Future<Output = Result<T, Unavailable>>,
+    ) -> Result<T, Unavailable> {
+        let begin = Instant::now();
+        let result = answer.await;
+        self.metrics
+            .stored(operation, begin.elapsed(), result.is_err());
+        result
     }
 
     /// Finishes what waits, and closes a file so that it needs no repair when it is opened again.

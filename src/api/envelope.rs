@@ -1,11 +1,12 @@
 //! What every answer has: a request id, no caching, and a problem document if it is a failure.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -14,11 +15,13 @@ use tracing::{Instrument, error_span};
 use super::body::MAX_BODY;
 use super::problem::Problem;
 use super::request_id::RequestId;
+use crate::app::App;
 
 /// The outermost layer.
-pub(super) async fn wrap(request: Request, next: Next) -> Response {
+pub(super) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let begin = Instant::now();
     let id = RequestId::of(request.headers());
+    let method = name_of(request.method());
     let has_body = has_body(request.headers());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map(MatchedPath::as_str);
@@ -43,7 +46,10 @@ pub(super) async fn wrap(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.insert("x-request-id", id.header());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    span.in_scope(|| log(route, response.status(), problem.as_ref(), begin.elapsed()));
+    let status = response.status();
+    app.metrics
+        .answered(method, route.unwrap_or("none"), status.as_u16());
+    span.in_scope(|| log(route, status, problem.as_ref(), begin.elapsed()));
     response
 }
 
@@ -73,6 +79,17 @@ fn log(route: Option<&str>, status: StatusCode, problem: Option<&Problem>, durat
             duration_ms,
             "answered"
         );
+    }
+}
+
+/// A method by a name that is one of few.
+fn name_of(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        _ => "other",
     }
 }
 

@@ -25,6 +25,20 @@ pub(super) struct Answer {
 }
 
 pub(super) async fn on_login(
+    app: State<Arc<App>>,
+    query: RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Answer>, Problem> {
+    let metrics = app.metrics.clone();
+    let result = log_in(app, query, headers).await;
+    match &result {
+        Ok(_) => metrics.login("ok", "none".into()),
+        Err(problem) => metrics.login(problem.code(), problem.errcode_label()),
+    }
+    result
+}
+
+async fn log_in(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,

@@ -1,8 +1,9 @@
-//! `GET /healthz`, `GET /readyz`
+//! `GET /healthz`, `GET /readyz`, and `GET /metrics` at its own address
 
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 
 use super::problem::Problem;
 use crate::app::App;
@@ -15,4 +16,11 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
     app.sessions.check().await.map_err(Problem::Store)?;
     Ok("ready\n")
+}
+
+pub(super) async fn metrics(
+    State(app): State<Arc<App>>,
+) -> ([(HeaderName, &'static str); 1], String) {
+    let open_metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, open_metrics)], app.metrics.text())
 }

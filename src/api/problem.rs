@@ -142,6 +142,16 @@ impl Problem {
         self.row().code
     }
 
+    /// The same as a label of a metric, which must not have more values than there are meanings.
+    pub(super) fn errcode_label(&self) -> String {
+        let known = |errcode: &i64| Errcode(*errcode).meaning() != Meaning::Unknown;
+        match self.errcode() {
+            None => "none".into(),
+            Some(errcode) if known(&errcode) => errcode.to_string(),
+            Some(_) => "other".into(),
+        }
+    }
+
     /// Why, for the log.
     pub(super) fn cause(&self) -> Option<String> {
         match self {

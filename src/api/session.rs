@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::problem::Problem;
+use super::query::parameter;
 use crate::app::App;
 use crate::session::{Session, Token, TokenHash};
 
@@ -72,12 +73,18 @@ pub(super) async fn show(
     Ok((headers, Json(answer)))
 }
 
-/// Ends the session of this token; the user's other sessions live on.
+/// Ends the session of this token; the user's other sessions live on, unless the query has `all=true`.
 pub(super) async fn end(
     State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
     user: SignedIn,
 ) -> Result<StatusCode, Problem> {
-    app.sessions.end(user.token).await.map_err(Problem::Store)?;
+    let all = parameter(query.as_deref().unwrap_or_default(), "all");
+    let ended = match all.ok().flatten().as_deref() {
+        Some("true") => app.sessions.end_all(&user.session.user).await,
+        _ => app.sessions.end(user.token).await,
+    };
+    ended.map_err(Problem::Store)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -94,6 +94,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The same for a value that need not be there.
+    pub(super) fn parse_optional<T: FromStr>(
+        &mut self,
+        name: &'static str,
+        form: &str,
+    ) -> Result<Option<T>, Told> {
+        match self.get(name).map(str::parse) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok(Some(value)),
+            Some(Err(_)) => Err(self.problem(format!("{name} must be {form}"))),
+        }
+    }
+
     /// A value that says for itself whether it is right; `form` tells the user what it must be.
     pub(super) fn parse_or<T: FromStr>(
         &mut self,

@@ -1,9 +1,7 @@
 //! Tells the operator what WeChat's refusals mean, one line for each exchange.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use super::LoginRequest;
-use crate::wechat::{Error, Meaning, Refusal};
+use crate::wechat::{Error, Meaning, Refusal, Rid};
 
 /// Logs what the operator can do about it, if anything.
 pub(super) fn report(request: &LoginRequest, error: &Error) {
@@ -11,7 +9,8 @@ pub(super) fn report(request: &LoginRequest, error: &Error) {
         return;
     };
     let Refusal { errcode, rid, ip } = refusal;
-    let (appid, errcode, at) = (request.mini_program.appid(), errcode.0, time_of(refusal));
+    let (appid, errcode) = (request.mini_program.appid(), errcode.0);
+    let at = rid.as_ref().and_then(Rid::at);
     let (rid, at) = (rid.as_ref().map(tracing::field::display), at.as_deref());
     match refusal.errcode.meaning() {
         Meaning::Misconfigured(remedy) => {
@@ -50,11 +49,4 @@ pub(super) fn report(request: &LoginRequest, error: &Error) {
         }
         _ => {}
     }
-}
-
-/// When WeChat refused, by its own clock.
-fn time_of(refusal: &Refusal) -> Option<String> {
-    let seconds = Duration::from_secs(refusal.rid.as_ref()?.time()?);
-    let at = humantime::format_rfc3339_seconds(UNIX_EPOCH + seconds);
-    Some(at.to_string())
 }

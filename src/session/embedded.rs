@@ -95,6 +95,10 @@ impl Store {
         self.write(Write::End(token)).await
     }
 
+    pub(super) async fn end_all(&self, user: &UserId) -> Result<(), Unavailable> {
+        self.write(Write::EndAll(user.clone())).await
+    }
+
     pub(super) async fn check(&self) -> Result<(), Unavailable> {
         self.write(Write::Check).await
     }

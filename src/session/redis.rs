@@ -5,7 +5,8 @@
 //! | key | value | expires |
 //! | --- | --- | --- |
 //! | `wxlogin:session:{SHA-256 of the token}` | the session, JSON | with the session |
-//! | `wxlogin:keys:{appid}:{openid}` | a hash: `newest` and `previous` sealed `session_key`, `failures` to open user data since the last login | with the user's last session |
+//! | `wxlogin:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` sealed `session_key`, `failures` to open user data since the last login | with the user's last session |
+//! | `wxlogin:tokens:{{appid}:{openid}}` | a sorted set: the SHA-256 of the user's tokens, by expiry | with the user's last session |
 //! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
 //! | `wxlogin:check` | nothing | after 60 s |
 //!
@@ -31,6 +32,7 @@ use crate::clock::Clock;
 pub use address::{Address, BadAddress};
 use connection::Connection;
 
+const SESSION: &str = "wxlogin:session:";
 /// The longest wait for an operation.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// For each answer; shorter, so that the connection learns of it and is replaced.
@@ -61,13 +63,18 @@ impl Store {
     pub(super) async fn create(&self, new: Record) -> Result<(), Unavailable> {
         let session = &new.session;
         let left = session.expires.saturating_sub(self.clock.now()).max(1);
-        let mut commands = vec![set(&session_at(new.token), &json(session)?, left)];
         let seals = new.exchange.as_ref().map(|exchange| &*exchange.seals);
-        commands.push(scripts::log_in(
-            &session.user,
-            left,
-            seals.unwrap_or_default(),
-        ));
+        let log_in = scripts::LogIn {
+            token: new.token,
+            now: self.clock.now(),
+            expires: session.expires,
+            seconds: left,
+            seals: seals.unwrap_or_default(),
+        };
+        let commands = vec![
+            log_in.command(&session.user),
+            set(&session_at(new.token), &json(session)?, left),
+        ];
         // Last: who finds it there takes it that the key is there too.
         let mut last = None;
         if let Some(exchange) = &new.exchange {
@@ -126,6 +133,24 @@ impl Store {
         self.bounded(self.connection.one(command)).await
     }
 
+    pub(super) async fn end_all(&self, user: &UserId) -> Result<(), Unavailable> {
+        let tokens: Vec<String> = self
+            .bounded(self.connection.one(scripts::tokens(user)))
+            .await?;
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        let ends = tokens.iter().map(|token| {
+            let mut command = cmd("DEL");
+            command.arg(format!("{SESSION}{token}"));
+            command
+        });
+        // Last: if something fails, the next try finds them again.
+        let last = Some(scripts::forget_tokens(user, &tokens));
+        self.bounded(self.connection.all(ends.collect(), last))
+            .await
+    }
+
     pub(super) async fn check(&self) -> Result<(), Unavailable> {
         let command = set("wxlogin:check", "", EXCHANGE_TTL.as_secs());
         self.bounded(self.connection.one(command)).await
@@ -152,7 +177,7 @@ impl Store {
 }
 
 fn session_at(token: TokenHash) -> String {
-    format!("wxlogin:session:{}", encode(&token.0))
+    format!("{SESSION}{}", encode(&token.0))
 }
 
 fn exchange_at(exchange: ExchangeHash) -> String {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::Errcode;
 
@@ -65,11 +66,12 @@ impl Rid {
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// The time in it, in Unix seconds: its first group.
+    /// When WeChat got the request, by its own clock, such as `2024-08-22T01:14:57Z`: the first group.
     #[must_use]
-    pub fn time(&self) -> Option<u64> {
+    pub fn at(&self) -> Option<String> {
         let first = self.0.split('-').next()?;
-        u64::from_str_radix(first, 16).ok()
+        let seconds = Duration::from_secs(u64::from_str_radix(first, 16).ok()?);
+        Some(humantime::format_rfc3339_seconds(UNIX_EPOCH + seconds).to_string())
     }
 }
 

@@ -27,6 +27,7 @@ pub const PATIENCE: Patience = Patience {
 /// A service under test.
 pub struct TestApp {
     pub client: Client,
+    pub metrics: Client,
     pub wechat: FakeWechat,
     pub clock: Hands,
     stop: oneshot::Sender<()>,
@@ -83,7 +84,9 @@ impl TestApp {
         let app = App::open(config, clock).unwrap();
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = TcpListener::bind(any_port).await.unwrap();
-        let server = Server::new(listener, app, PATIENCE);
+        let metrics = TcpListener::bind(any_port).await.unwrap();
+        let metrics_addr = metrics.local_addr().unwrap();
+        let server = Server::new(listener, app, PATIENCE).with_metrics(metrics);
         let client = Client::new(server.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async {
@@ -91,6 +94,7 @@ impl TestApp {
         }));
         Self {
             client,
+            metrics: Client::new(metrics_addr),
             wechat,
             clock: hands,
             stop,
@@ -187,6 +191,11 @@ impl Client {
 
     pub async fn end(&self, token: &str) -> Answer {
         self.with_token(Method::DELETE, "/session", token).await
+    }
+
+    pub async fn end_all(&self, token: &str) -> Answer {
+        self.with_token(Method::DELETE, "/session?all=true", token)
+            .await
     }
 
     /// Posts a body with a token.

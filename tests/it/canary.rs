@@ -284,6 +284,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
     };
     let settings = [
         ("SESSION_STORE", store),
+        ("METRICS_ADDR", "127.0.0.1:0"),
         (
             "RUST_LOG",
             "trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,redis=trace",
@@ -300,6 +301,8 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
         secrets: RefCell::default(),
     };
     everything(&recorder).await;
+    let numbers = process.metrics().get("/metrics").await;
+    recorder.keep(&numbers);
     let answers = recorder.answers.into_inner();
     let mut secrets = recorder.secrets.into_inner();
     let mut log = end(process).await;
@@ -315,18 +318,27 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
         secrets.add_bytes(&format!("the session_key of {code}"), &key);
     }
     secrets.assert_none_in("an answer", answers.as_bytes());
+    // Nor who it was: an openid is in answers and in the store, but not in the log.
+    let alice = openid("alice");
+    assert!(!log.contains(&alice), "{alice} is in the log");
+    assert!(!numbers.text.contains(&alice));
     for line in log.lines() {
         secrets.assert_none_in(&format!("the log: {line}"), line.as_bytes());
     }
     secrets.assert_none_in("the store", &stored);
 
     // It was all there to be searched.
-    let alice = openid("alice");
     for (place, text, told) in [
         (
             "answers",
             &answers,
-            &["overloaded", "misconfigured", "quota_exhausted", &alice][..],
+            &[
+                "overloaded",
+                "misconfigured",
+                "quota_exhausted",
+                "logins_total",
+                &alice,
+            ][..],
         ),
         (
             "log",

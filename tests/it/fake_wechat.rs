@@ -79,6 +79,11 @@ impl FakeWechat {
         model.secrets.insert(appid.into(), secret.into());
     }
 
+    /// Lets it refuse every request with this errcode, whatever it asks.
+    pub fn refuse_everything(&self, errcode: i64) {
+        self.model.lock().unwrap().refuses = Some(errcode);
+    }
+
     /// Lets it answer a code with this body.
     pub fn script(&self, code: &str, body: &str) {
         let mut model = self.model.lock().unwrap();
@@ -115,6 +120,7 @@ impl FakeWechat {
 struct Model {
     /// By appid.
     secrets: HashMap<String, String>,
+    refuses: Option<i64>,
     /// Answers that a test wrote, by code.
     scripted: HashMap<String, String>,
     /// Codes in the order of the requests.
@@ -158,6 +164,7 @@ impl Model {
             secrets: secrets
                 .map(|(appid, secret)| (appid.into(), secret.into()))
                 .into(),
+            refuses: None,
             scripted: HashMap::new(),
             asked: Vec::new(),
             used: HashSet::new(),
@@ -175,6 +182,9 @@ impl Model {
             }
         };
         self.asked.push(code.clone());
+        if let Some(errcode) = self.refuses {
+            return Reply::Now(refusal(errcode));
+        }
         let script = code
             .split_once('.')
             .map_or(code.as_str(), |(script, _)| script);
@@ -197,11 +207,7 @@ impl Model {
             ("busy", "used") => Reply::Now(error(-1, "system error")),
             ("busy", _) => Reply::Now(self.success(&appid, &code, "busy", true)),
             ("error", number) => match number.parse() {
-                Ok(40164) => Reply::Now(error(
-                    40164,
-                    "invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist",
-                )),
-                Ok(errcode) => Reply::Now(error(errcode, "scripted")),
+                Ok(errcode) => Reply::Now(refusal(errcode)),
                 Err(_) => Reply::Now(error(40029, "invalid code")),
             },
             ("slow", millis) => match millis.parse() {
@@ -344,6 +350,16 @@ fn hash(kind: &str, name: &str) -> [u8; 32] {
 fn is_like_wechats(code: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     code.len() == 32 && code.bytes().all(allowed)
+}
+
+fn refusal(errcode: i64) -> Response {
+    match errcode {
+        40164 => {
+            let errmsg = "invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist";
+            error(errcode, errmsg)
+        }
+        _ => error(errcode, "scripted"),
+    }
 }
 
 fn error(errcode: i64, errmsg: &str) -> Response {

@@ -59,6 +59,15 @@ impl Process {
         }
     }
 
+    /// A client for its metrics, which `METRICS_ADDR` asked for.
+    pub fn metrics(&self) -> Client {
+        let log = self.log.lock().unwrap();
+        let (_, addr) = log.split_once("metrics_addr").unwrap();
+        let addr = addr.trim_start_matches(['"', '=', ':']);
+        let end = addr.find(['"', '\n']).unwrap();
+        Client::new(addr[..end].trim().parse().unwrap())
+    }
+
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -s {name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status().unwrap();

@@ -117,7 +117,7 @@ async fn ten_failures_at_both_together_drop_the_keys() {
         "-n",
         "3",
         "HGETALL",
-        &format!("wxlogin:keys:{APPID}:{}", openid("alice")),
+        &format!("wxlogin:keys:{{{APPID}:{}}}", openid("alice")),
     ]);
     assert_eq!(failures, "failures\n10\n");
 }
@@ -164,7 +164,7 @@ async fn keys_live_as_long_as_the_last_session_of_their_user() {
     let short = [("SESSION_STORE", &*redis.url()), ("SESSION_TTL", "60s")];
     let short = TestApp::with(&short).await;
     short.client.login("user-alice.2").await.assert_status(200);
-    let key = format!("wxlogin:keys:{APPID}:{}", openid("alice"));
+    let key = format!("wxlogin:keys:{{{APPID}:{}}}", openid("alice"));
     let left: i64 = redis.cli(&["-n", "3", "TTL", &key]).trim().parse().unwrap();
     assert!(left > 604_000, "{left}");
 }

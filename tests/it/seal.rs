@@ -1,6 +1,7 @@
 //! Keys in the store are sealed: with the `AppSecret`, for one user.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use wxlogin::clock::Clock;
 use wxlogin::session::{Place, Store};
@@ -10,7 +11,13 @@ use crate::stores::{keys, log_in, new, seals, session, token, user};
 
 fn open(place: &str, secrets: &[&str]) -> Store {
     let place: Place = place.parse().unwrap();
-    Store::open(&place, seals(secrets), Clock::from_fn(|| 1_800_000_000)).unwrap()
+    Store::open(
+        &place,
+        seals(secrets),
+        Arc::default(),
+        Clock::from_fn(|| 1_800_000_000),
+    )
+    .unwrap()
 }
 
 fn on_file(path: &Path) -> String {
@@ -73,7 +80,7 @@ async fn a_seal_opens_for_its_user_only_and_whole_only() {
             "local seal = redis.call('HGET', KEYS[1], 'newest') \
              redis.call('HSET', KEYS[2], 'newest', {change})"
         );
-        let keys = ["wxlogin:keys:wx1:oAlice", "wxlogin:keys:wx1:oMallory"];
+        let keys = ["wxlogin:keys:{wx1:oAlice}", "wxlogin:keys:{wx1:oMallory}"];
         redis.cli(&["-n", "3", "EVAL", &script, "2", keys[0], keys[1]]);
     };
     copy("seal");
@@ -85,7 +92,7 @@ async fn a_seal_opens_for_its_user_only_and_whole_only() {
             "local seal = redis.call('HGET', KEYS[1], 'newest') \
              redis.call('HSET', KEYS[1], 'previous', {change})"
         );
-        let key = "wxlogin:keys:wx1:oAlice";
+        let key = "wxlogin:keys:{wx1:oAlice}";
         redis.cli(&["-n", "3", "EVAL", &script, "1", key]);
     };
     onto_alice("seal");

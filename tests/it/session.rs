@@ -63,6 +63,34 @@ async fn an_ended_session_is_dead_and_the_users_other_one_lives() {
 }
 
 #[tokio::test]
+async fn all_of_a_users_sessions_in_one_mini_program_can_be_ended_at_once() {
+    let app = TestApp::start().await;
+    let phone = app.client.token("user-alice").await;
+    let tablet = app.client.token("user-alice.2").await;
+    let bob = app.client.token("user-bob").await;
+    app.client.end_all(&tablet).await.assert_status(204);
+    for token in [&phone, &tablet] {
+        let dead = app.client.session(token).await;
+        dead.assert_problem(401, "invalid_token", "login_again");
+    }
+    app.client.session(&bob).await.assert_status(200);
+    let again = app.client.token("user-alice.3").await;
+    app.client.session(&again).await.assert_status(200);
+    // Anything else than that ends one.
+    let other = app.client.token("user-alice.4").await;
+    for (query, token) in [("all=false", &again), ("all=1", &other)] {
+        let another = app.client.token("user-alice.5").await;
+        let bearer = format!("Bearer {token}");
+        let path = format!("/session?{query}");
+        let headers = [("authorization", &*bearer)];
+        let ended = app.client.send(Method::DELETE, &path, &headers).await;
+        ended.assert_status(204);
+        app.client.session(token).await.assert_status(401);
+        app.client.session(&another).await.assert_status(200);
+    }
+}
+
+#[tokio::test]
 async fn a_session_ends_at_its_time_and_use_does_not_prolong_it() {
     let app = TestApp::with(&[("SESSION_TTL", "100s")]).await;
     let token = app.client.token("user-alice").await;

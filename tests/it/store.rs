@@ -156,7 +156,7 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
     for (name, bytes) in rows {
         fs::write(&path, &bytes).unwrap();
         let place = Place::File(path.clone());
-        let error = Store::open(&place, seals(&[]), Hands::at(0).clock())
+        let error = Store::open(&place, seals(&[]), Arc::default(), Hands::at(0).clock())
             .err()
             .expect(name);
         assert!(
@@ -186,7 +186,7 @@ async fn a_database_of_another_program_is_refused_and_keeps_its_content() {
         transaction.commit().unwrap();
         drop(database);
         let place = Place::File(path.clone());
-        let error = Store::open(&place, seals(&[]), Hands::at(0).clock())
+        let error = Store::open(&place, seals(&[]), Arc::default(), Hands::at(0).clock())
             .err()
             .expect(name);
         assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
@@ -202,9 +202,14 @@ async fn a_database_of_another_program_is_refused_and_keeps_its_content() {
 async fn a_path_that_cannot_be_a_file_is_told() {
     let dir = tempfile::tempdir().unwrap();
     for path in [dir.path().to_owned(), dir.path().join("no/such/dir")] {
-        let error = Store::open(&Place::File(path.clone()), seals(&[]), Hands::at(0).clock())
-            .err()
-            .unwrap();
+        let error = Store::open(
+            &Place::File(path.clone()),
+            seals(&[]),
+            Arc::default(),
+            Hands::at(0).clock(),
+        )
+        .err()
+        .unwrap();
         assert!(matches!(error, OpenError::Io { .. }), "{error}");
         assert!(
             error.to_string().contains(path.to_str().unwrap()),
@@ -213,11 +218,11 @@ async fn a_path_that_cannot_be_a_file_is_told() {
     }
 }
 
-/// The number of sessions, users, exchanges and expiries, once the service has stopped.
-fn rows(path: &Path) -> [u64; 4] {
+/// The number of sessions, users, exchanges, expiries and generations, once the service has stopped.
+fn rows(path: &Path) -> [u64; 5] {
     let database = redb::Database::open(path).unwrap();
     let transaction = database.begin_read().unwrap();
-    ["sessions", "users", "exchanges", "expiries"].map(|name| {
+    ["sessions", "users", "exchanges", "expiries", "generations"].map(|name| {
         let mut tables = transaction.list_tables().unwrap();
         let table = tables.find(|table| table.name() == name).unwrap();
         transaction
@@ -235,21 +240,21 @@ async fn expired_records_are_removed_and_living_ones_kept() {
     let app = start(&path).await;
     app.client.login("user-old").await.assert_status(200);
     let ended = app.client.token("user-ended").await;
-    app.client.end(&ended).await.assert_status(204);
+    app.client.end_all(&ended).await.assert_status(204);
     app.client.login("user-alice").await.assert_status(200);
     app.clock.forward(300_000);
     let kept = app.client.token("user-alice.2").await;
     app.clock.forward(304_799); // a second before the first sessions end
     app.client.get("/readyz").await.assert_status(200); // a commit
     app.stop().await;
-    assert_eq!(rows(&path), [4, 3, 0, 4]);
+    assert_eq!(rows(&path), [4, 3, 0, 4, 1]);
 
     let app = start(&path).await;
     app.clock.forward(604_800);
     app.client.get("/readyz").await.assert_status(200);
     app.client.session(&kept).await.assert_status(200);
     app.stop().await;
-    assert_eq!(rows(&path), [1, 1, 0, 1]);
+    assert_eq!(rows(&path), [1, 1, 0, 1, 0]);
 }
 
 #[tokio::test]
@@ -283,7 +288,7 @@ async fn an_idle_store_removes_what_expires_without_being_asked() {
     }
     // Were anything left, stopping would remove 256 at the most.
     fs::copy(&path, dir.path().join("copy.redb")).unwrap();
-    assert_eq!(rows(&dir.path().join("copy.redb")), [0; 4]);
+    assert_eq!(rows(&dir.path().join("copy.redb")), [0; 5]);
     app.stop().await;
 }
 

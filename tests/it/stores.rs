@@ -17,7 +17,7 @@ const NOW: u64 = 1_800_000_000;
 async fn keeps_its_promises(place: &str) {
     let hands = Hands::at(NOW);
     let place: Place = place.parse().unwrap();
-    let store = Store::open(&place, seals(&["s1"]), hands.clock()).unwrap();
+    let store = Store::open(&place, seals(&["s1"]), Arc::default(), hands.clock()).unwrap();
     store.check().await.unwrap();
     a_session_is_found_as_it_was_stored(&store).await;
     an_end_ends_one_session(&store).await;
@@ -27,6 +27,7 @@ async fn keeps_its_promises(place: &str) {
     ten_failures_drop_the_keys_until_the_next_login(&store).await;
     many_attempts_at_once_fail_ten_times_at_most(&store).await;
     good_attempts_at_once_are_all_good(&store).await;
+    all_sessions_of_a_user_end_together(&store).await;
     a_session_dies_at_its_time(&store, &hands).await;
     store.check().await.unwrap();
     store.close().await;
@@ -215,6 +216,31 @@ async fn good_attempts_at_once_are_all_good(store: &Store) {
     for opened in join_all((0..50).map(|_| attempt(store, "oIvan", Some(1)))).await {
         assert_eq!(opened, Some(1));
     }
+}
+
+async fn all_sessions_of_a_user_end_together(store: &Store) {
+    let [first, second, third, others] = [token(), token(), token(), token()];
+    store.end_all(&user("oJudy")).await.unwrap();
+    for round in 0..2 {
+        for (token, openid, exchange) in [
+            (first, "oJudy", Some(1)),
+            (second, "oJudy", None),
+            (others, "oJudy2", Some(1)),
+        ] {
+            let new = new(token, session(openid, None), exchange);
+            store.create(new).await.unwrap();
+            assert!(store.find(token).await.unwrap().is_some(), "{round}");
+        }
+        store.end_all(&user("oJudy")).await.unwrap();
+        for ended in [first, second] {
+            assert!(store.find(ended).await.unwrap().is_none(), "{round}");
+        }
+        assert!(store.find(others).await.unwrap().is_some());
+    }
+    let later = new(third, session("oJudy", None), None);
+    store.create(later).await.unwrap();
+    assert!(store.find(third).await.unwrap().is_some());
+    assert!(store.find(first).await.unwrap().is_none());
 }
 
 async fn a_session_dies_at_its_time(store: &Store, hands: &Hands) {

@@ -15,9 +15,11 @@ use redb::{
 use super::{ExchangeHash, OpenError, Record, Seal, Session, TokenHash, User, UserId};
 use crate::session::{EXCHANGE_TTL, MAX_FAILURES};
 
-/// Token hash → appid, openid, unionid or "", created, expires. Times are Unix seconds.
-const SESSIONS: TableDefinition<[u8; 32], (&str, &str, &str, u64, u64)> =
-    TableDefinition::new("sessions");
+/// Token hash → appid, openid, unionid or "", generation, created, expires. Times are Unix seconds.
+const SESSIONS: TableDefinition<[u8; 32], SessionValue> = TableDefinition::new("sessions");
+/// (appid, openid) → the generation of the user's living sessions, if it is not 0: those of earlier
+/// ones were ended together.
+const GENERATIONS: TableDefinition<UserKey, u64> = TableDefinition::new("generations");
 /// (appid, openid) → the sealed `session_key` of the last login and the one before it or "", failures
 /// to open user data since, and the expiry of the user's last session.
 const USERS: TableDefinition<UserKey, UserValue> = TableDefinition::new("users");
@@ -26,6 +28,7 @@ const EXCHANGES: TableDefinition<[u8; 32], (&str, &str, u64)> = TableDefinition:
 /// When a row is to be removed, and its key → which table it is in.
 const EXPIRIES: TableDefinition<(u64, [u8; 32]), u8> = TableDefinition::new("expiries");
 
+type SessionValue = (&'static str, &'static str, &'static str, u64, u64, u64);
 type UserKey = (&'static str, &'static str);
 type UserValue = (&'static [u8], &'static [u8], u8, u64);
 
@@ -94,6 +97,7 @@ fn is_about_content(error: &io::Error) -> bool {
 fn refuse_others(database: &Database) -> Result<(), Error> {
     let ours = [
         SESSIONS.name(),
+        GENERATIONS.name(),
         USERS.name(),
         EXCHANGES.name(),
         EXPIRIES.name(),
@@ -117,6 +121,7 @@ fn build(backend: impl StorageBackend) -> Result<Database, Error> {
     refuse_others(&database)?;
     let transaction = database.begin_write()?;
     transaction.open_table(SESSIONS)?;
+    transaction.open_table(GENERATIONS)?;
     transaction.open_table(USERS)?;
     transaction.open_table(EXCHANGES)?;
     transaction.open_table(EXPIRIES)?;
@@ -124,23 +129,27 @@ fn build(backend: impl StorageBackend) -> Result<Database, Error> {
     Ok(database)
 }
 
-/// A session, dead or alive.
+/// A session that was not ended, expired or not.
 pub(super) fn find(
     transaction: &ReadTransaction,
     token: TokenHash,
 ) -> Result<Option<Session>, Error> {
-    let row = transaction.open_table(SESSIONS)?.get(token.0)?;
-    Ok(row.map(|row| {
-        let (appid, openid, unionid, created, expires) = row.value();
-        Session {
-            user: UserId {
-                appid: appid.to_owned(),
-                openid: openid.to_owned(),
-            },
-            unionid: non_empty(unionid),
-            created,
-            expires,
-        }
+    let Some(row) = transaction.open_table(SESSIONS)?.get(token.0)? else {
+        return Ok(None);
+    };
+    let (appid, openid, unionid, generation, created, expires) = row.value();
+    let current = transaction.open_table(GENERATIONS)?.get((appid, openid))?;
+    if current.is_some_and(|current| generation < current.value()) {
+        return Ok(None);
+    }
+    Ok(Some(Session {
+        user: UserId {
+            appid: appid.to_owned(),
+            openid: openid.to_owned(),
+        },
+        unionid: non_empty(unionid),
+        created,
+        expires,
     }))
 }
 
@@ -244,7 +253,12 @@ pub(super) fn create(transaction: &WriteTransaction, new: &Record, now: u64) -> 
         schedule.insert((expires, exchange.hash.0), EXCHANGE)?;
     }
     user.write(&mut users, &session.user)?;
-    let row = (appid, openid, unionid, session.created, session.expires);
+    let generations = transaction.open_table(GENERATIONS)?;
+    let generation = generations
+        .get((appid, openid))?
+        .map_or(0, |row| row.value());
+    let times = (session.created, session.expires);
+    let row = (appid, openid, unionid, generation, times.0, times.1);
     let mut sessions = transaction.open_table(SESSIONS)?;
     sessions.insert(new.token.0, row)?;
     schedule.insert((session.expires, new.token.0), SESSION)?;
@@ -288,18 +302,24 @@ pub(super) fn end_attempt(
 pub(super) fn end(transaction: &WriteTransaction, token: TokenHash) -> Result<(), Error> {
     let mut sessions = transaction.open_table(SESSIONS)?;
     let Some(session) = sessions.get(token.0)?.map(|row| {
-        let (appid, openid, unionid, created, _) = row.value();
-        (
-            appid.to_owned(),
-            openid.to_owned(),
-            unionid.to_owned(),
-            created,
-        )
+        let (appid, openid, unionid, generation, created, _) = row.value();
+        let ids = [appid, openid, unionid].map(str::to_owned);
+        (ids, generation, created)
     }) else {
         return Ok(());
     };
-    let (appid, openid, unionid, created) = session;
-    sessions.insert(token.0, (&*appid, &*openid, &*unionid, created, 0))?;
+    let ([appid, openid, unionid], generation, created) = session;
+    let ended = (&*appid, &*openid, &*unionid, generation, created, 0);
+    sessions.insert(token.0, ended)?;
+    Ok(())
+}
+
+/// Ends all sessions of a user: those that begin from now on are of another generation.
+pub(super) fn end_all(transaction: &WriteTransaction, user: &UserId) -> Result<(), Error> {
+    let mut generations = transaction.open_table(GENERATIONS)?;
+    let key = (&*user.appid, &*user.openid);
+    let generation = generations.get(key)?.map_or(0, |row| row.value());
+    generations.insert(key, generation + 1)?;
     Ok(())
 }
 
@@ -322,6 +342,7 @@ pub(super) fn remove_expired(
     let mut sessions = transaction.open_table(SESSIONS)?;
     let mut exchanges = transaction.open_table(EXCHANGES)?;
     let mut users = transaction.open_table(USERS)?;
+    let mut generations = transaction.open_table(GENERATIONS)?;
     for removed in 0..limit {
         let first = due.first()?.map(|(key, kind)| (key.value(), kind.value()));
         let Some(((expires, hash), kind)) = first.filter(|((expires, _), _)| *expires <= now)
@@ -336,6 +357,7 @@ pub(super) fn remove_expired(
             let last_expiry = users.get((appid, openid))?.map(|row| row.value().3);
             if last_expiry.is_some_and(|last_expiry| last_expiry <= now) {
                 users.remove((appid, openid))?;
+                generations.remove((appid, openid))?;
             }
         }
     }

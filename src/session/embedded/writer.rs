@@ -34,6 +34,7 @@ pub(super) struct Job {
 pub(super) enum Write {
     Create(Record),
     End(TokenHash),
+    EndAll(UserId),
     BeginAttempt(UserId),
     EndAttempt {
         user: UserId,
@@ -149,6 +150,7 @@ impl Writer {
             match &job.write {
                 Write::Create(new) => tables::create(&transaction, new, now)?,
                 Write::End(token) => tables::end(&transaction, *token)?,
+                Write::EndAll(user) => tables::end_all(&transaction, user)?,
                 Write::BeginAttempt(user) => tables::begin_attempt(&transaction, user)?,
                 Write::EndAttempt { user, failed } => {
                     tables::end_attempt(&transaction, user, *failed)?;

@@ -1,25 +1,31 @@
-//! What happens to a user's keys, each as one step that no other replica comes between.
+//! What happens to a user's keys and tokens, each as one step that no other replica comes between.
 
 use redis::{Cmd, cmd};
 
-use super::{MAX_FAILURES, Seal, UserId};
+use super::{MAX_FAILURES, Seal, TokenHash, UserId, encode};
 
-/// A session of the user lives for ARGV[1] more seconds. With ARGV[2], a new login has brought the key
-/// that this seals; what follows are other seals of the same key.
+/// The session of token ARGV[1] begins at ARGV[2], ends at ARGV[3], and lives for ARGV[4] more seconds.
+/// With ARGV[5], it is a new login, which has brought the key that this seals; what follows are other
+/// seals of the same key.
 const LOG_IN: &str = "
-    if ARGV[2] then
-        local newest = redis.call('HGET', KEYS[1], 'newest')
+    local keys, tokens, seconds = KEYS[1], KEYS[2], tonumber(ARGV[4])
+    if ARGV[5] then
+        local newest = redis.call('HGET', keys, 'newest')
         local same = false
-        for i = 2, #ARGV do
+        for i = 5, #ARGV do
             same = same or newest == ARGV[i]
         end
         if newest and not same then
-            redis.call('HSET', KEYS[1], 'previous', newest)
+            redis.call('HSET', keys, 'previous', newest)
         end
-        redis.call('HSET', KEYS[1], 'newest', ARGV[2], 'failures', 0)
+        redis.call('HSET', keys, 'newest', ARGV[5], 'failures', 0)
     end
-    if redis.call('TTL', KEYS[1]) < tonumber(ARGV[1]) then
-        redis.call('EXPIRE', KEYS[1], ARGV[1])
+    redis.call('ZREMRANGEBYSCORE', tokens, '-inf', ARGV[2])
+    redis.call('ZADD', tokens, ARGV[3], ARGV[1])
+    for _, key in ipairs({keys, tokens}) do
+        if redis.call('TTL', key) < seconds then
+            redis.call('EXPIRE', key, seconds)
+        end
     end";
 
 /// The keys, unless there have been ARGV[1] failures.
@@ -50,12 +56,45 @@ const DROP_KEYS: &str = "
         redis.call('HDEL', KEYS[1], 'newest', 'previous')
     end";
 
-pub(super) fn log_in(user: &UserId, seconds: u64, seals: &[Seal]) -> Cmd {
-    let mut command = script(LOG_IN, user);
-    command.arg(seconds);
-    for seal in seals {
-        command.arg(seal.as_bytes());
+/// A session that begins.
+pub(super) struct LogIn<'a> {
+    pub(super) token: TokenHash,
+    /// Unix seconds.
+    pub(super) now: u64,
+    pub(super) expires: u64,
+    /// From now until then.
+    pub(super) seconds: u64,
+    /// Of the key that came with it, if one did.
+    pub(super) seals: &'a [Seal],
+}
+
+impl LogIn<'_> {
+    pub(super) fn command(&self, user: &UserId) -> Cmd {
+        let mut command = cmd("EVAL");
+        command
+            .arg(LOG_IN)
+            .arg(2)
+            .arg(key(user))
+            .arg(tokens_key(user));
+        command.arg(encode(&self.token.0));
+        command.arg(self.now).arg(self.expires).arg(self.seconds);
+        for seal in self.seals {
+            command.arg(seal.as_bytes());
+        }
+        command
     }
+}
+
+/// The hashes of the user's tokens.
+pub(super) fn tokens(user: &UserId) -> Cmd {
+    let mut command = cmd("ZRANGE");
+    command.arg(tokens_key(user)).arg(0).arg(-1);
+    command
+}
+
+pub(super) fn forget_tokens(user: &UserId, tokens: &[String]) -> Cmd {
+    let mut command = cmd("ZREM");
+    command.arg(tokens_key(user)).arg(tokens);
     command
 }
 
@@ -87,5 +126,10 @@ fn script(text: &str, user: &UserId) -> Cmd {
 }
 
 fn key(user: &UserId) -> String {
-    format!("wxlogin:keys:{}:{}", user.appid, user.openid)
+    format!("wxlogin:keys:{{{}:{}}}", user.appid, user.openid)
+}
+
+/// The braces keep it on the same node of a cluster as the keys, so that one script can have both.
+fn tokens_key(user: &UserId) -> String {
+    format!("wxlogin:tokens:{{{}:{}}}", user.appid, user.openid)
 }

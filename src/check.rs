@@ -1,0 +1,100 @@
+//! `wxlogin check`: asks WeChat about every Mini Program with a code that cannot be one.
+
+use std::fmt;
+
+use secrecy::SecretString;
+
+use crate::config::Config;
+use crate::wechat::{Client, Error, JsCode, Meaning, MiniProgram};
+
+/// What WeChat has to say about one AppSecret of a Mini Program.
+pub struct Finding {
+    appid: String,
+    /// Which AppSecret, and of how many.
+    place: (usize, usize),
+    /// WeChat's answer to a code that cannot be one: a refusal of the code is what is hoped for.
+    answer: Result<(), Error>,
+}
+
+/// What is to be said of all Mini Programs.
+pub struct Report(Vec<Finding>);
+
+/// Asks WeChat once with each AppSecret.
+///
+/// # Errors
+/// If TLS cannot be set up.
+pub async fn check(config: Config) -> Result<Report, Error> {
+    let client = Client::new(config.wechat)?;
+    let mut findings = Vec::new();
+    for program in &config.mini_programs {
+        let secrets = program.secrets();
+        for (place, secret) in secrets.iter().enumerate() {
+            findings.push(Finding {
+                appid: program.appid().to_owned(),
+                place: (place + 1, secrets.len()),
+                answer: ask(&client, program.appid(), secret).await,
+            });
+        }
+    }
+    Ok(Report(findings))
+}
+
+async fn ask(client: &Client, appid: &str, secret: &SecretString) -> Result<(), Error> {
+    let alone = MiniProgram::new(appid.to_owned(), vec![secret.clone()]);
+    let code = JsCode::parse("wxlogin-check").map_err(|_| Error::Timeout)?;
+    match client.code_to_session(&alone, &code).await {
+        Ok(_) => Ok(()),
+        Err(error) => match error.errcode().map(crate::wechat::Errcode::meaning) {
+            Some(Meaning::InvalidCode | Meaning::CodeUsed) => Ok(()),
+            _ => Err(error),
+        },
+    }
+}
+
+impl Report {
+    /// Whether users of every Mini Program can log in: one AppSecret of each suffices.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let works = |appid: &str| {
+            let mut findings = self.0.iter();
+            findings.any(|finding| finding.appid == appid && finding.answer.is_ok())
+        };
+        self.0.iter().all(|finding| works(&finding.appid))
+    }
+}
+
+impl fmt::Display for Report {
+    /// A line for each finding.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|finding| writeln!(f, "{finding}"))
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.appid)?;
+        if let (place, all @ 2..) = self.place {
+            write!(f, ", AppSecret {place} of {all}")?;
+        }
+        match &self.answer {
+            Ok(()) => f.write_str(": all is well"),
+            Err(Error::Refused(refusal)) => {
+                write!(f, ": {refusal}")?;
+                if let Some(at) = refusal.rid.as_ref().and_then(crate::wechat::Rid::at) {
+                    write!(f, ", {at}")?;
+                }
+                if let Some(ip) = refusal.ip {
+                    write!(f, ", this server's address {ip}")?;
+                }
+                match refusal.errcode.meaning() {
+                    Meaning::Misconfigured(remedy) => write!(f, ": {remedy}"),
+                    Meaning::QuotaExhausted => f.write_str(": the daily quota is used up"),
+                    _ => Ok(()),
+                }
+            }
+            Err(error) => write!(f, ": {error}"),
+        }
+    }
+}
