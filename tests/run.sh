@@ -4,9 +4,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+PATH="$PATH:/usr/sbin" # where nginx is
 missing=
 command -v cc >/dev/null || missing="$missing gcc libc6-dev" # for aws-lc, which is C
 command -v prlimit >/dev/null || missing="$missing util-linux" # for the full disk
+command -v nginx >/dev/null || missing="$missing nginx" # for the gateways
+command -v caddy >/dev/null || missing="$missing caddy"
 command -v redis-server >/dev/null || missing="$missing redis-server" # for the shared store
 
 if [ -n "$missing" ]; then

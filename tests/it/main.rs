@@ -16,6 +16,7 @@ mod bodies;
 mod canary;
 mod check;
 mod failures;
+mod gateways;
 mod hosts;
 mod log;
 mod login;

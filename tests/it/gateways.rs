@@ -1,0 +1,362 @@
+//! The configurations of nginx and Caddy that the README shows, with the real servers.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::routing::any;
+use rcgen::generate_simple_self_signed;
+use reqwest::{Certificate, Method, Response};
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+use crate::fake_wechat::{APPID, openid, serve};
+use crate::redis_server::RedisServer;
+
+const HOST: &str = "login.example.com";
+const METHODS: [Method; 6] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::HEAD,
+];
+
+/// A gateway in front of a wxlogin and of a backend that says who it thinks is asking.
+struct Gateway {
+    server: Child,
+    /// Trusts the gateway's certificate, and finds its address for its name.
+    client: reqwest::Client,
+    port: u16,
+    app: TestApp,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // nginx's worker ends with its master only if that is asked to.
+        let quit = format!("kill -TERM {}", self.server.id());
+        let _ = Command::new("sh").args(["-c", &quit]).status();
+        let _ = self.server.wait();
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Nginx,
+    Caddy,
+}
+
+impl Kind {
+    /// Starts one with its configuration of the README.
+    async fn start(self, app: TestApp) -> Gateway {
+        let dir = tempfile::tempdir().unwrap();
+        let certified = generate_simple_self_signed([HOST.to_owned()]).unwrap();
+        fs::write(dir.path().join("cert.pem"), certified.cert.pem()).unwrap();
+        let key = certified.signing_key.serialize_pem();
+        fs::write(dir.path().join("key.pem"), key).unwrap();
+        let port = free_port();
+        let backend = backend().await;
+        let mut command = match self {
+            Self::Nginx => nginx(dir.path(), port),
+            Self::Caddy => caddy(dir.path(), port),
+        };
+        // What is said of the two servers behind it is the same in both.
+        for file in ["nginx.conf", "Caddyfile"] {
+            let path = dir.path().join(file);
+            let Ok(text) = fs::read_to_string(&path) else {
+                continue;
+            };
+            let text = replace(&text, "127.0.0.1:3000", &app.client.addr.to_string());
+            let text = replace(&text, "127.0.0.1:8080", &backend.to_string());
+            fs::write(&path, text).unwrap();
+        }
+        let server = command.stdout(Stdio::null()).spawn();
+        let mut server = server.expect("not installed: tests/run.sh installs it");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(server.try_wait().unwrap().is_none(), "{self:?} ended");
+            assert!(Instant::now() < deadline, "{self:?} does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let certificate = Certificate::from_pem(certified.cert.pem().as_bytes()).unwrap();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([certificate])
+            .resolve(HOST, SocketAddr::from(([127, 0, 0, 1], port)))
+            .build()
+            .unwrap();
+        Gateway {
+            server,
+            client,
+            port,
+            app,
+            _dir: dir,
+        }
+    }
+}
+
+/// The text with every `from` replaced, of which there must be one.
+fn replace(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from} is not in\n{text}");
+    text.replace(from, to)
+}
+
+fn example(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples")
+        .join(name);
+    fs::read_to_string(path).unwrap()
+}
+
+fn nginx(dir: &Path, port: u16) -> Command {
+    let conf = example("nginx.conf");
+    let conf = replace(
+        &conf,
+        "listen 443 ssl",
+        &format!("listen 127.0.0.1:{port} ssl"),
+    );
+    let dir_text = dir.to_str().unwrap();
+    let conf = replace(
+        &conf,
+        "/etc/ssl/login.example.com.pem",
+        &format!("{dir_text}/cert.pem"),
+    );
+    let conf = replace(
+        &conf,
+        "/etc/ssl/login.example.com.key",
+        &format!("{dir_text}/key.pem"),
+    );
+    let conf = replace(&conf, "/var/log/nginx", dir_text);
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {dir_text}/{name};"))
+        .join(" ");
+    let around = format!(
+        "user root; daemon off; pid {dir_text}/pid; error_log stderr crit; events {{}} http {{ {temporary}\n{conf} }}"
+    );
+    fs::write(dir.join("nginx.conf"), around).unwrap();
+    let mut command = Command::new("nginx");
+    command.args(["-p", dir_text, "-c", "nginx.conf"]);
+    command.stderr(Stdio::null());
+    command
+}
+
+fn caddy(dir: &Path, port: u16) -> Command {
+    let site = format!("https://{HOST}:{port} {{\n\ttls cert.pem key.pem");
+    let file = replace(
+        &example("Caddyfile"),
+        "\nlogin.example.com {",
+        &format!("\n{site}"),
+    );
+    let file = format!("{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n{file}");
+    fs::write(dir.join("Caddyfile"), file).unwrap();
+    let mut command = Command::new("caddy");
+    command.args(["run", "--config", "Caddyfile", "--adapter", "caddyfile"]);
+    command
+        .current_dir(dir)
+        .env("HOME", dir)
+        .stderr(Stdio::null());
+    command
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Answers every request with its method and the headers that name the user.
+async fn backend() -> SocketAddr {
+    let echo = async |request: Request| {
+        let header = |name: &str| {
+            let values = request.headers().get_all(name).iter();
+            let values: Vec<_> = values
+                .map(|value| value.to_str().unwrap().to_owned())
+                .collect();
+            values
+        };
+        let seen = json!({
+            "method": request.method().as_str(),
+            "openid": header("x-wx-openid"),
+            "unionid": header("x-wx-unionid"),
+            "appid": header("x-wx-appid"),
+        });
+        ([("x-seen", seen.to_string())], seen.to_string())
+    };
+    let router = Router::new().fallback(any(echo));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, router));
+    addr
+}
+
+impl Gateway {
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let url = format!("https://{HOST}:{}{path}", self.port);
+        self.client.request(method, url)
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.unwrap()
+    }
+
+    async fn token(&self, code: &str) -> String {
+        let answer = self.get(&format!("/onLogin?code={code}")).await;
+        assert_eq!(answer.status(), 200);
+        let answer: Value = answer.json().await.unwrap();
+        answer["token"].as_str().unwrap().to_owned()
+    }
+}
+
+/// What the backend saw, if it was asked.
+fn seen(answer: &Response) -> Option<Value> {
+    let seen = answer.headers().get("x-seen")?;
+    Some(serde_json::from_str(seen.to_str().unwrap()).unwrap())
+}
+
+async fn tells_a_backend_who_it_is(kind: Kind) {
+    let gateway = kind.start(TestApp::start().await).await;
+    let alice = gateway.token("user-alice").await;
+    let bob = gateway.token("guest-bob").await; // without a unionid
+    for method in METHODS {
+        for (token, name) in [(&alice, "alice"), (&bob, "bob")] {
+            let answer = gateway
+                .request(method.clone(), "/api/things?x=1")
+                .bearer_auth(token)
+                .header("X-WX-OPENID", "oForged")
+                .header("X-WX-UNIONID", "oForged")
+                .header("x-wx-appid", "wxforged")
+                .body("a body")
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(answer.status(), 200, "{kind:?} {method}");
+            let seen = seen(&answer).unwrap();
+            assert_eq!(seen["method"], method.as_str());
+            assert_eq!(seen["openid"], json!([openid(name)]), "{kind:?} {method}");
+            assert_eq!(seen["appid"], json!([APPID]));
+            let unionid = &seen["unionid"];
+            if name == "alice" {
+                assert!(unionid[0].as_str().unwrap().starts_with('o'), "{seen}");
+            } else {
+                assert_eq!(unionid, &json!([]), "{kind:?} {method}");
+            }
+        }
+        for token in ["", "wxs_forged"] {
+            let request = gateway.request(method.clone(), "/api/things");
+            let request = request.bearer_auth(token).header("X-WX-OPENID", "oForged");
+            let answer = request.body("a body").send().await.unwrap();
+            assert_eq!(answer.status(), 401, "{kind:?} {method}");
+            assert_eq!(seen(&answer), None);
+            let headers = answer.headers().clone();
+            assert_eq!(headers["www-authenticate"], "Bearer");
+            assert_eq!(headers["content-type"], "application/problem+json");
+            if method != Method::HEAD {
+                let problem: Value = answer.json().await.unwrap();
+                assert_eq!(problem["code"], "invalid_token");
+                assert_eq!(problem["action"], "login_again");
+                assert!(problem["request_id"].is_string());
+            }
+        }
+    }
+    // An ended session is out at once.
+    let ended = gateway
+        .request(Method::DELETE, "/session")
+        .bearer_auth(&alice);
+    assert_eq!(ended.send().await.unwrap().status(), 204);
+    let request = gateway
+        .request(Method::GET, "/api/things")
+        .bearer_auth(&alice);
+    assert_eq!(request.send().await.unwrap().status(), 401);
+    // Nothing else of wxlogin is to be seen.
+    for path in ["/readyz", "/healthz", "/metrics", "/_who", "/"] {
+        let answer = gateway.request(Method::GET, path).bearer_auth(&bob);
+        let answer = answer.send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        assert!(
+            !text.contains("ready") && !text.contains("openid"),
+            "{path}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nginx_tells_a_backend_who_it_is() {
+    tells_a_backend_who_it_is(Kind::Nginx).await;
+}
+
+#[tokio::test]
+async fn caddy_tells_a_backend_who_it_is() {
+    tells_a_backend_who_it_is(Kind::Caddy).await;
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_503_and_nobody_is_logged_out() {
+    for kind in [Kind::Nginx, Kind::Caddy] {
+        let redis = RedisServer::start();
+        let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
+        let gateway = kind.start(app).await;
+        let token = gateway.token("user-alice").await;
+        redis.cli(&["ACL", "SETUSER", "default", "-get"]);
+        let request = gateway
+            .request(Method::GET, "/api/things")
+            .bearer_auth(&token);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 503, "{kind:?}");
+        assert!(answer.headers().contains_key("retry-after"));
+        assert_eq!(seen(&answer), None);
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(problem["code"], "store_unavailable");
+        redis.cli(&["ACL", "SETUSER", "default", "+get"]);
+        let request = gateway
+            .request(Method::GET, "/api/things")
+            .bearer_auth(&token);
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn nginx_lets_no_address_send_codes_without_end() {
+    let gateway = Kind::Nginx.start(TestApp::start().await).await;
+    let logins =
+        (0..200).map(|number| gateway.get_owned(format!("/onLogin?code=error-40029.{number}")));
+    let answers = futures_util::future::join_all(logins).await;
+    let refused: Vec<_> = answers
+        .into_iter()
+        .filter(|answer| answer.status() == 429)
+        .collect();
+    assert!(refused.len() > 50, "{}", refused.len());
+    assert_eq!(gateway.app.wechat.requests(), 200 - refused.len());
+    for answer in refused {
+        assert_eq!(answer.headers()["retry-after"], "1");
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(
+            (&problem["code"], &problem["action"]),
+            (&"rate_limited".into(), &"retry_later".into())
+        );
+    }
+}
+
+impl Gateway {
+    async fn get_owned(&self, path: String) -> Response {
+        self.get(&path).await
+    }
+}
+
+#[test]
+fn the_readme_shows_what_is_tested() {
+    for readme in ["README.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(readme);
+        let text = fs::read_to_string(path).unwrap();
+        for name in ["nginx.conf", "Caddyfile"] {
+            assert!(
+                text.contains(&example(name)),
+                "{readme} shows another {name}"
+            );
+        }
+    }
+}
