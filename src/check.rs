@@ -1,11 +1,19 @@
-//! `wxlogin check`: asks WeChat about every Mini Program with a code that cannot be one.
+//! `wxlogin check` asks WeChat about every Mini Program with a code that cannot be one, and
+//! `wxlogin healthcheck` the running service whether it answers.
 
-use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use std::{fmt, io};
 
 use secrecy::SecretString;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::config::Config;
 use crate::wechat::{Client, Error, JsCode, Meaning, MiniProgram};
+
+/// Shorter than the patience of whoever runs the check.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What WeChat has to say about one AppSecret of a Mini Program.
 pub struct Finding {
@@ -48,6 +56,34 @@ async fn ask(client: &Client, appid: &str, secret: &SecretString) -> Result<(), 
             Some(Meaning::InvalidCode | Meaning::CodeUsed) => Ok(()),
             _ => Err(error),
         },
+    }
+}
+
+/// Asks the service at `addr` whether it runs. An address that stands for all of the machine's is
+/// asked at the loopback.
+///
+/// # Errors
+/// What went wrong.
+pub async fn health(mut addr: SocketAddr) -> Result<(), String> {
+    if addr.ip().is_unspecified() {
+        addr.set_ip(match addr {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let asked = async {
+        let mut stream = TcpStream::connect(addr).await?;
+        let request = format!("GET /healthz HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.take(1024).read_to_string(&mut answer).await?;
+        Ok::<_, io::Error>(answer)
+    };
+    match tokio::time::timeout(HEALTH_TIMEOUT, asked).await {
+        Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200 ") => Ok(()),
+        Ok(Ok(_)) => Err(format!("{addr} does not answer as wxlogin does")),
+        Ok(Err(error)) => Err(format!("{addr} does not answer: {error}")),
+        Err(_) => Err(format!("{addr} does not answer in time")),
     }
 }
 

@@ -15,10 +15,11 @@ use wxlogin::telemetry;
 const HELP: &str = "\
 wxlogin - the login service for WeChat Mini Programs
 
-Usage: wxlogin [check | --help | --version]
+Usage: wxlogin [check | healthcheck | --help | --version]
 
 Serves until SIGTERM or SIGINT. With check, asks WeChat once about each Mini Program, with a code that
-cannot be one, and says whether AppID, AppSecret, IP whitelist and network are right. All settings come from the environment and a .env file in the
+cannot be one, and says whether AppID, AppSecret, IP whitelist and network are right. With healthcheck,
+asks the wxlogin that runs with the same settings whether it answers. All settings come from the environment and a .env file in the
 working directory; WECHAT_APPID and WECHAT_SECRET are required. The README lists all of them.
 
 Exit status: 0 stopped by a signal, or all is well; 1 could not start or run, or something is not
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         [] => with_config(serve),
         [word] if word == "check" => with_config(check),
+        [word] if word == "healthcheck" => with_config(|config| healthcheck(config.listen_addr)),
         [word] if word == "--help" || word == "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS
@@ -67,6 +69,14 @@ async fn check(config: Config) -> ExitCode {
                 ExitCode::FAILURE
             }
         }
+        Err(error) => fail(&error),
+    }
+}
+
+#[tokio::main]
+async fn healthcheck(addr: SocketAddr) -> ExitCode {
+    match wxlogin::check::health(addr).await {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }

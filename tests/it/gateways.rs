@@ -349,7 +349,7 @@ impl Gateway {
 
 #[test]
 fn the_readme_shows_what_is_tested() {
-    for readme in ["README.md"] {
+    for readme in ["README.md", "README.zh-CN.md"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(readme);
         let text = fs::read_to_string(path).unwrap();
         for name in ["nginx.conf", "Caddyfile"] {

@@ -30,6 +30,7 @@ mod seal;
 mod server;
 mod session;
 mod settings;
+mod shipping;
 mod store;
 mod stores;
 mod tls;
