@@ -11,6 +11,7 @@ command -v prlimit >/dev/null || missing="$missing util-linux" # for the full di
 command -v nginx >/dev/null || missing="$missing nginx" # for the gateways
 command -v caddy >/dev/null || missing="$missing caddy"
 command -v redis-server >/dev/null || missing="$missing redis-server" # for the shared store
+command -v node >/dev/null || missing="$missing nodejs" # for the client in a Mini Program
 
 if [ -n "$missing" ]; then
     as_root=

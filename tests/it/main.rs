@@ -21,6 +21,7 @@ mod hosts;
 mod log;
 mod login;
 mod metrics;
+mod miniprogram;
 mod model;
 mod once;
 mod overload;

@@ -28,7 +28,7 @@ async fn a_client_that_does_not_finish_its_headers_is_cut_off() {
 async fn idle_connections_do_not_stop_logins() {
     let app = TestApp::start().await;
     let mut idle = Vec::new();
-    for _ in 0..500 {
+    for _ in 0..2_000 {
         idle.push(TcpStream::connect(app.client.addr).await.unwrap());
     }
     app.client.login("user-alice").await.assert_status(200);
