@@ -266,12 +266,15 @@ fn env_example_works_as_it_stands_once_the_app_is_filled_in_and_shows_the_defaul
 }
 
 #[test]
-fn the_readme_has_a_row_for_each_setting() {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    for name in config::names() {
-        let row = readme
-            .lines()
-            .find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
-        assert!(row.is_some(), "{name}");
+fn both_readmes_have_a_row_for_each_setting() {
+    for file in ["README.md", "README.zh-CN.md"] {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
+        let readme = fs::read_to_string(path).unwrap();
+        for name in config::names() {
+            let row = readme
+                .lines()
+                .find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
+            assert!(row.is_some(), "{name} in {file}");
+        }
     }
 }
