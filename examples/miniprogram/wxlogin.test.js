@@ -1,11 +1,12 @@
-// Tests of wxlogin.js against the sandbox: `cargo build --example sandbox`, then `node --test`.
+// Tests of wxlogin.js with the sandbox: after `cargo build --example sandbox`,
+// `node --test examples/miniprogram/wxlogin.test.js`.
 
 const assert = require('node:assert/strict')
 const { spawn } = require('node:child_process')
 const { EventEmitter, once } = require('node:events')
 const http = require('node:http')
 const path = require('node:path')
-const { after, before, test } = require('node:test')
+const { after, before, test: testOfNode } = require('node:test')
 const { inspect } = require('node:util')
 
 const wxlogin = require('./wxlogin')
@@ -13,6 +14,8 @@ const wxlogin = require('./wxlogin')
 const setTimeoutOfNode = globalThis.setTimeout
 const SANDBOX = process.env.WXLOGIN_SANDBOX ||
   path.join(__dirname, '../../target/debug/examples/sandbox')
+
+const test = (name, body) => testOfNode(name, { timeout: 20000 }, body)
 
 let sandbox // the process
 let base // where it listens
@@ -29,14 +32,10 @@ before(async () => {
   })
   end.catch(() => {})
   while (!introduction.includes('Ctrl-C')) await Promise.race([once(sandbox.stdout, 'data'), end])
-  // A test that waits for what never comes shall not wait for the sandbox's end too.
-  sandbox.unref()
-  sandbox.stdout.unref()
   base = /curl '(http:\/\/[^/]+)\/onLogin\?code=user-alice'/.exec(introduction)[1]
 })
 
 after(async () => {
-  sandbox.ref()
   const exit = once(sandbox, 'exit')
   sandbox.kill()
   await exit
@@ -58,7 +57,8 @@ class Phone {
   login({ timeout, success, fail }) {
     this.events.push('wx.login')
     this.timeouts.push(timeout)
-    const code = this.codes.length > 0 ? this.codes.shift() : new Error('login:fail no more codes')
+    if (this.codes.length === 0) throw new Error('wx.login was called too often')
+    const code = this.codes.shift()
     setImmediate(() => {
       if (code instanceof Error) fail({ errMsg: code.message })
       else success({ errMsg: 'login:ok', code })
@@ -136,11 +136,15 @@ const isAlive = async token => (await direct('GET', '/session', token)).statusCo
 /** Another server, until the test ends: the answers are [status, body, headers]. */
 async function serve(t, answer) {
   const server = http.createServer(async (request, response) => {
-    const [status, body, headers] = await answer(request)
+    const fault = error => [500, String(error)]
+    const [status, body, headers] = await Promise.resolve(request).then(answer).catch(fault)
     response.writeHead(status, headers).end(body)
   })
   await once(server.listen(0, '127.0.0.1'), 'listening')
-  t.after(() => server.close())
+  t.after(() => {
+    server.close()
+    server.closeAllConnections()
+  })
   return `http://127.0.0.1:${server.address().port}`
 }
 
@@ -336,7 +340,7 @@ test('a login that does not get through is tried once more, with a new code', as
   assert.deepEqual(sent, ['user-alice.lost', 'user-alice.through'])
 })
 
-test('no network is an error without the code, and no network later is none', async t => {
+test('without a network the error does not tell the code, and requests are not repeated', async t => {
   const phone = new Phone('user-alice.secret', 'user-alice.secret', 'user-alice.online', 'user-alice.never')
   skipWaits(t, phone)
   const server = http.createServer().listen(0, '127.0.0.1')
