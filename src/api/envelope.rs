@@ -10,30 +10,38 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use tracing::{Instrument, error_span};
+use tracing::{Instrument, Span, error_span};
 
 use super::body::MAX_BODY;
 use super::problem::Problem;
 use super::request_id::RequestId;
 use crate::app::App;
 
+/// nginx's status for a client that goes before it is answered.
+const CLIENT_GONE: u16 = 499;
+
 /// The outermost layer.
 pub(super) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let begin = Instant::now();
     let id = RequestId::of(request.headers());
-    let method = name_of(request.method());
     let has_body = has_body(request.headers());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map(MatchedPath::as_str);
     // The route and not the path, which can hold anything; never the query, which holds the code.
     // At the highest level, so that no RUST_LOG takes the id from a line.
     let span = error_span!(
         "request",
         id = id.as_str(),
         method = %request.method(),
-        route,
+        route = route.as_ref().map(MatchedPath::as_str),
     );
-    let mut response = answer(request, next).instrument(span.clone()).await;
+    let record = Record {
+        app,
+        begin: Instant::now(),
+        method: name_of(request.method()),
+        route,
+        span: span.clone(),
+        is_complete: false,
+    };
+    let mut response = answer(request, next).instrument(span).await;
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
         response = problem.document(response, &id);
@@ -46,11 +54,51 @@ pub(super) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
     let headers = response.headers_mut();
     headers.insert("x-request-id", id.header());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let status = response.status();
-    app.metrics
-        .answered(method, route.unwrap_or("none"), status.as_u16());
-    span.in_scope(|| log(route, status, problem.as_ref(), begin.elapsed()));
+    record.complete(response.status(), problem.as_ref());
     response
+}
+
+/// What is logged and counted of a request, also if the client goes before it is answered.
+struct Record {
+    app: Arc<App>,
+    begin: Instant,
+    method: &'static str,
+    route: Option<MatchedPath>,
+    span: Span,
+    is_complete: bool,
+}
+
+impl Record {
+    fn complete(mut self, status: StatusCode, problem: Option<&Problem>) {
+        self.is_complete = true;
+        self.count(status.as_u16());
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        let duration = self.begin.elapsed();
+        self.span.in_scope(|| log(route, status, problem, duration));
+    }
+
+    fn count(&self, status: u16) {
+        let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
+        self.app.metrics.answered(self.method, route, status);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.is_complete {
+            return;
+        }
+        self.count(CLIENT_GONE);
+        let duration_ms = self.begin.elapsed().as_secs_f64() * 1000.0;
+        self.span.in_scope(|| {
+            tracing::info!(
+                status = CLIENT_GONE,
+                outcome = "client_gone",
+                duration_ms,
+                "not answered"
+            );
+        });
+    }
 }
 
 /// One line: a failure of the service is a warning, and what others ask every few seconds a detail.

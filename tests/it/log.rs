@@ -1,5 +1,9 @@
 //! The log: says what the operator needs.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::Value;
 
@@ -46,6 +50,14 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
         client.send(Method::GET, login, &headers).await;
         client.login("error-40029").await;
         client.login("slow-50").await;
+        let mut gone = TcpStream::connect(client.addr).unwrap();
+        gone.write_all(b"GET /onLogin?code=slow-300 HTTP/1.1\r\nhost: x\r\n\r\n")
+            .unwrap();
+        gone.set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        gone.read_exact(&mut [0]).unwrap_err();
+        drop(gone);
+        client.login("slow-300").await; // joins the exchange that goes on
         client.get("/nowhere/at?all").await;
         client.session("wxs_x").await;
         client.login("garbage").await;
@@ -83,6 +95,8 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
             row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "/onLogin", 400, "invalid_code"),
             row("INFO", "/onLogin", 200, "ok"),
+            row("INFO", "/onLogin", 499, "client_gone"),
+            row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "-", 404, "not_found"),
             row("INFO", "/session", 401, "invalid_token"),
             row("WARN", "/onLogin", 502, "upstream_invalid"),
@@ -91,7 +105,7 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
     assert_eq!(lines[0]["span"]["id"], "trace-me");
     assert_eq!(lines[1]["errcode"], 40029);
     assert!(lines[2]["duration_ms"].as_f64().unwrap() >= 50.0);
-    assert!(lines[5]["cause"].as_str().unwrap().contains("not usable"));
+    assert!(lines[7]["cause"].as_str().unwrap().contains("not usable"));
 }
 
 #[tokio::test]
