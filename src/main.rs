@@ -32,9 +32,12 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
-        [] => with_config(serve),
-        [word] if word == "check" => with_config(check),
-        [word] if word == "healthcheck" => with_config(|config| healthcheck(config.listen_addr)),
+        [] => config().map_or_else(|status| status, serve),
+        [word] if word == "check" => config().map_or_else(|status| status, check),
+        // Containers know 0 and 1 alone.
+        [word] if word == "healthcheck" => {
+            config().map_or(ExitCode::FAILURE, |config| healthcheck(config.listen_addr))
+        }
         [word] if word == "--help" || word == "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS
@@ -50,11 +53,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn with_config(run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+/// The settings, or the exit status after telling what is wrong with them.
+fn config() -> Result<Config, ExitCode> {
     match config::load(Path::new(".")).map(|vars| Config::from_vars(&vars)) {
-        Ok(Ok(config)) => run(config),
-        Ok(Err(problems)) => refuse(&problems),
-        Err(error) => refuse(&error),
+        Ok(Ok(config)) => Ok(config),
+        Ok(Err(problems)) => Err(refuse(&problems)),
+        Err(error) => Err(refuse(&error)),
     }
 }
 

@@ -270,15 +270,15 @@ impl Store {
         Ok(())
     }
 
-    /// Ends all sessions that the user has now.
+    /// Ends all sessions that the user has now, of which that of `token` is one.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn end_all(&self, user: &UserId) -> Result<(), Unavailable> {
+    pub async fn end_all(&self, user: &UserId, token: TokenHash) -> Result<(), Unavailable> {
         let ended = async {
             match &self.backend {
                 Backend::Embedded(store) => store.end_all(user).await,
-                Backend::Redis(store) => store.end_all(user).await,
+                Backend::Redis(store) => store.end_all(user, token).await,
             }
         };
         self.timed("end_all", ended).await?;

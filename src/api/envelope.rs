@@ -30,7 +30,7 @@ pub(super) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
     let span = error_span!(
         "request",
         id = id.as_str(),
-        method = %request.method(),
+        method = %name_of(request.method()),
         route = route.as_ref().map(MatchedPath::as_str),
     );
     let record = Record {

@@ -80,9 +80,12 @@ pub(super) async fn end(
     user: SignedIn,
 ) -> Result<StatusCode, Problem> {
     let all = parameter(query.as_deref().unwrap_or_default(), "all");
-    let ended = match all.ok().flatten().as_deref() {
-        Some("true") => app.sessions.end_all(&user.session.user).await,
-        _ => app.sessions.end(user.token).await,
+    // Whoever asks for more than it says must not be told that it was done.
+    let all = all.map_err(|_| Problem::MalformedQuery)?;
+    let ended = match all.as_deref() {
+        Some("true") => app.sessions.end_all(&user.session.user, user.token).await,
+        None | Some("false") => app.sessions.end(user.token).await,
+        Some(_) => return Err(Problem::MalformedQuery),
     };
     ended.map_err(Problem::Store)?;
     Ok(StatusCode::NO_CONTENT)

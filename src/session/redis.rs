@@ -71,12 +71,12 @@ impl Store {
             seconds: left,
             seals: seals.unwrap_or_default(),
         };
-        let commands = vec![
-            log_in.command(&session.user),
+        // In this order: a session that exists can be found by `end_all` from then on, and who finds
+        // the exchange takes it that the key is there too.
+        let mut commands = vec![
             set(&session_at(new.token), &json(session)?, left),
+            log_in.command(&session.user),
         ];
-        // Last: who finds it there takes it that the key is there too.
-        let mut last = None;
         if let Some(exchange) = &new.exchange {
             let ttl = EXCHANGE_TTL.as_secs();
             let exchanged = Exchanged {
@@ -87,9 +87,9 @@ impl Store {
                 expires: self.clock.now() + ttl,
             };
             let key = exchange_at(exchange.hash);
-            last = Some(set(&key, &json(&exchanged)?, ttl));
+            commands.push(set(&key, &json(&exchanged)?, ttl));
         }
-        self.bounded(self.connection.all(commands, last)).await
+        self.bounded(self.connection.in_order(commands)).await
     }
 
     pub(super) async fn find(&self, token: TokenHash) -> Result<Option<Session>, Unavailable> {
@@ -128,27 +128,26 @@ impl Store {
     }
 
     pub(super) async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {
-        let mut command = cmd("DEL");
-        command.arg(session_at(token));
+        let command = delete(&session_at(token));
         self.bounded(self.connection.one(command)).await
     }
 
-    pub(super) async fn end_all(&self, user: &UserId) -> Result<(), Unavailable> {
+    /// Ends the sessions that the user has, and the one of `token` whatever is known of the user.
+    pub(super) async fn end_all(&self, user: &UserId, token: TokenHash) -> Result<(), Unavailable> {
         let tokens: Vec<String> = self
             .bounded(self.connection.one(scripts::tokens(user)))
             .await?;
-        if tokens.is_empty() {
-            return Ok(());
+        let mut commands = vec![delete(&session_at(token))];
+        commands.extend(
+            tokens
+                .iter()
+                .map(|token| delete(&format!("{SESSION}{token}"))),
+        );
+        if !tokens.is_empty() {
+            // Last: if something fails, the next try finds them again.
+            commands.push(scripts::forget_tokens(user, &tokens));
         }
-        let ends = tokens.iter().map(|token| {
-            let mut command = cmd("DEL");
-            command.arg(format!("{SESSION}{token}"));
-            command
-        });
-        // Last: if something fails, the next try finds them again.
-        let last = Some(scripts::forget_tokens(user, &tokens));
-        self.bounded(self.connection.all(ends.collect(), last))
-            .await
+        self.bounded(self.connection.in_order(commands)).await
     }
 
     pub(super) async fn check(&self) -> Result<(), Unavailable> {
@@ -187,6 +186,12 @@ fn exchange_at(exchange: ExchangeHash) -> String {
 fn set(key: &str, value: &str, seconds: u64) -> Cmd {
     let mut command = cmd("SET");
     command.arg(key).arg(value).arg("EX").arg(seconds);
+    command
+}
+
+fn delete(key: &str) -> Cmd {
+    let mut command = cmd("DEL");
+    command.arg(key);
     command
 }
 

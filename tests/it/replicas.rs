@@ -157,6 +157,17 @@ async fn ten_failures_are_the_last_also_if_the_keys_cannot_be_dropped() {
 }
 
 #[tokio::test]
+async fn all_sessions_end_also_if_redis_has_lost_which_they_are() {
+    let redis = RedisServer::start();
+    let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
+    let token = app.client.token("user-alice").await;
+    let key = format!("wxlogin:tokens:{{{APPID}:{}}}", openid("alice"));
+    assert_eq!(redis.cli(&["-n", "3", "DEL", &key]).trim(), "1");
+    app.client.end_all(&token).await.assert_status(204);
+    app.client.session(&token).await.assert_status(401);
+}
+
+#[tokio::test]
 async fn keys_live_as_long_as_the_last_session_of_their_user() {
     let redis = RedisServer::start();
     let long = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;

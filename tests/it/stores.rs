@@ -220,7 +220,7 @@ async fn good_attempts_at_once_are_all_good(store: &Store) {
 
 async fn all_sessions_of_a_user_end_together(store: &Store) {
     let [first, second, third, others] = [token(), token(), token(), token()];
-    store.end_all(&user("oJudy")).await.unwrap();
+    store.end_all(&user("oJudy"), token()).await.unwrap();
     for round in 0..2 {
         for (token, openid, exchange) in [
             (first, "oJudy", Some(1)),
@@ -231,7 +231,7 @@ async fn all_sessions_of_a_user_end_together(store: &Store) {
             store.create(new).await.unwrap();
             assert!(store.find(token).await.unwrap().is_some(), "{round}");
         }
-        store.end_all(&user("oJudy")).await.unwrap();
+        store.end_all(&user("oJudy"), first).await.unwrap();
         for ended in [first, second] {
             assert!(store.find(ended).await.unwrap().is_none(), "{round}");
         }

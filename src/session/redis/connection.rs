@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
@@ -75,23 +74,16 @@ impl Connection {
     }
 
     /// Sends several commands as [`one`](Self::one) does. A server gets them together; in a cluster,
-    /// where their keys lie on different nodes, all but the `last` are under way at the same time, and
-    /// that one when they are done.
-    pub(super) async fn all(
-        &self,
-        commands: Vec<Cmd>,
-        last: Option<Cmd>,
-    ) -> Result<(), RedisError> {
+    /// where their keys lie on different nodes, each waits for the one before.
+    pub(super) async fn in_order(&self, commands: Vec<Cmd>) -> Result<(), RedisError> {
         let Link::Server(mut server) = self.link() else {
-            let answers = commands.into_iter().map(|command| self.one::<()>(command));
-            try_join_all(answers).await?;
-            return match last {
-                Some(last) => self.one(last).await,
-                None => Ok(()),
-            };
+            for command in commands {
+                self.one::<()>(command).await?;
+            }
+            return Ok(());
         };
-        let mut pipeline = Pipeline::with_capacity(commands.len() + 1);
-        for command in commands.into_iter().chain(last) {
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        for command in commands {
             pipeline.add_command(command).ignore();
         }
         let result = match pipeline.exec_async(&mut server).await {
