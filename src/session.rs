@@ -3,6 +3,8 @@
 //! Knows neither WeChat's API, nor our HTTP interface, nor the environment.
 
 mod embedded;
+mod keyring;
+mod memory;
 mod redis;
 mod seal;
 mod token;
@@ -81,8 +83,10 @@ pub struct Store {
 
 #[derive(Clone)]
 enum Backend {
-    /// In this process.
+    /// In a file.
     Embedded(embedded::Store),
+    /// In memory.
+    Memory(memory::Store),
     /// On the network.
     Redis(redis::Store),
 }
@@ -99,8 +103,8 @@ impl Store {
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let backend = match place {
-            Place::File(path) => embedded::Store::file(path, clock).map(Backend::Embedded),
-            Place::Memory => embedded::Store::memory(clock).map(Backend::Embedded),
+            Place::File(path) => embedded::Store::open(path, clock).map(Backend::Embedded),
+            Place::Memory => Ok(Backend::Memory(memory::Store::new(clock))),
             Place::Redis(address) => redis::Store::new(address, clock).map(Backend::Redis),
         };
         Ok(Self {
@@ -141,6 +145,10 @@ impl Store {
         let created = async {
             match &self.backend {
                 Backend::Embedded(store) => store.create(record).await,
+                Backend::Memory(store) => {
+                    store.create(record);
+                    Ok(())
+                }
                 Backend::Redis(store) => store.create(record).await,
             }
         };
@@ -157,6 +165,7 @@ impl Store {
         let found = async {
             match &self.backend {
                 Backend::Embedded(store) => store.find(token),
+                Backend::Memory(store) => Ok(store.find(token)),
                 Backend::Redis(store) => store.find(token).await,
             }
         };
@@ -171,6 +180,7 @@ impl Store {
         let exchanged = async {
             match &self.backend {
                 Backend::Embedded(store) => store.exchanged(exchange),
+                Backend::Memory(store) => Ok(store.exchanged(exchange)),
                 Backend::Redis(store) => store.exchanged(exchange).await,
             }
         };
@@ -185,6 +195,7 @@ impl Store {
         let stored = async {
             match &self.backend {
                 Backend::Embedded(store) => store.keys(user),
+                Backend::Memory(store) => Ok(store.keys(user)),
                 Backend::Redis(store) => store.keys(user).await,
             }
         };
@@ -226,6 +237,7 @@ impl Store {
         let stored = async {
             match &self.backend {
                 Backend::Embedded(store) => store.begin_attempt(user).await,
+                Backend::Memory(store) => Ok(store.begin_attempt(user)),
                 Backend::Redis(store) => store.begin_attempt(user).await,
             }
         };
@@ -240,6 +252,10 @@ impl Store {
         let ended = async {
             match &self.backend {
                 Backend::Embedded(store) => store.end_attempt(user, failed).await,
+                Backend::Memory(store) => {
+                    store.end_attempt(user, failed);
+                    Ok(())
+                }
                 Backend::Redis(store) => store.end_attempt(user, failed).await,
             }
         };
@@ -262,6 +278,10 @@ impl Store {
         let ended = async {
             match &self.backend {
                 Backend::Embedded(store) => store.end(token).await,
+                Backend::Memory(store) => {
+                    store.end(token);
+                    Ok(())
+                }
                 Backend::Redis(store) => store.end(token).await,
             }
         };
@@ -278,6 +298,10 @@ impl Store {
         let ended = async {
             match &self.backend {
                 Backend::Embedded(store) => store.end_all(user).await,
+                Backend::Memory(store) => {
+                    store.end_all(user);
+                    Ok(())
+                }
                 Backend::Redis(store) => store.end_all(user, token).await,
             }
         };
@@ -294,6 +318,7 @@ impl Store {
         let checked = async {
             match &self.backend {
                 Backend::Embedded(store) => store.check().await,
+                Backend::Memory(_) => Ok(()),
                 Backend::Redis(store) => store.check().await,
             }
         };
@@ -317,7 +342,7 @@ impl Store {
     pub async fn close(&self) {
         match &self.backend {
             Backend::Embedded(store) => store.close().await,
-            Backend::Redis(_) => {}
+            Backend::Memory(_) | Backend::Redis(_) => {}
         }
     }
 }
@@ -349,7 +374,7 @@ pub struct Session {
 }
 
 /// A user in a Mini Program.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UserId {
     /// The Mini Program.
     pub appid: String,
@@ -367,7 +392,7 @@ pub struct User {
 }
 
 /// Names the exchange of a code without telling the code.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeHash(pub [u8; 32]);
 
 /// A session to be stored.

@@ -1,4 +1,4 @@
-//! The store in this process: redb, in a file or in memory.
+//! The store in a file: redb.
 //!
 //! Reads go straight to redb, which keeps them apart from writes. Writes go to one thread
 //! ([`writer`]), which commits all that wait together, so that many logins share one fsync.
@@ -6,7 +6,7 @@
 mod tables;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -14,15 +14,14 @@ use std::time::Duration;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::oneshot;
 
-use super::{ExchangeHash, OpenError, Record, Seal, Session, TokenHash, Unavailable, User, UserId};
+use super::{ExchangeHash, OpenError, Record, Session, TokenHash, Unavailable, User, UserId};
 use crate::clock::Clock;
-use tables::UserRow;
 use writer::{Job, Write};
 
 /// The longest wait for a commit. A disk that takes longer is not answering.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The store in a file or in memory.
+/// The store in a file.
 #[derive(Clone)]
 pub struct Store {
     database: Slot,
@@ -35,19 +34,11 @@ pub struct Store {
 type Slot = Arc<RwLock<Option<Database>>>;
 
 impl Store {
-    pub(super) fn file(path: &Path, clock: Clock) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &Path, clock: Clock) -> Result<Self, OpenError> {
         let database = tables::open_file(path)?;
-        Self::start(database, Some(path.to_owned()), clock)
-    }
-
-    pub(super) fn memory(clock: Clock) -> Result<Self, OpenError> {
-        Self::start(tables::open_memory()?, None, clock)
-    }
-
-    fn start(database: Database, path: Option<PathBuf>, clock: Clock) -> Result<Self, OpenError> {
         let database = Arc::new(RwLock::new(Some(database)));
         let (sender, jobs) = std::sync::mpsc::channel();
-        writer::start(jobs, database.clone(), path, clock.clone())
+        writer::start(jobs, database.clone(), path.to_owned(), clock.clone())
             .map_err(|error| OpenError::Other(error.to_string()))?;
         Ok(Self {
             database,
@@ -72,18 +63,16 @@ impl Store {
 
     pub(super) fn keys(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
         let row = self.read(|transaction| tables::user(transaction, user))?;
-        let row = row.filter(UserRow::may_be_tried);
-        Ok(row.map(UserRow::keys).unwrap_or_default())
+        Ok(row.map_or_else(Vec::new, |row| row.keys.keys()))
     }
 
     /// The keys, if one more attempt may fail. Two attempts of one user must not overlap.
     pub(super) async fn begin_attempt(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
-        let row = self.read(|transaction| tables::user(transaction, user))?;
-        let Some(row) = row.filter(UserRow::may_be_tried) else {
-            return Ok(Vec::new());
-        };
-        self.write(Write::BeginAttempt(user.clone())).await?;
-        Ok(row.keys())
+        let keys = self.keys(user)?;
+        if !keys.is_empty() {
+            self.write(Write::BeginAttempt(user.clone())).await?;
+        }
+        Ok(keys)
     }
 
     pub(super) async fn end_attempt(&self, user: &UserId, failed: bool) -> Result<(), Unavailable> {

@@ -14,7 +14,7 @@ const PREFIX: &str = "wxs_";
 pub struct Token(SecretBox<[u8; 32]>);
 
 /// What the store knows of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 
 impl Token {

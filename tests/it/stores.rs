@@ -296,3 +296,35 @@ async fn a_redis_cluster_keeps_its_promises() {
         assert!(keys > 20, "a node has {keys} keys");
     }
 }
+
+#[tokio::test]
+async fn keys_go_with_the_last_session_of_their_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = format!("file:{}", dir.path().join("s.redb").display());
+    for place in ["memory:", &file] {
+        let hands = Hands::at(NOW);
+        let place: Place = place.parse().unwrap();
+        let store = Store::open(&place, seals(&["s1"]), Arc::default(), hands.clock()).unwrap();
+        log_in(&store, "oMallory", 1).await;
+        hands.forward(500);
+        let mut later = session("oNiaj", None);
+        later.expires = NOW + 2000;
+        log_in(&store, "oNiaj", 1).await;
+        let second = new(token(), later, Some(2));
+        store.create(second).await.unwrap();
+        hands.forward(500);
+        assert!(!keys(&store, "oMallory").await.is_empty(), "{place:?}");
+        // Later logins take with them what expired.
+        let logins = (0..2000).map(|_| {
+            let mut session = session("oOlivia", None);
+            session.expires = NOW + 3000;
+            store.create(new(token(), session, Some(3)))
+        });
+        for result in join_all(logins).await {
+            result.unwrap();
+        }
+        assert!(keys(&store, "oMallory").await.is_empty(), "{place:?}");
+        assert_eq!(keys(&store, "oNiaj").await, [2, 1], "{place:?}");
+        store.close().await;
+    }
+}

@@ -6,14 +6,15 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use redb::backends::{FileBackend, InMemoryBackend};
+use redb::backends::FileBackend;
 use redb::{
     Builder, Database, Error, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend,
     Table, TableDefinition, TableHandle, WriteTransaction,
 };
 
-use super::{ExchangeHash, OpenError, Record, Seal, Session, TokenHash, User, UserId};
-use crate::session::{EXCHANGE_TTL, MAX_FAILURES};
+use super::{ExchangeHash, OpenError, Record, Session, TokenHash, User, UserId};
+use crate::session::EXCHANGE_TTL;
+use crate::session::keyring::Keyring;
 
 /// Token hash → appid, openid, unionid or "", generation, created, expires. Times are Unix seconds.
 const SESSIONS: TableDefinition<[u8; 32], SessionValue> = TableDefinition::new("sessions");
@@ -62,11 +63,6 @@ pub(super) fn open_file(path: &Path) -> Result<Database, OpenError> {
         Ok(Err(Error::Io(error))) if !is_about_content(&error) => Err(io_error(error)),
         Ok(Err(error)) => Err(damaged(error.to_string())),
     }
-}
-
-/// Opens an empty store in memory.
-pub(super) fn open_memory() -> Result<Database, OpenError> {
-    build(InMemoryBackend::new()).map_err(|error| OpenError::Other(error.to_string()))
 }
 
 fn private_file(path: &Path) -> io::Result<File> {
@@ -175,9 +171,7 @@ fn non_empty(text: &str) -> Option<String> {
 /// What is known of a user: see [`USERS`].
 #[derive(Default)]
 pub(super) struct UserRow {
-    newest: Vec<u8>,
-    previous: Vec<u8>,
-    failures: u8,
+    pub(super) keys: Keyring,
     last_expiry: u64,
 }
 
@@ -189,46 +183,25 @@ impl UserRow {
         let row = users.get((&*user.appid, &*user.openid))?;
         Ok(row.map(|row| {
             let (newest, previous, failures, last_expiry) = row.value();
-            Self {
+            let keys = Keyring {
                 newest: newest.to_owned(),
                 previous: previous.to_owned(),
                 failures,
-                last_expiry,
-            }
+            };
+            Self { keys, last_expiry }
         }))
     }
 
     fn write(&self, users: &mut Table<UserKey, UserValue>, user: &UserId) -> Result<(), Error> {
+        let keys = &self.keys;
         let row = (
-            &*self.newest,
-            &*self.previous,
-            self.failures,
+            &*keys.newest,
+            &*keys.previous,
+            keys.failures,
             self.last_expiry,
         );
         users.insert((&*user.appid, &*user.openid), row)?;
         Ok(())
-    }
-
-    /// The user has logged in, and has this key now.
-    fn put(&mut self, seals: &[Seal]) {
-        let Some(seal) = seals.first() else { return };
-        if !seals.iter().any(|seal| seal.as_bytes() == self.newest) {
-            self.previous = std::mem::take(&mut self.newest);
-        }
-        seal.as_bytes().clone_into(&mut self.newest);
-        self.failures = 0;
-    }
-
-    /// The keys, the newest first.
-    pub(super) fn keys(self) -> Vec<Vec<u8>> {
-        let mut keys = vec![self.newest, self.previous];
-        keys.retain(|key| !key.is_empty());
-        keys
-    }
-
-    /// Whether one more attempt to open something may fail.
-    pub(super) fn may_be_tried(&self) -> bool {
-        self.failures < MAX_FAILURES && !self.newest.is_empty()
     }
 }
 
@@ -246,7 +219,7 @@ pub(super) fn create(transaction: &WriteTransaction, new: &Record, now: u64) -> 
     user.last_expiry = user.last_expiry.max(session.expires);
     let mut schedule = transaction.open_table(EXPIRIES)?;
     if let Some(exchange) = &new.exchange {
-        user.put(&exchange.seals);
+        user.keys.put(&exchange.seals);
         let expires = now + EXCHANGE_TTL.as_secs();
         let mut exchanges = transaction.open_table(EXCHANGES)?;
         exchanges.insert(exchange.hash.0, (openid, unionid, expires))?;
@@ -269,7 +242,7 @@ pub(super) fn create(transaction: &WriteTransaction, new: &Record, now: u64) -> 
 pub(super) fn begin_attempt(transaction: &WriteTransaction, user: &UserId) -> Result<(), Error> {
     let mut users = transaction.open_table(USERS)?;
     if let Some(mut row) = UserRow::read(&users, user)? {
-        row.failures = row.failures.saturating_add(1);
+        row.keys.begin_attempt();
         row.write(&mut users, user)?;
     }
     Ok(())
@@ -285,15 +258,7 @@ pub(super) fn end_attempt(
     let Some(mut row) = UserRow::read(&users, user)? else {
         return Ok(());
     };
-    if !failed {
-        // 0 if the user has logged in meanwhile.
-        row.failures = row.failures.saturating_sub(1);
-    } else if row.failures >= MAX_FAILURES {
-        row.newest.clear();
-        row.previous.clear();
-    } else {
-        return Ok(());
-    }
+    row.keys.end_attempt(failed);
     row.write(&mut users, user)
 }
 

@@ -49,7 +49,7 @@ pub(super) enum Write {
 pub(super) fn start(
     jobs: Receiver<Job>,
     slot: Slot,
-    path: Option<PathBuf>,
+    path: PathBuf,
     clock: Clock,
 ) -> io::Result<()> {
     let mut writer = Writer {
@@ -67,7 +67,7 @@ pub(super) fn start(
 struct Writer {
     slot: Slot,
     /// `None` in memory, where there is nothing to open again.
-    path: Option<PathBuf>,
+    path: PathBuf,
     clock: Clock,
     /// When the last commit failed, until one succeeds.
     failed: Option<Instant>,
@@ -130,11 +130,9 @@ impl Writer {
             Err(error) => {
                 tracing::error!(%error, "the session store failed");
                 self.failed = Some(Instant::now());
-                if self.path.is_some() {
-                    self.replace(None);
-                    // For the lookups; if it cannot be opened, the next batch tries again.
-                    let _ = self.ensure_open();
-                }
+                self.replace(None);
+                // For the lookups; if it cannot be opened, the next batch tries again.
+                let _ = self.ensure_open();
                 Err(super::unavailable(error))
             }
         }
@@ -168,8 +166,8 @@ impl Writer {
             let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
             slot.is_some()
         };
-        if let (false, Some(path)) = (open, &self.path) {
-            let database = reopen(path).map_err(|error| Unavailable(error.to_string()))?;
+        if !open {
+            let database = reopen(&self.path).map_err(|error| Unavailable(error.to_string()))?;
             self.replace(Some(database));
         }
         Ok(())
