@@ -60,30 +60,16 @@ impl Kind {
         fs::write(dir.path().join("cert.pem"), certified.cert.pem()).unwrap();
         let key = certified.signing_key.serialize_pem();
         fs::write(dir.path().join("key.pem"), key).unwrap();
-        let port = free_port();
         let backend = backend().await;
-        let mut command = match self {
-            Self::Nginx => nginx(dir.path(), port),
-            Self::Caddy => caddy(dir.path(), port),
-        };
-        // What is said of the two servers behind it is the same in both.
-        for file in ["nginx.conf", "Caddyfile"] {
-            let path = dir.path().join(file);
-            let Ok(text) = fs::read_to_string(&path) else {
-                continue;
-            };
-            let text = replace(&text, "127.0.0.1:3000", &app.client.addr.to_string());
-            let text = replace(&text, "127.0.0.1:8080", &backend.to_string());
-            fs::write(&path, text).unwrap();
+        // Somebody else may take the port before it does.
+        let mut started = None;
+        for _ in 0..3 {
+            started = self.launch(dir.path(), app.client.addr, backend).await;
+            if started.is_some() {
+                break;
+            }
         }
-        let server = command.stdout(Stdio::null()).spawn();
-        let mut server = server.expect("not installed: tests/run.sh installs it");
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(server.try_wait().unwrap().is_none(), "{self:?} ended");
-            assert!(Instant::now() < deadline, "{self:?} does not listen");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let (server, port) = started.unwrap_or_else(|| panic!("{self:?} does not start"));
         let certificate = Certificate::from_pem(certified.cert.pem().as_bytes()).unwrap();
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -98,6 +84,36 @@ impl Kind {
             app,
             _dir: dir,
         }
+    }
+
+    /// Starts it on a port that was free, and waits until it listens; `None` if it ends instead.
+    async fn launch(
+        self,
+        dir: &Path,
+        wxlogin: SocketAddr,
+        backend: SocketAddr,
+    ) -> Option<(Child, u16)> {
+        let port = free_port();
+        let (file, mut command) = match self {
+            Self::Nginx => ("nginx.conf", nginx(dir, port)),
+            Self::Caddy => ("Caddyfile", caddy(dir, port)),
+        };
+        let path = dir.join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        let text = replace(&text, "127.0.0.1:3000", &wxlogin.to_string());
+        let text = replace(&text, "127.0.0.1:8080", &backend.to_string());
+        fs::write(&path, text).unwrap();
+        let server = command.stdout(Stdio::null()).spawn();
+        let mut server = server.expect("not installed: tests/run.sh installs it");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if server.try_wait().unwrap().is_some() {
+                return None;
+            }
+            assert!(Instant::now() < deadline, "{self:?} does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Some((server, port))
     }
 }
 
