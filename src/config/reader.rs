@@ -94,7 +94,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The same for a value that need not be there.
+    /// A value that need not be there, and says for itself whether it is right; `form` tells the user
+    /// what it must be.
     pub(super) fn parse_optional<T: FromStr>(
         &mut self,
         name: &'static str,
@@ -107,7 +108,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A value that says for itself whether it is right; `form` tells the user what it must be.
+    /// The same with a default; `form` tells the user what it must be.
     pub(super) fn parse_or<T: FromStr>(
         &mut self,
         name: &'static str,

@@ -10,7 +10,7 @@
 //! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
 //! | `wxlogin:check` | nothing | after 60 s |
 //!
-//! Hashes and keys are in base64url.
+//! SHA-256 is in base64url; seals are bytes as they are.
 
 mod address;
 mod connection;

@@ -39,6 +39,12 @@ impl JsCode {
         Ok(Self(text.into()))
     }
 
+    /// A code that WeChat has not given anybody, to see whether it would be looked at.
+    #[must_use]
+    pub fn dummy() -> Self {
+        Self("wxlogin-check".into())
+    }
+
     /// Whether it looks like what the phone number button gives, which is another kind of code:
     /// 64 lower-case hex characters.
     #[must_use]
