@@ -1,12 +1,16 @@
 //! The log: one subscriber for the process, on standard error, as text or as JSON.
 
-use std::io::IsTerminal;
+mod lines;
+
+use std::io;
 use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterExt, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt};
+
+use lines::Lines;
 
 /// What is logged, and how.
 #[derive(Debug)]
@@ -62,11 +66,25 @@ impl FromStr for Filter {
     }
 }
 
+/// Writes, when it is dropped, the lines that still wait.
+#[must_use]
+pub struct Logging(Lines);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
 /// Starts logging, and logs panics as well. Does nothing if the process logs already.
-pub fn init(settings: &Settings) {
-    let layer = fmt::layer().with_writer(std::io::stderr);
+///
+/// # Errors
+/// If the system has no thread for it.
+pub fn init(settings: &Settings) -> io::Result<Logging> {
+    let lines = Lines::start()?;
+    let layer = fmt::layer().with_writer(lines.clone());
     let layer = match settings.format {
-        Format::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        Format::Text => layer.boxed(),
         Format::Json => layer.json().flatten_event(true).boxed(),
     };
     let filter = settings.filter.0.clone().and(only_ours_in_detail());
@@ -78,6 +96,7 @@ pub fn init(settings: &Settings) {
             tracing::error!(location, "panicked");
         }));
     }
+    Ok(Logging(lines))
 }
 
 /// Below INFO, HTTP libraries print URLs, headers and bodies: the AppSecret, tokens, codes. So
