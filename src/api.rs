@@ -10,43 +10,86 @@ mod request_id;
 mod session;
 mod user_data;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::response::Response;
 use axum::routing::{get, post};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 
 use crate::app::App;
 use problem::Problem;
 
-/// All routes, ready to be served.
+/// All routes, and around them what every answer has.
 ///
-/// The last layer sits around everything, the fallbacks included, so that no answer leaves without
-/// a request id and no failure without its problem document.
-pub fn router(app: Arc<App>) -> Router {
+/// It sits around the router and not in it, so that no answer leaves without a request id and no
+/// failure without its problem document, and because every layer of a router costs each request
+/// several allocations.
+pub fn service(app: Arc<App>) -> impl Answers {
+    let router = router(app.clone());
+    service_fn(move |request| envelope::answer(app.clone(), router.clone(), request))
+}
+
+/// `GET /metrics`, for an address of its own.
+pub fn metrics_service(app: Arc<App>) -> impl Answers {
+    let router = Router::new()
+        .route("/metrics", get(ops::metrics))
+        .with_state(app);
+    service_fn(move |request| envelope::route(router.clone(), request))
+}
+
+/// What answers every request, and can be cloned for every connection.
+pub trait Answers:
+    Service<hyper::Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<hyper::Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// The paths, which are also what requests are called in the log and in the metrics.
+const ROUTES: [&str; 6] = [
+    "/onLogin",
+    "/session",
+    "/session/decrypt",
+    "/session/verify",
+    "/healthz",
+    "/readyz",
+];
+
+fn router(app: Arc<App>) -> Router {
+    let [on_login, session, decrypt, verify, healthz, readyz] = ROUTES;
+    let body_limit = DefaultBodyLimit::max(body::MAX_BODY);
     Router::new()
         .route(
-            "/onLogin",
+            on_login,
             get(login::on_login)
                 .head(login::only_get)
                 .fallback(login::only_get),
         )
-        .route("/session", get(session::show).delete(session::end))
-        .route("/session/decrypt", post(user_data::decrypt))
-        .route("/session/verify", post(user_data::verify))
-        .route("/healthz", get(ops::healthz))
-        .route("/readyz", get(ops::readyz))
+        .route(session, get(session::show).delete(session::end))
+        .route(decrypt, post(user_data::decrypt).layer(body_limit))
+        .route(verify, post(user_data::verify).layer(body_limit))
+        .route(healthz, get(ops::healthz))
+        .route(readyz, get(ops::readyz))
         .fallback(async || Problem::NotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
-        .layer(DefaultBodyLimit::max(body::MAX_BODY))
-        .layer(from_fn_with_state(app.clone(), envelope::wrap))
         .with_state(app)
 }
 
-/// `GET /metrics`, for an address of its own.
-pub fn metrics_router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/metrics", get(ops::metrics))
-        .with_state(app)
+/// Which of the routes a request is for.
+fn route_of(request: &Request) -> Option<&'static str> {
+    let path = request.uri().path();
+    ROUTES.into_iter().find(|route| *route == path)
 }

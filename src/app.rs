@@ -70,4 +70,21 @@ impl App {
             clock,
         })
     }
+
+    /// The same app for another runtime: what is counted, remembered and stored is shared,
+    /// connections are not, since each lives in the runtime that made it.
+    ///
+    /// # Errors
+    /// [`StartError`], for the operator to read.
+    pub fn sibling(&self) -> Result<Self, StartError> {
+        let store = self.sessions.sibling()?;
+        let wechat = self.login.wechat().sibling()?;
+        Ok(Self {
+            login: self.login.sibling(wechat, store.clone()),
+            user_data: self.user_data.sibling(store.clone()),
+            metrics: self.metrics.clone(),
+            sessions: store,
+            clock: self.clock.clone(),
+        })
+    }
 }

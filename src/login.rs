@@ -1,18 +1,18 @@
 //! The use case: a code is exchanged at WeChat, once, and becomes a session of ours.
 //!
 //! `jscode2session` is a GET with a side effect: a repeated exchange is refused, and even a refused
-//! one uses the code up. So all requests for one code share one exchange, which
-//! runs in a task of its own and whose outcome is remembered, here and, when good, in the store.
+//! one uses the code up. So all requests for one code share one exchange, which goes on when its
+//! client hangs up, and whose outcome is remembered, here and, when good, in the store.
 
 mod diagnosis;
 mod exchanges;
+mod unstoppable;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
-use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -21,7 +21,21 @@ use crate::session::{
     UserId,
 };
 use crate::wechat::{self, Client, CodeSession, Errcode, Invalid, JsCode, Meaning, MiniProgram};
-use exchanges::{Exchanged, Exchanges, Finished, Outcome};
+use exchanges::{Entered, Exchanged, Exchanges, Leader, Outcome};
+use unstoppable::Unstoppable;
+
+/// How an exchange ended.
+enum Finished {
+    /// With a user, who is stored together with a first session.
+    New(User, LoggedIn),
+    /// It was over before: by another replica, or before a restart.
+    Earlier(User),
+    /// Or WeChat gave no answer, and may have used the code up.
+    Refused(wechat::Error),
+    NotStored(CodeSession, LoginError),
+    /// WeChat certainly has not seen the code, so the next request may ask.
+    NotAsked(LoginError),
+}
 
 /// How long an exchange may wait for one of the others to end.
 const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -37,10 +51,10 @@ pub struct Login {
     ttl: Duration,
     metrics: Arc<Metrics>,
     clock: Clock,
-    exchanges: Exchanges,
+    exchanges: Arc<Exchanges>,
     max_in_flight: u32,
     /// A permit for each exchange that may run.
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
 }
 
 /// A code, and where it is from.
@@ -52,6 +66,8 @@ pub struct LoginRequest {
     pub js_code: JsCode,
     /// The Mini Program that the request comes from, by its own account.
     pub referring_appid: Option<String>,
+    /// Names the request in the log.
+    pub request_id: String,
 }
 
 /// A fresh session and the token that stands for it.
@@ -98,11 +114,33 @@ impl Login {
             sessions,
             ttl,
             metrics,
-            exchanges: Exchanges::new(clock.clone()),
+            exchanges: Arc::new(Exchanges::new(clock.clone())),
             clock,
             max_in_flight,
-            slots: Semaphore::new(max_in_flight as usize),
+            slots: Arc::new(Semaphore::new(max_in_flight as usize)),
         })
+    }
+
+    /// The same for another runtime, with connections of its own.
+    #[must_use]
+    pub fn sibling(&self, wechat: Client, sessions: Store) -> Arc<Self> {
+        Arc::new(Self {
+            wechat,
+            sessions,
+            mini_programs: self.mini_programs.clone(),
+            ttl: self.ttl,
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            exchanges: self.exchanges.clone(),
+            max_in_flight: self.max_in_flight,
+            slots: self.slots.clone(),
+        })
+    }
+
+    /// How WeChat is asked.
+    #[must_use]
+    pub fn wechat(&self) -> &Client {
+        &self.wechat
     }
 
     /// The Mini Programs whose users are logged in; the first is meant where none is named.
@@ -117,41 +155,76 @@ impl Login {
     /// # Errors
     /// [`LoginError`]. Whether the code is used up then depends on the error.
     pub async fn log_in(self: &Arc<Self>, request: &LoginRequest) -> Result<LoggedIn, LoginError> {
-        let appid = request.mini_program.appid();
-        let hash = ExchangeHash(request.js_code.hash(appid));
-        let mut is_repeat = true;
-        let outcome = self.exchanges.join(hash, |mut leader| {
-            is_repeat = false;
-            let (login, request) = (self.clone(), request.clone());
-            let exchange = async move {
-                let finished = match leader.take_not_stored() {
-                    Some(user) => login.store(&request, hash, user).await,
-                    None => login.exchange(&request, hash).await,
-                };
-                let is_kept = matches!(finished, Finished::NotStored(..));
-                login.exchanges.finish(hash, &leader, finished);
-                if is_kept {
-                    // With its session_key, which must not stay for want of a next login.
-                    sleep(EXCHANGE_TTL).await;
-                    login.exchanges.forget();
-                }
-            };
-            // A task of its own: when the client hangs up, the code must not be lost.
-            tokio::spawn(exchange.in_current_span());
-        });
-        let outcome = outcome.await?;
-        if is_repeat {
-            self.metrics.repeat();
-        }
+        let hash = ExchangeHash(request.js_code.hash(request.mini_program.appid()));
+        let outcome = match self.exchanges.enter(hash) {
+            Entered::First(leader) => {
+                let exchange = self.clone().lead(request.clone(), hash, leader);
+                return Unstoppable::new(exchange).await;
+            }
+            Entered::Running(answer) => match answer.await {
+                Ok(answer) => answer?,
+                Err(_) => return Err(LoginError::Internal("an exchange panicked")),
+            },
+            Entered::Known(outcome) => outcome,
+        };
+        self.metrics.repeat();
         match outcome {
             Outcome::Refused(error) => Err(error.into()),
-            Outcome::Good(exchanged) => match exchanged.first_session() {
-                Some(first) => Ok(first),
-                None if exchanged.may_open_another() => {
-                    self.open_session(appid, exchanged.user(), None).await
-                }
-                None => Err(wechat::Error::from(Errcode::CODE_USED).into()),
-            },
+            Outcome::Good(exchanged) => self.repeat(request, &exchanged).await,
+        }
+    }
+
+    /// One more session from an exchange that is over.
+    async fn repeat(
+        &self,
+        request: &LoginRequest,
+        exchanged: &Exchanged,
+    ) -> Result<LoggedIn, LoginError> {
+        if !exchanged.may_open_another() {
+            return Err(wechat::Error::from(Errcode::CODE_USED).into());
+        }
+        let appid = request.mini_program.appid();
+        self.open_session(appid, exchanged.user(), None).await
+    }
+
+    /// Exchanges a code and lets all know who wait for it or come later.
+    async fn lead(
+        self: Arc<Self>,
+        request: LoginRequest,
+        hash: ExchangeHash,
+        mut leader: Leader,
+    ) -> Result<LoggedIn, LoginError> {
+        let finished = match leader.take_not_stored() {
+            Some(user) => self.store(&request, hash, user).await,
+            None => self.exchange(&request, hash).await,
+        };
+        match finished {
+            Finished::New(user, session) => {
+                leader.remember(Outcome::Good(Arc::new(Exchanged::new(user))));
+                Ok(session)
+            }
+            Finished::Earlier(user) => {
+                let exchanged = Arc::new(Exchanged::new(user));
+                leader.remember(Outcome::Good(exchanged.clone()));
+                self.repeat(&request, &exchanged).await
+            }
+            Finished::Refused(error) => {
+                leader.remember(Outcome::Refused(error.clone()));
+                Err(error.into())
+            }
+            Finished::NotStored(user, error) => {
+                leader.keep(user, error.clone());
+                // With its session_key, which must not stay for want of a next login.
+                tokio::spawn(async move {
+                    sleep(EXCHANGE_TTL).await;
+                    self.exchanges.forget();
+                });
+                Err(error)
+            }
+            Finished::NotAsked(error) => {
+                leader.give_up(error.clone());
+                Err(error)
+            }
         }
     }
 
@@ -169,7 +242,7 @@ impl Login {
             Ok(None) => {}
             Ok(Some(user)) => {
                 self.metrics.repeat();
-                return Finished::Good(Exchanged::earlier(user));
+                return Finished::Earlier(user);
             }
             Err(error) => return Finished::NotAsked(error.into()),
         }
@@ -224,7 +297,7 @@ impl Login {
         };
         let appid = request.mini_program.appid();
         match self.open_session(appid, &identity, Some(exchange)).await {
-            Ok(first) => Finished::Good(Exchanged::now(identity, first)),
+            Ok(session) => Finished::New(identity, session),
             Err(error) => Finished::NotStored(user, error),
         }
     }
@@ -246,7 +319,7 @@ impl Login {
             Some(Meaning::QuotaExhausted) => mini_program.exhaust_quota(self.clock.now()),
             Some(Meaning::CodeUsed) if self.sessions.is_shared() => {
                 if let Some(user) = self.exchanged_elsewhere(hash).await {
-                    return Finished::Good(Exchanged::earlier(user));
+                    return Finished::Earlier(user);
                 }
             }
             _ => {}

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use wxlogin::app::App;
@@ -11,6 +12,10 @@ use wxlogin::clock::Clock;
 use wxlogin::config::{self, Config};
 use wxlogin::server::{Patience, Server};
 use wxlogin::telemetry;
+
+/// A login is some dozens of small allocations, and a burst of them must not stay in memory.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const HELP: &str = "\
 wxlogin - the login service for WeChat Mini Programs
@@ -63,7 +68,7 @@ fn config() -> Result<Config, ExitCode> {
     }
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn check(config: Config) -> ExitCode {
     match wxlogin::check::check(config).await {
         Ok(report) => {
@@ -78,7 +83,7 @@ async fn check(config: Config) -> ExitCode {
     }
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn healthcheck(addr: SocketAddr) -> ExitCode {
     match wxlogin::check::health(addr).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -87,7 +92,10 @@ async fn healthcheck(addr: SocketAddr) -> ExitCode {
 }
 
 fn serve(config: Config) -> ExitCode {
-    telemetry::init(&config.log);
+    let _logging = match telemetry::init(&config.log) {
+        Ok(logging) => logging,
+        Err(error) => return fail(&format_args!("cannot start logging: {error}")),
+    };
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -110,7 +118,8 @@ fn refuse(problems: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-#[tokio::main]
+/// This thread serves as one of several, see [`Server::run_on_every_core`].
+#[tokio::main(flavor = "current_thread")]
 async fn run(config: Config) -> Result<(), String> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "cannot raise the limit of open files");
@@ -137,15 +146,15 @@ async fn run(config: Config) -> Result<(), String> {
     }
     tracing::info!(%addr, "listening");
     server
-        .run(async {
+        .run_on_every_core(async {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
             }
             tracing::info!("stopping");
         })
-        .await;
-    Ok(())
+        .await
+        .map_err(|error| error.to_string())
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, String> {

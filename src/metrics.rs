@@ -22,6 +22,8 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     logins: Family<LoginLabels, Counter>,
+    /// The one of them that is counted most.
+    good_logins: Counter,
     repeats: Counter,
     exchanges: Histogram,
     exchanges_in_flight: Gauge,
@@ -34,7 +36,7 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     method: &'static str,
-    route: String,
+    route: &'static str,
     status: u16,
 }
 
@@ -51,10 +53,16 @@ struct StoreLabels {
 
 impl Default for Metrics {
     fn default() -> Self {
+        let logins = Family::<LoginLabels, Counter>::default();
+        let good = LoginLabels {
+            outcome: "ok",
+            errcode: "none".into(),
+        };
         let mut metrics = Self {
+            good_logins: logins.get_or_create_owned(&good),
+            logins,
             registry: Registry::with_prefix("wxlogin"),
             requests: Family::default(),
-            logins: Family::default(),
             repeats: Counter::default(),
             exchanges: Histogram::new(EXCHANGE_BUCKETS),
             exchanges_in_flight: Gauge::default(),
@@ -113,8 +121,7 @@ impl Metrics {
     }
 
     /// A request was answered. `route` is one of ours or "none".
-    pub(crate) fn answered(&self, method: &'static str, route: &str, status: u16) {
-        let route = route.to_owned();
+    pub(crate) fn answered(&self, method: &'static str, route: &'static str, status: u16) {
         let labels = RequestLabels {
             method,
             route,
@@ -123,8 +130,13 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// A login came to an end. `errcode` is one that has a meaning here, "other" or "none".
-    pub(crate) fn login(&self, outcome: &'static str, errcode: String) {
+    /// A login succeeded.
+    pub(crate) fn logged_in(&self) {
+        self.good_logins.inc();
+    }
+
+    /// A login failed. `errcode` is one that has a meaning here, "other" or "none".
+    pub(crate) fn not_logged_in(&self, outcome: &'static str, errcode: String) {
         self.logins
             .get_or_create(&LoginLabels { outcome, errcode })
             .inc();

@@ -1,20 +1,22 @@
-//! Serves the router: binds, accepts, and on a signal finishes what runs.
+//! Serves the service: accepts, and on a signal finishes what runs.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime;
+use tokio::sync::{mpsc, watch};
 
-use crate::api;
-use crate::app::App;
+use crate::api::{self, Answers};
+use crate::app::{App, StartError};
 
 /// Request line and headers together.
 const MAX_HEADERS: usize = 32 * 1024;
@@ -37,6 +39,17 @@ impl Default for Patience {
             drain: Duration::from_secs(10),
         }
     }
+}
+
+/// Why the service cannot run on every core.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// The system has no more threads or files.
+    #[error("cannot use every core: {0}")]
+    System(#[from] io::Error),
+    /// A part cannot be put together once more.
+    #[error(transparent)]
+    App(#[from] StartError),
 }
 
 /// A service that has its address but does not answer yet.
@@ -77,22 +90,74 @@ impl Server {
     /// Answers until `stop` is done; then accepts nothing more, finishes what runs as far as
     /// patience allows, and closes the session store.
     pub async fn run(self, stop: impl Future<Output = ()>) {
+        let sessions = self.app.sessions.clone();
+        self.answer(stop).await;
+        sessions.close().await;
+    }
+
+    /// The same with a thread for every core, of which this is one. Each has a runtime of its own:
+    /// a request stays in its thread from its first byte to its last, which costs a sixth less than
+    /// one runtime for all. Whichever has time accepts the next connection.
+    ///
+    /// # Errors
+    /// [`CoreError`], before anything is answered or after the first thread has begun to.
+    pub async fn run_on_every_core(self, stop: impl Future<Output = ()>) -> Result<(), CoreError> {
+        let (stopping, stopped) = watch::channel(());
+        // Closed when the last thread has ended.
+        let (running, mut ended) = mpsc::channel::<Infallible>(1);
+        for core in 1..available_parallelism()?.get() {
+            let listener = StdTcpListener::from(self.listener.as_fd().try_clone_to_owned()?);
+            let runtime = runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let server = {
+                let _in_runtime = runtime.enter();
+                let listener = TcpListener::from_std(listener)?;
+                Self::new(listener, self.app.sibling()?, self.patience)
+            };
+            let (mut stopped, running) = (stopped.clone(), running.clone());
+            thread::Builder::new()
+                .name(format!("core-{core}"))
+                .spawn(move || {
+                    runtime.block_on(server.answer(async move {
+                        // An error: nobody can change it any more.
+                        let _ = stopped.changed().await;
+                    }));
+                    drop(running);
+                })?;
+        }
+        drop(running);
+        let sessions = self.app.sessions.clone();
+        self.answer(async move {
+            stop.await;
+            drop(stopping);
+        })
+        .await;
+        ended.recv().await;
+        sessions.close().await;
+        Ok(())
+    }
+
+    /// Answers until `stop` is done; then accepts nothing more, and finishes what runs as far as
+    /// patience allows.
+    async fn answer(self, stop: impl Future<Output = ()>) {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.patience.headers)
-            .max_buf_size(MAX_HEADERS);
+            .max_buf_size(MAX_HEADERS)
+            .writev(false);
         let connections = GracefulShutdown::new();
         let answers = serve(
             &self.listener,
-            api::router(self.app.clone()),
+            api::service(self.app.clone()),
             &http,
             &connections,
         );
         let metrics = async {
             match &self.metrics {
                 Some(listener) => {
-                    let router = api::metrics_router(self.app.clone());
-                    serve(listener, router, &http, &connections).await
+                    let metrics = api::metrics_service(self.app.clone());
+                    serve(listener, metrics, &http, &connections).await
                 }
                 None => std::future::pending().await,
             }
@@ -111,18 +176,16 @@ impl Server {
         if drained.is_err() {
             tracing::warn!("stopped with requests unanswered: they took too long");
         }
-        self.app.sessions.close().await;
     }
 }
 
-/// Answers what comes in at `listener` by `router`, for ever.
+/// Answers what comes in at `listener`, for ever.
 async fn serve(
     listener: &TcpListener,
-    router: Router,
+    service: impl Answers,
     http: &http1::Builder,
     connections: &GracefulShutdown,
 ) -> Infallible {
-    let service = TowerToHyperService::new(router);
     loop {
         let stream = accept(listener).await;
         let connection = http.serve_connection(TokioIo::new(stream), service.clone());

@@ -1,50 +1,52 @@
 //! What every answer has: a request id, no caching, and a problem document if it is a failure.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use tracing::{Instrument, Span, error_span};
+use hyper::body::{Body as _, Incoming};
+use tower_service::Service;
 
 use super::body::MAX_BODY;
 use super::problem::Problem;
-use super::request_id::RequestId;
+use super::request_id::{REQUEST_ID, RequestId};
+use super::route_of;
 use crate::app::App;
 
 /// nginx's status for a client that goes before it is answered.
 const CLIENT_GONE: u16 = 499;
 
-/// The outermost layer.
-pub(super) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Answers a request by `router`.
+pub(super) async fn answer(
+    app: Arc<App>,
+    router: Router,
+    request: hyper::Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let mut request = request.map(body);
     let id = RequestId::of(request.headers());
+    // For who logs something on the way.
+    request.headers_mut().insert(REQUEST_ID, id.header());
     let has_body = has_body(request.headers());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    // The route and not the path, which can hold anything; never the query, which holds the code.
-    // At the highest level, so that no RUST_LOG takes the id from a line.
-    let span = error_span!(
-        "request",
-        id = id.as_str(),
-        method = %name_of(request.method()),
-        route = route.as_ref().map(MatchedPath::as_str),
-    );
     let record = Record {
         app,
         begin: Instant::now(),
+        id,
         method: name_of(request.method()),
-        route,
-        span: span.clone(),
+        route: route_of(&request),
         is_complete: false,
     };
-    let mut response = answer(request, next).instrument(span).await;
+    let mut response = guarded(router, request).await;
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
-        response = problem.document(response, &id);
+        response = problem.document(response, &record.id);
         if has_body {
             // It may not have been read, and what is left of it would end the connection unannounced.
             let close = HeaderValue::from_static("close");
@@ -52,19 +54,37 @@ pub(super) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
         }
     }
     let headers = response.headers_mut();
-    headers.insert("x-request-id", id.header());
+    headers.insert(REQUEST_ID, record.id.header());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     record.complete(response.status(), problem.as_ref());
-    response
+    Ok(response)
+}
+
+/// Answers a request by `router`, without anything around it.
+pub(super) async fn route(
+    mut router: Router,
+    request: hyper::Request<Incoming>,
+) -> Result<Response, Infallible> {
+    router.call(request.map(body)).await
+}
+
+/// A body for axum; none costs nothing.
+fn body(incoming: Incoming) -> Body {
+    if incoming.is_end_stream() {
+        Body::empty()
+    } else {
+        Body::new(incoming)
+    }
 }
 
 /// What is logged and counted of a request, also if the client goes before it is answered.
 struct Record {
     app: Arc<App>,
     begin: Instant,
+    id: RequestId,
     method: &'static str,
-    route: Option<MatchedPath>,
-    span: Span,
+    /// And not the path, which can hold anything; never the query, which holds the code.
+    route: Option<&'static str>,
     is_complete: bool,
 }
 
@@ -72,14 +92,61 @@ impl Record {
     fn complete(mut self, status: StatusCode, problem: Option<&Problem>) {
         self.is_complete = true;
         self.count(status.as_u16());
-        let route = self.route.as_ref().map(MatchedPath::as_str);
-        let duration = self.begin.elapsed();
-        self.span.in_scope(|| log(route, status, problem, duration));
+        self.log(status, problem);
     }
 
     fn count(&self, status: u16) {
-        let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
+        let route = self.route.unwrap_or("none");
         self.app.metrics.answered(self.method, route, status);
+    }
+
+    fn milliseconds(&self) -> f64 {
+        self.begin.elapsed().as_secs_f64() * 1000.0
+    }
+
+    /// One line: a failure of the service is a warning, and what others ask every few seconds a
+    /// detail.
+    fn log(&self, status: StatusCode, problem: Option<&Problem>) {
+        let Self { method, route, .. } = *self;
+        let (request_id, status_code) = (self.id.as_str(), status.as_u16());
+        let outcome = problem.map_or("ok", Problem::code);
+        let errcode = problem.and_then(Problem::errcode);
+        let duration_ms = self.milliseconds();
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            let cause = problem.and_then(Problem::cause);
+            tracing::warn!(
+                request_id,
+                method,
+                route,
+                status = status_code,
+                outcome,
+                errcode,
+                duration_ms,
+                cause,
+                "could not answer"
+            );
+        } else if matches!(route, Some("/healthz" | "/readyz")) {
+            tracing::debug!(
+                request_id,
+                method,
+                route,
+                status = status_code,
+                outcome,
+                duration_ms,
+                "answered"
+            );
+        } else {
+            tracing::info!(
+                request_id,
+                method,
+                route,
+                status = status_code,
+                outcome,
+                errcode,
+                duration_ms,
+                "answered"
+            );
+        }
     }
 }
 
@@ -89,43 +156,14 @@ impl Drop for Record {
             return;
         }
         self.count(CLIENT_GONE);
-        let duration_ms = self.begin.elapsed().as_secs_f64() * 1000.0;
-        self.span.in_scope(|| {
-            tracing::info!(
-                status = CLIENT_GONE,
-                outcome = "client_gone",
-                duration_ms,
-                "not answered"
-            );
-        });
-    }
-}
-
-/// One line: a failure of the service is a warning, and what others ask every few seconds a detail.
-fn log(route: Option<&str>, status: StatusCode, problem: Option<&Problem>, duration: Duration) {
-    let status_code = status.as_u16();
-    let outcome = problem.map_or("ok", Problem::code);
-    let errcode = problem.and_then(Problem::errcode);
-    let duration_ms = duration.as_secs_f64() * 1000.0;
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        let cause = problem.and_then(Problem::cause);
-        tracing::warn!(
-            status = status_code,
-            outcome,
-            errcode,
-            duration_ms,
-            cause,
-            "could not answer"
-        );
-    } else if matches!(route, Some("/healthz" | "/readyz")) {
-        tracing::debug!(status = status_code, outcome, duration_ms, "answered");
-    } else {
         tracing::info!(
-            status = status_code,
-            outcome,
-            errcode,
-            duration_ms,
-            "answered"
+            request_id = self.id.as_str(),
+            method = self.method,
+            route = self.route,
+            status = CLIENT_GONE,
+            outcome = "client_gone",
+            duration_ms = self.milliseconds(),
+            "not answered"
         );
     }
 }
@@ -141,15 +179,16 @@ fn name_of(method: &Method) -> &'static str {
     }
 }
 
-async fn answer(request: Request, next: Next) -> Response {
+async fn guarded(mut router: Router, request: Request) -> Response {
     if announced_length(request.headers()) > MAX_BODY as u64 {
         return Problem::BodyTooLarge.into_response();
     }
     // A panic is a fault of ours; the next request must not suffer from it.
-    AssertUnwindSafe(next.run(request))
+    let Ok(response) = AssertUnwindSafe(async { router.call(request).await })
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| Problem::Internal("a handler panicked").into_response())
+        .unwrap_or_else(|_| Ok(Problem::Internal("a handler panicked").into_response()));
+    response
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::{ALLOW, HeaderName, REFERER};
 use serde::Serialize;
 
 use super::problem::Problem;
 use super::query::parameter;
+use super::request_id::RequestId;
 use crate::app::App;
 use crate::login::LoginRequest;
 use crate::wechat::{JsCode, JsCodeError, MiniProgram};
@@ -25,33 +26,27 @@ pub(super) struct Answer {
 }
 
 pub(super) async fn on_login(
-    app: State<Arc<App>>,
-    query: RawQuery,
-    headers: HeaderMap,
+    State(app): State<Arc<App>>,
+    request: Request,
 ) -> Result<Json<Answer>, Problem> {
-    let metrics = app.metrics.clone();
-    let result = log_in(app, query, headers).await;
+    let login = login_request(&app, &request);
+    // Its headers need not be kept while WeChat is asked.
+    drop(request);
+    let result = match login {
+        Ok(login) => log_in(&app, &login).await,
+        Err(problem) => Err(problem),
+    };
     match &result {
-        Ok(_) => metrics.login("ok", "none".into()),
-        Err(problem) => metrics.login(problem.code(), problem.errcode_label()),
+        Ok(_) => app.metrics.logged_in(),
+        Err(problem) => app
+            .metrics
+            .not_logged_in(problem.code(), problem.errcode_label()),
     }
     result
 }
 
-async fn log_in(
-    State(app): State<Arc<App>>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Json<Answer>, Problem> {
-    let query = query.unwrap_or_default();
-    let js_code = js_code(&query)?;
-    let referring = referring_appid(&headers);
-    let request = LoginRequest {
-        mini_program: mini_program(app.login.mini_programs(), &query, referring)?.clone(),
-        js_code,
-        referring_appid: referring.map(str::to_owned),
-    };
-    let logged_in = app.login.log_in(&request).await.map_err(|error| {
+async fn log_in(app: &App, request: &LoginRequest) -> Result<Json<Answer>, Problem> {
+    let logged_in = app.login.log_in(request).await.map_err(|error| {
         let problem = Problem::from(error);
         if request.js_code.looks_like_a_phone_code() {
             problem.of_a_phone_code()
@@ -66,6 +61,19 @@ async fn log_in(
         unionid: session.unionid,
         token: logged_in.token.to_text(),
     }))
+}
+
+fn login_request(app: &App, request: &Request) -> Result<LoginRequest, Problem> {
+    let query = request.uri().query().unwrap_or_default();
+    let js_code = js_code(query)?;
+    let referring = referring_appid(request.headers());
+    let mini_program = mini_program(app.login.mini_programs(), query, referring)?;
+    Ok(LoginRequest {
+        mini_program: mini_program.clone(),
+        js_code,
+        referring_appid: referring.map(str::to_owned),
+        request_id: RequestId::of(request.headers()).as_str().to_owned(),
+    })
 }
 
 /// Refuses every other method, HEAD too: it would use the code up and hide the token.

@@ -9,7 +9,10 @@ use percent_encoding::percent_decode_str;
 pub(super) struct Unreadable;
 
 /// The value of the parameter `name` in an `application/x-www-form-urlencoded` query, if it is there.
-pub(super) fn parameter(query: &str, name: &str) -> Result<Option<String>, Unreadable> {
+pub(super) fn parameter<'a>(
+    query: &'a str,
+    name: &str,
+) -> Result<Option<Cow<'a, str>>, Unreadable> {
     let mut found = None;
     for pair in query.split('&') {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -20,10 +23,15 @@ pub(super) fn parameter(query: &str, name: &str) -> Result<Option<String>, Unrea
     Ok(found)
 }
 
-fn decode(text: &str) -> Result<String, Unreadable> {
+fn decode(text: &str) -> Result<Cow<'_, str>, Unreadable> {
+    if !text.contains('+') {
+        return percent_decode_str(text)
+            .decode_utf8()
+            .map_err(|_| Unreadable);
+    }
     let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced)
-        .decode_utf8()
-        .map(Cow::into_owned)
+    let decoded = percent_decode_str(&spaced).decode_utf8();
+    decoded
+        .map(|text| Cow::Owned(text.into_owned()))
         .map_err(|_| Unreadable)
 }

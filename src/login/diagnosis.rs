@@ -10,12 +10,14 @@ pub(super) fn report(request: &LoginRequest, error: &Error) {
     };
     let Refusal { errcode, rid, ip } = refusal;
     let (appid, errcode) = (request.mini_program.appid(), errcode.0);
+    let request_id = &*request.request_id;
     let at = rid.as_ref().and_then(Rid::at);
     let (rid, at) = (rid.as_ref().map(tracing::field::display), at.as_deref());
     match refusal.errcode.meaning() {
         Meaning::Misconfigured(remedy) => {
             let ip = ip.map(tracing::field::display);
             tracing::error!(
+                request_id,
                 appid,
                 errcode,
                 rid,
@@ -27,6 +29,7 @@ pub(super) fn report(request: &LoginRequest, error: &Error) {
         }
         Meaning::QuotaExhausted => {
             tracing::warn!(
+                request_id,
                 appid,
                 errcode,
                 rid,
@@ -37,6 +40,7 @@ pub(super) fn report(request: &LoginRequest, error: &Error) {
         Meaning::InvalidCode => {
             if let Some(other) = request.referring_appid.as_deref().filter(|it| *it != appid) {
                 tracing::warn!(
+                    request_id,
                     appid,
                     referring_appid = other,
                     errcode,

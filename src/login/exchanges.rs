@@ -7,9 +7,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
-use super::{LoggedIn, LoginError};
+use super::LoginError;
 use crate::clock::Clock;
 use crate::session::{EXCHANGE_TTL, ExchangeHash, User};
 use crate::wechat::{self, CodeSession};
@@ -34,7 +34,8 @@ struct Entries {
 }
 
 enum Entry {
-    Running(watch::Receiver<Option<Answer>>),
+    /// With all who wait for it.
+    Running(Vec<oneshot::Sender<Answer>>),
     Remembered {
         /// Unix seconds.
         until: u64,
@@ -48,7 +49,7 @@ enum Memory {
     NotStored(CodeSession),
 }
 
-type Answer = Result<Outcome, LoginError>;
+pub(super) type Answer = Result<Outcome, LoginError>;
 
 /// What became of a code, for all who present it.
 #[derive(Clone)]
@@ -58,29 +59,28 @@ pub(super) enum Outcome {
     Refused(wechat::Error),
 }
 
-/// How an exchange ended.
-pub(super) enum Finished {
-    Good(Exchanged),
-    Refused(wechat::Error),
-    NotStored(CodeSession, LoginError),
-    /// WeChat certainly has not seen the code, so the next request may ask.
-    NotAsked(LoginError),
-}
-
 /// A user whom WeChat named for a code, in the store by now.
 pub(super) struct Exchanged {
     user: User,
-    /// Opened together with the exchange, for whoever comes first.
-    first: Mutex<Option<LoggedIn>>,
+    /// Sessions that it began, beside the first.
     others: AtomicU32,
 }
 
-/// The right and duty to exchange a code.
+/// What there is of an exchange.
+pub(super) enum Entered {
+    Known(Outcome),
+    Running(oneshot::Receiver<Answer>),
+    First(Leader),
+}
+
+/// The right and duty to exchange a code. Dropped without a word, it lets the next request lead.
 pub(super) struct Leader {
-    answer: watch::Sender<Option<Answer>>,
+    exchanges: Arc<Exchanges>,
+    hash: ExchangeHash,
     not_stored: Option<CodeSession>,
     /// Of an earlier try to store the outcome: a failed store does not prolong the memory.
     until: Option<u64>,
+    is_over: bool,
 }
 
 impl Exchanges {
@@ -91,36 +91,16 @@ impl Exchanges {
         }
     }
 
-    /// The outcome of the one exchange of a code. If nobody has begun it, `start` must, and must
-    /// [`finish`](Self::finish) it.
-    pub(super) async fn join(
-        &self,
-        hash: ExchangeHash,
-        start: impl FnOnce(Leader),
-    ) -> Result<Outcome, LoginError> {
-        let mut answer = match self.enter(hash) {
-            Entered::Known(outcome) => return Ok(outcome),
-            Entered::Running(answer) => answer,
-            Entered::First(leader) => {
-                let answer = leader.answer.subscribe();
-                start(leader);
-                answer
-            }
-        };
-        match answer.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(answer)) => answer.clone(),
-            _ => Err(LoginError::Internal("an exchange panicked")),
-        }
-    }
-
-    fn enter(&self, hash: ExchangeHash) -> Entered {
+    /// The outcome of the one exchange of a code, or the leave to begin it.
+    pub(super) fn enter(self: &Arc<Self>, hash: ExchangeHash) -> Entered {
         let now = self.clock.now();
         let mut entries = self.lock();
         entries.forget(now);
-        match entries.by_hash.get(&hash) {
-            // A leader that panicked has dropped its sender.
-            Some(Entry::Running(answer)) if answer.has_changed().is_ok() => {
-                return Entered::Running(answer.clone());
+        match entries.by_hash.get_mut(&hash) {
+            Some(Entry::Running(waiting)) => {
+                let (sender, receiver) = oneshot::channel();
+                waiting.push(sender);
+                return Entered::Running(receiver);
             }
             Some(Entry::Remembered {
                 until,
@@ -128,8 +108,7 @@ impl Exchanges {
             }) if now < *until => return Entered::Known(outcome.clone()),
             _ => {}
         }
-        let (sender, receiver) = watch::channel(None);
-        let before = entries.by_hash.insert(hash, Entry::Running(receiver));
+        let before = entries.by_hash.insert(hash, Entry::Running(Vec::new()));
         let (not_stored, until) = match before {
             Some(Entry::Remembered {
                 until,
@@ -141,37 +120,34 @@ impl Exchanges {
             _ => (None, None),
         };
         Entered::First(Leader {
-            answer: sender,
+            exchanges: self.clone(),
+            hash,
             not_stored,
             until,
+            is_over: false,
         })
     }
 
-    /// Tells all who wait, and remembers what must be.
-    pub(super) fn finish(&self, hash: ExchangeHash, leader: &Leader, finished: Finished) {
-        let (memory, answer) = match finished {
-            Finished::Good(exchanged) => known(Outcome::Good(Arc::new(exchanged))),
-            Finished::Refused(error) => known(Outcome::Refused(error)),
-            Finished::NotStored(user, error) => (Some(Memory::NotStored(user)), Err(error)),
-            Finished::NotAsked(error) => (None, Err(error)),
-        };
+    /// Puts an exchange that ran at rest, and returns who waits for it.
+    fn end(
+        &self,
+        hash: ExchangeHash,
+        remember: Option<(u64, Memory)>,
+    ) -> Vec<oneshot::Sender<Answer>> {
         let mut entries = self.lock();
-        match memory {
-            None => drop(entries.by_hash.remove(&hash)),
-            Some(memory) => {
-                let fresh = self.clock.now() + EXCHANGE_TTL.as_secs();
-                let until = match memory {
-                    Memory::NotStored(_) => leader.until.unwrap_or(fresh),
-                    Memory::Outcome(_) => fresh, // as in the store
-                };
-                let entry = Entry::Remembered { until, memory };
-                entries.by_hash.insert(hash, entry);
+        let before = match remember {
+            None => entries.by_hash.remove(&hash),
+            Some((until, memory)) => {
                 entries.order.push_back((until, hash));
-                entries.forget(self.clock.now());
+                let entry = Entry::Remembered { until, memory };
+                entries.by_hash.insert(hash, entry)
             }
+        };
+        entries.forget(self.clock.now());
+        match before {
+            Some(Entry::Running(waiting)) => waiting,
+            _ => Vec::new(),
         }
-        drop(entries);
-        leader.answer.send_replace(Some(answer));
     }
 
     /// Drops what is too old.
@@ -182,16 +158,6 @@ impl Exchanges {
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-enum Entered {
-    Known(Outcome),
-    Running(watch::Receiver<Option<Answer>>),
-    First(Leader),
-}
-
-fn known(outcome: Outcome) -> (Option<Memory>, Answer) {
-    (Some(Memory::Outcome(outcome.clone())), Ok(outcome))
 }
 
 impl Entries {
@@ -217,23 +183,50 @@ impl Leader {
     pub(super) fn take_not_stored(&mut self) -> Option<CodeSession> {
         self.not_stored.take()
     }
+
+    /// The exchange is over, for a minute: as long as the store remembers it.
+    pub(super) fn remember(self, outcome: Outcome) {
+        let until = self.a_minute_from_now();
+        let memory = Memory::Outcome(outcome.clone());
+        self.end(Some((until, memory)), &Ok(outcome));
+    }
+
+    /// WeChat named a user, whom the next request must try to store.
+    pub(super) fn keep(self, user: CodeSession, error: LoginError) {
+        let until = self.until.unwrap_or_else(|| self.a_minute_from_now());
+        self.end(Some((until, Memory::NotStored(user))), &Err(error));
+    }
+
+    /// Nothing has happened; the next request may lead.
+    pub(super) fn give_up(self, error: LoginError) {
+        self.end(None, &Err(error));
+    }
+
+    fn a_minute_from_now(&self) -> u64 {
+        self.exchanges.clock.now() + EXCHANGE_TTL.as_secs()
+    }
+
+    fn end(mut self, remember: Option<(u64, Memory)>, answer: &Answer) {
+        self.is_over = true;
+        for waiting in self.exchanges.end(self.hash, remember) {
+            // Whoever waited may have gone away meanwhile.
+            let _ = waiting.send(answer.clone());
+        }
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.exchanges.end(self.hash, None);
+        }
+    }
 }
 
 impl Exchanged {
-    /// In this exchange, with a session that was stored together with it.
-    pub(super) fn now(user: User, first: LoggedIn) -> Self {
+    pub(super) fn new(user: User) -> Self {
         Self {
             user,
-            first: Mutex::new(Some(first)),
-            others: AtomicU32::new(0),
-        }
-    }
-
-    /// By another replica, or before a restart.
-    pub(super) fn earlier(user: User) -> Self {
-        Self {
-            user,
-            first: Mutex::new(None),
             others: AtomicU32::new(0),
         }
     }
@@ -242,15 +235,7 @@ impl Exchanged {
         &self.user
     }
 
-    /// The session that is there already, once.
-    pub(super) fn first_session(&self) -> Option<LoggedIn> {
-        self.first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-
-    /// Whether there may be one more; counts it.
+    /// Whether there may be one more session; counts it.
     pub(super) fn may_open_another(&self) -> bool {
         self.others.fetch_add(1, Ordering::Relaxed) < MAX_SESSIONS
     }

@@ -60,6 +60,15 @@ impl Store {
         Ok(Self { connection, clock })
     }
 
+    /// The same with a connection of its own.
+    pub(super) fn sibling(&self) -> Result<Self, OpenError> {
+        let connection = self.connection.sibling();
+        Ok(Self {
+            connection: connection.map_err(|error| OpenError::Other(describe(&error)))?,
+            clock: self.clock.clone(),
+        })
+    }
+
     pub(super) async fn create(&self, new: Record) -> Result<(), Unavailable> {
         let session = &new.session;
         let left = session.expires.saturating_sub(self.clock.now()).max(1);

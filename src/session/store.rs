@@ -59,6 +59,18 @@ impl Store {
         })
     }
 
+    /// The same store for another runtime, with connections of its own.
+    ///
+    /// # Errors
+    /// If a connection cannot be set up.
+    pub fn sibling(&self) -> Result<Self, OpenError> {
+        let mut sibling = self.clone();
+        if let Backend::Redis(store) = &mut sibling.backend {
+            *store = store.sibling()?;
+        }
+        Ok(sibling)
+    }
+
     /// Whether other processes use it too.
     #[must_use]
     pub fn is_shared(&self) -> bool {

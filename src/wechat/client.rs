@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -37,8 +38,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
+    settings: Arc<Settings>,
     endpoints: Vec<Url>,
-    timeout: Duration,
 }
 
 impl Client {
@@ -48,6 +49,19 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`] if TLS cannot be set up.
     pub fn new(settings: Settings) -> Result<Self, Error> {
+        Self::with(Arc::new(settings))
+    }
+
+    /// A client with the same settings and connections of its own, for another runtime: a connection
+    /// lives in the one that made it.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn sibling(&self) -> Result<Self, Error> {
+        Self::with(self.settings.clone())
+    }
+
+    fn with(settings: Arc<Settings>) -> Result<Self, Error> {
         // However many hosts are dead, there is time to connect to the last one and ask it.
         let share = u32::try_from(settings.api_bases.len() + 1).unwrap_or(u32::MAX);
         let mut builder = reqwest::Client::builder();
@@ -64,8 +78,8 @@ impl Client {
             .build()?;
         Ok(Self {
             http,
-            endpoints: settings.api_bases.into_iter().map(endpoint).collect(),
-            timeout: settings.timeout,
+            endpoints: settings.api_bases.iter().cloned().map(endpoint).collect(),
+            settings,
         })
     }
 
@@ -85,7 +99,7 @@ impl Client {
         mini_program: &MiniProgram,
         js_code: &JsCode,
     ) -> Result<CodeSession, Error> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.settings.timeout;
         let mut pauses = BUSY_PAUSES.into_iter();
         let mut was_busy = false;
         loop {

@@ -68,14 +68,13 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
     let rows: Vec<_> = lines
         .iter()
         .map(|line| {
-            let span = &line["span"];
-            assert!(span["id"].as_str().unwrap().len() >= 8 && span["method"] == "GET");
+            assert!(line["request_id"].as_str().unwrap().len() >= 8 && line["method"] == "GET");
             assert!(line["duration_ms"].as_f64().unwrap() > 0.0, "{line}");
             let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
             let (level, outcome) = (text(&line["level"]), text(&line["outcome"]));
             (
                 level,
-                text(&span["route"]),
+                text(&line["route"]),
                 line["status"].as_u64().unwrap(),
                 outcome,
             )
@@ -102,7 +101,7 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
             row("WARN", "/onLogin", 502, "upstream_invalid"),
         ]
     );
-    assert_eq!(lines[0]["span"]["id"], "trace-me");
+    assert_eq!(lines[0]["request_id"], "trace-me");
     assert_eq!(lines[1]["errcode"], 40029);
     assert!(lines[2]["duration_ms"].as_f64().unwrap() >= 50.0);
     assert!(lines[7]["cause"].as_str().unwrap().contains("not usable"));
@@ -144,7 +143,7 @@ async fn a_refusal_that_the_operator_can_mend_is_one_complete_error_line() {
         assert!(line["remedy"].as_str().unwrap().contains(remedy), "{line}");
         let ip = (errcode == 40164).then_some("203.0.113.7");
         assert_eq!(line["ip"].as_str(), ip, "{line}");
-        assert_eq!(line["span"]["route"], "/onLogin");
+        assert!(line["request_id"].as_str().unwrap().len() >= 8);
     }
 }
 
@@ -202,9 +201,6 @@ async fn a_text_log_names_the_request_too_and_rust_log_cannot_hide_its_id() {
     let lines: Vec<_> = log.lines().collect();
     assert_eq!(lines.len(), 4, "{log}"); // with "listening" and "stopping"
     for line in &lines[1..3] {
-        assert!(
-            line.contains("request{id=\"trace-me\" method=GET route=\"/onLogin\"}"),
-            "{line}"
-        );
+        assert!(line.contains("request_id=\"trace-me\""), "{line}");
     }
 }

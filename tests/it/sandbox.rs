@@ -33,7 +33,7 @@ async fn main() {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
     let config = Config::from_vars(&vars).unwrap();
-    wxlogin::telemetry::init(&config.log);
+    let _logging = wxlogin::telemetry::init(&config.log).unwrap();
     let server = match bind(&vars, PORT).await {
         Ok(server) => server,
         Err(_) => bind(&vars, 0).await.unwrap(),

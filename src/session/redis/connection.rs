@@ -44,12 +44,21 @@ impl Connection {
         } else {
             Target::Server(Box::new(Client::open(address.nodes[0].clone())?))
         };
+        Self::to(Arc::new(target), timeout)
+    }
+
+    /// Another one to the same place, for another runtime.
+    pub(super) fn sibling(&self) -> Result<Self, RedisError> {
+        Self::to(self.target.clone(), self.timeout)
+    }
+
+    fn to(target: Arc<Target>, timeout: Duration) -> Result<Self, RedisError> {
         let current = Current {
             link: target.link(timeout)?,
             since: Instant::now(),
         };
         Ok(Self {
-            target: Arc::new(target),
+            target,
             timeout,
             current: Arc::new(Mutex::new(current)),
         })
