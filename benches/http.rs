@@ -26,7 +26,7 @@ const RUN: Duration = Duration::from_secs(3);
 #[tokio::main]
 async fn main() {
     let dir = tempfile::tempdir().unwrap();
-    let file = format!("file:{}", dir.path().join("bench.redb").display());
+    let file = format!("file:{}", dir.path().join("bench.sessions").display());
     for store in [file.as_str(), "memory:"] {
         let kind = store.split(':').next().unwrap_or_default();
         let base = serve(store).await;

@@ -48,12 +48,7 @@ impl App {
         let apps = config.mini_programs.iter();
         let seals = session::Seals::new(apps.map(|app| (app.appid(), app.secrets())))
             .map_err(|_| StartError::Seals)?;
-        let store = session::Store::open(
-            &config.sessions.place,
-            seals,
-            metrics.clone(),
-            clock.clone(),
-        )?;
+        let store = session::Store::open(&config.sessions, seals, metrics.clone(), clock.clone())?;
         Ok(Self {
             login: Login::new(
                 wechat,

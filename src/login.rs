@@ -360,11 +360,10 @@ impl Login {
             expires: created + self.ttl.as_secs(),
         };
         let new = NewSession {
-            token: token.hash(),
             session: session.clone(),
             exchange,
         };
-        self.sessions.create(new).await?;
+        let token = self.sessions.create(token, new).await?;
         Ok(LoggedIn { token, session })
     }
 }

@@ -3,14 +3,13 @@
 //! Knows neither WeChat's API, nor our HTTP interface, nor the environment.
 
 mod embedded;
-mod keyring;
-mod memory;
 mod redis;
 mod seal;
 mod store;
 mod token;
 mod turns;
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,7 +23,8 @@ use seal::Seal;
 pub use seal::Seals;
 use store::Record;
 pub use store::Store;
-pub use token::{Token, TokenHash};
+use token::TokenHash;
+pub use token::{Token, TokenId};
 
 /// How long the outcome of an exchange is remembered.
 pub const EXCHANGE_TTL: Duration = Duration::from_secs(60);
@@ -39,12 +39,14 @@ pub struct Settings {
     pub place: Place,
     /// `SESSION_TTL`: a session's life, fixed at login.
     pub ttl: Duration,
+    /// The most sessions that the store of one process keeps, and drops, together.
+    pub segment_len: NonZeroU16,
 }
 
 /// Where sessions live.
 #[derive(Debug, Clone)]
 pub enum Place {
-    /// In a file of one process, durable.
+    /// In a directory of files of one process, durable.
     File(PathBuf),
     /// In the memory of one process, gone with it.
     Memory,
@@ -54,7 +56,7 @@ pub enum Place {
 
 impl Default for Place {
     fn default() -> Self {
-        Self::File("wxlogin.redb".into())
+        Self::File("wxlogin.sessions".into())
     }
 }
 
@@ -107,9 +109,7 @@ pub struct ExchangeHash(pub [u8; 32]);
 
 /// A session to be stored.
 pub struct NewSession {
-    /// Names its token.
-    pub token: TokenHash,
-    /// What the token will stand for.
+    /// What its token will stand for.
     pub session: Session,
     /// The exchange that it comes from, unless that is stored already.
     pub exchange: Option<Exchange>,
@@ -126,20 +126,32 @@ pub struct Exchange {
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The file or its directory is not accessible.
+    /// A file or a directory is not accessible.
     #[error("cannot open the session store {}: {source}", .path.display())]
     Io {
-        /// The file.
+        /// The file or directory.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
-    /// Another process has the file.
+    /// Another process has it.
     #[error("the session store {} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// Not a store of ours, or a damaged one.
+    /// A file where there should be a directory.
     #[error(
-        "the file {} is not a session store or is damaged ({reason}); it was not used. Restore it from a backup, or move it away to start with no sessions",
+        "the session store {} is a file, as earlier versions made it, and must be a directory; it was not used. Move it away, and users log in anew",
+        .0.display()
+    )]
+    NotADirectory(PathBuf),
+    /// A directory of something else.
+    #[error(
+        "the directory {} holds files and no session store; it was not used. Name one that is empty or not there yet",
+        .0.display()
+    )]
+    NotOurs(PathBuf),
+    /// Not a store of this version, or a damaged one.
+    #[error(
+        "the session store is damaged or of another version: {}: {reason}; it was not used. Restore its directory from a backup, or move it away to start with no sessions",
         .path.display()
     )]
     Damaged {

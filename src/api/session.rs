@@ -12,11 +12,11 @@ use serde::Serialize;
 use super::problem::Problem;
 use super::query::parameter;
 use crate::app::App;
-use crate::session::{Session, Token, TokenHash};
+use crate::session::{Session, Token, TokenId};
 
 /// The user whose living token came with the request.
 pub(super) struct SignedIn {
-    token: TokenHash,
+    token: TokenId,
     pub(super) session: Session,
 }
 
@@ -24,7 +24,7 @@ impl FromRequestParts<Arc<App>> for SignedIn {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let token = bearer(&parts.headers).ok_or(Problem::InvalidToken)?.hash();
+        let token = bearer(&parts.headers).ok_or(Problem::InvalidToken)?.id();
         let session = app.sessions.find(token).await.map_err(Problem::Store)?;
         let session = session.ok_or(Problem::InvalidToken)?;
         Ok(Self { token, session })

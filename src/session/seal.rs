@@ -18,7 +18,7 @@ use super::UserId;
 
 const VERSION: u8 = 1;
 const KEY_LEN: usize = 16;
-const SEAL_LEN: usize = 1 + NONCE_LEN + KEY_LEN + 16;
+pub(super) const SEAL_LEN: usize = 1 + NONCE_LEN + KEY_LEN + 16;
 
 /// What seals and opens the `session_key`s of each Mini Program.
 pub struct Seals {

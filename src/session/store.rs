@@ -7,15 +7,16 @@ use secrecy::{ExposeSecret, SecretBox};
 use tracing::Instrument;
 
 use super::seal::{Seal, Seals};
+use super::token::{Token, TokenHash, TokenId};
 use super::turns::Turns;
 use super::{
-    ExchangeHash, NewSession, OpenError, Place, Session, TokenHash, Unavailable, User, UserId,
-    embedded, memory, redis,
+    ExchangeHash, NewSession, OpenError, Place, Session, Settings, Unavailable, User, UserId,
+    embedded, redis,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// Sessions by the hash of their token, the `session_key`s of users, and what codes were exchanged
+/// Sessions by their token, the `session_key`s of users, and what codes were exchanged
 /// for. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -27,28 +28,28 @@ pub struct Store {
 
 #[derive(Clone)]
 enum Backend {
-    /// In a file.
+    /// In files or in memory.
     Embedded(embedded::Store),
-    /// In memory.
-    Memory(memory::Store),
     /// On the network.
     Redis(redis::Store),
 }
 
 impl Store {
-    /// Opens the store at `place`. One on the network is not connected to yet: it may come later.
+    /// Opens a store. One on the network is not connected to yet: it may come later.
     ///
     /// # Errors
-    /// [`OpenError`]; a file is then left as it is.
+    /// [`OpenError`]; what is there is then left as it is.
     pub fn open(
-        place: &Place,
+        settings: &Settings,
         seals: Seals,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let backend = match place {
-            Place::File(path) => embedded::Store::open(path, clock).map(Backend::Embedded),
-            Place::Memory => Ok(Backend::Memory(memory::Store::new(clock))),
+        let backend = match &settings.place {
+            Place::File(path) => {
+                embedded::Store::open(path, settings, clock).map(Backend::Embedded)
+            }
+            Place::Memory => embedded::Store::in_memory(settings, clock).map(Backend::Embedded),
             Place::Redis(address) => redis::Store::new(address, clock).map(Backend::Redis),
         };
         Ok(Self {
@@ -77,12 +78,12 @@ impl Store {
         matches!(self.backend, Backend::Redis(_))
     }
 
-    /// Stores a session under its token, and what came with it; durable, as far as the store is,
-    /// when this returns.
+    /// Stores a session under a fresh token, and what came with it; durable, as far as the store is,
+    /// when this returns. Returns the token as it is to be given out.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn create(&self, new: NewSession) -> Result<(), Unavailable> {
+    pub async fn create(&self, token: Token, new: NewSession) -> Result<Token, Unavailable> {
         let session = &new.session;
         let exchange = new.exchange.map(|exchange| {
             let key = &exchange.session_key;
@@ -94,35 +95,30 @@ impl Store {
             })
         });
         let record = Record {
-            token: new.token,
+            token: token.id().hash,
             exchange: exchange.transpose()?,
             session: new.session,
         };
         let created = async {
             match &self.backend {
-                Backend::Embedded(store) => store.create(record).await,
-                Backend::Memory(store) => {
-                    store.create(record);
-                    Ok(())
-                }
-                Backend::Redis(store) => store.create(record).await,
+                Backend::Embedded(store) => store.create(record).await.map(|at| token.at(at)),
+                Backend::Redis(store) => store.create(record).await.map(|()| token),
             }
         };
-        self.timed("create", created).await?;
+        let token = self.timed("create", created).await?;
         self.metrics.session_opened();
-        Ok(())
+        Ok(token)
     }
 
     /// The living session of a token.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn find(&self, token: TokenHash) -> Result<Option<Session>, Unavailable> {
+    pub async fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
         let found = async {
             match &self.backend {
                 Backend::Embedded(store) => store.find(token),
-                Backend::Memory(store) => Ok(store.find(token)),
-                Backend::Redis(store) => store.find(token).await,
+                Backend::Redis(store) => store.find(token.hash).await,
             }
         };
         self.timed("find", found).await
@@ -136,7 +132,6 @@ impl Store {
         let exchanged = async {
             match &self.backend {
                 Backend::Embedded(store) => store.exchanged(exchange),
-                Backend::Memory(store) => Ok(store.exchanged(exchange)),
                 Backend::Redis(store) => store.exchanged(exchange).await,
             }
         };
@@ -150,8 +145,7 @@ impl Store {
     pub async fn keys(&self, user: &UserId) -> Result<Vec<SecretBox<[u8; 16]>>, Unavailable> {
         let stored = async {
             match &self.backend {
-                Backend::Embedded(store) => store.keys(user),
-                Backend::Memory(store) => Ok(store.keys(user)),
+                Backend::Embedded(store) => store.keys(user).await,
                 Backend::Redis(store) => store.keys(user).await,
             }
         };
@@ -193,11 +187,10 @@ impl Store {
         let stored = async {
             match &self.backend {
                 Backend::Embedded(store) => store.begin_attempt(user).await,
-                Backend::Memory(store) => Ok(store.begin_attempt(user)),
-                Backend::Redis(store) => store.begin_attempt(user).await,
+                Backend::Redis(store) => Ok((store.begin_attempt(user).await?, None)),
             }
         };
-        let stored = self.timed("begin_attempt", stored).await?;
+        let (stored, counted_at) = self.timed("begin_attempt", stored).await?;
         if stored.is_empty() {
             return Ok(None);
         }
@@ -207,11 +200,10 @@ impl Store {
         let failed = opened.is_none() && !keys.is_empty();
         let ended = async {
             match &self.backend {
-                Backend::Embedded(store) => store.end_attempt(user, failed).await,
-                Backend::Memory(store) => {
-                    store.end_attempt(user, failed);
-                    Ok(())
-                }
+                Backend::Embedded(store) => match counted_at.filter(|_| !failed) {
+                    Some(at) => store.take_failure_back(at).await,
+                    None => Ok(()),
+                },
                 Backend::Redis(store) => store.end_attempt(user, failed).await,
             }
         };
@@ -221,24 +213,27 @@ impl Store {
         Ok(opened)
     }
 
+    /// The two newest keys. One may be there several times, also as several AppSecrets sealed it.
     fn opened(&self, user: &UserId, stored: &[Vec<u8>]) -> Vec<SecretBox<[u8; 16]>> {
-        let opened = stored.iter().filter_map(|seal| self.seals.open(user, seal));
-        opened.collect()
+        let mut keys: Vec<SecretBox<[u8; 16]>> = Vec::with_capacity(2);
+        for key in stored.iter().filter_map(|seal| self.seals.open(user, seal)) {
+            let is_same = |known: &SecretBox<_>| known.expose_secret() == key.expose_secret();
+            if keys.len() < 2 && !keys.iter().any(is_same) {
+                keys.push(key);
+            }
+        }
+        keys
     }
 
     /// Ends the session of a token. A token without a session is no error.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {
+    pub async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
         let ended = async {
             match &self.backend {
                 Backend::Embedded(store) => store.end(token).await,
-                Backend::Memory(store) => {
-                    store.end(token);
-                    Ok(())
-                }
-                Backend::Redis(store) => store.end(token).await,
+                Backend::Redis(store) => store.end(token.hash).await,
             }
         };
         self.timed("end", ended).await?;
@@ -250,15 +245,11 @@ impl Store {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn end_all(&self, user: &UserId, token: TokenHash) -> Result<(), Unavailable> {
+    pub async fn end_all(&self, user: &UserId, token: TokenId) -> Result<(), Unavailable> {
         let ended = async {
             match &self.backend {
                 Backend::Embedded(store) => store.end_all(user).await,
-                Backend::Memory(store) => {
-                    store.end_all(user);
-                    Ok(())
-                }
-                Backend::Redis(store) => store.end_all(user, token).await,
+                Backend::Redis(store) => store.end_all(user, token.hash).await,
             }
         };
         self.timed("end_all", ended).await?;
@@ -274,7 +265,6 @@ impl Store {
         let checked = async {
             match &self.backend {
                 Backend::Embedded(store) => store.check().await,
-                Backend::Memory(_) => Ok(()),
                 Backend::Redis(store) => store.check().await,
             }
         };
@@ -294,11 +284,11 @@ impl Store {
         result
     }
 
-    /// Finishes what waits, and closes a file so that it needs no repair when it is opened again.
+    /// Finishes what waits, and lets another process have the store.
     pub async fn close(&self) {
         match &self.backend {
             Backend::Embedded(store) => store.close().await,
-            Backend::Memory(_) | Backend::Redis(_) => {}
+            Backend::Redis(_) => {}
         }
     }
 }

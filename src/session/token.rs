@@ -1,21 +1,32 @@
-//! The session token: `wxs_` and 32 random bytes in base64url. Only its SHA-256 is stored, so that
-//! whoever reads the store cannot log in with what they find.
+//! The session token: `wxs_` and 32 bytes in base64url. The last 24 are random, the secret; the store
+//! knows only their SHA-256, so that whoever reads the store cannot log in with what they find. The
+//! first 8 tell a store in this process where the session is, and nobody else anything.
 
 use aws_lc_rs::{digest, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::zeroize::Zeroizing;
-use secrecy::{ExposeSecret, SecretBox};
+use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 
 const PREFIX: &str = "wxs_";
+/// What of a token is not secret.
+const PLACE_LEN: usize = 8;
 
 /// A token as its holder knows it. It does not print.
 #[derive(Debug)]
 pub struct Token(SecretBox<[u8; 32]>);
 
-/// What the store knows of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TokenHash(pub [u8; 32]);
+/// Names the session of a token, without telling the token.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenId {
+    /// Where the session is; only the store that wrote it can read it.
+    pub(super) place: [u8; PLACE_LEN],
+    pub(super) hash: TokenHash,
+}
+
+/// The SHA-256 of a token's secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TokenHash(pub(super) [u8; 32]);
 
 impl Token {
     /// A new token that nobody can guess.
@@ -50,12 +61,23 @@ impl Token {
         text
     }
 
-    /// What the store knows of it.
+    /// What names its session.
     #[must_use]
-    pub fn hash(&self) -> TokenHash {
-        let digest = digest::digest(&digest::SHA256, self.0.expose_secret());
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest.as_ref());
-        TokenHash(hash)
+    pub fn id(&self) -> TokenId {
+        let (place, secret) = self.0.expose_secret().split_at(PLACE_LEN);
+        let mut id = TokenId {
+            place: [0; PLACE_LEN],
+            hash: TokenHash([0; 32]),
+        };
+        id.place.copy_from_slice(place);
+        let digest = digest::digest(&digest::SHA256, secret);
+        id.hash.0.copy_from_slice(digest.as_ref());
+        id
+    }
+
+    /// The same secret, with word of where its session is.
+    pub(super) fn at(mut self, place: [u8; PLACE_LEN]) -> Self {
+        self.0.expose_secret_mut()[..PLACE_LEN].copy_from_slice(&place);
+        self
     }
 }

@@ -363,17 +363,17 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
 }
 
 fn on_file(dir: &Path) -> Vec<u8> {
-    fs::read(dir.join("s.redb")).unwrap()
+    fs::read(dir.join("s.sessions")).unwrap()
 }
 
 #[tokio::test]
 async fn nothing_leaks_with_a_file_and_a_text_log() {
-    run("text", "file:s.redb", false, on_file).await;
+    run("text", "file:s.sessions", false, on_file).await;
 }
 
 #[tokio::test]
 async fn nothing_leaks_with_a_file_and_a_json_log_over_tls() {
-    run("json", "file:s.redb", true, on_file).await;
+    run("json", "file:s.sessions", true, on_file).await;
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ async fn check(base: &str, apps: &str) -> (Option<i32>, String) {
     for secret in [SECRET, OTHER_SECRET, "not-it"] {
         assert!(!said.contains(secret), "{said}");
     }
-    assert!(!dir.path().join("wxlogin.redb").exists());
+    assert!(!dir.path().join("wxlogin.sessions").exists());
     (output.status.code(), said)
 }
 

@@ -32,7 +32,6 @@ mod server;
 mod session;
 mod settings;
 mod shipping;
-mod store;
 mod stores;
 mod tls;
 mod upstream;

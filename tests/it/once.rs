@@ -101,7 +101,7 @@ async fn a_client_that_hangs_up_does_not_lose_its_code() {
 #[tokio::test]
 async fn a_stop_waits_for_an_exchange_whose_client_hung_up() {
     let dir = tempfile::tempdir().unwrap();
-    let file = format!("file:{}", dir.path().join("s.redb").display());
+    let file = format!("file:{}", dir.path().join("s.sessions").display());
     let app = TestApp::with(&[("SESSION_STORE", &file)]).await;
     let mut gone = TcpStream::connect(app.client.addr).await.unwrap();
     let request = b"GET /onLogin?code=slow-500 HTTP/1.1\r\nhost: x\r\n\r\n";

@@ -82,7 +82,7 @@ async fn a_flood_is_answered_with_200_or_overloaded_in_bounded_memory() {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
     let settings = [
-        ("SESSION_STORE", "file:s.redb"),
+        ("SESSION_STORE", "file:s.sessions"),
         ("WECHAT_MAX_IN_FLIGHT", "20"),
     ];
     let process = Process::start(dir.path(), &vars(&wechat.base(), &settings));

@@ -156,7 +156,7 @@ fn wrong_settings_are_all_told_at_once_with_status_2_and_no_secret() {
         !stderr.contains("secret with") && !stderr.contains("hunter2"),
         "{stderr}"
     );
-    assert!(!dir.path().join("wxlogin.redb").exists());
+    assert!(!dir.path().join("wxlogin.sessions").exists());
 }
 
 #[test]
@@ -260,7 +260,7 @@ async fn a_signal_stops_it_after_the_login_in_flight() {
         let dir = tempfile::tempdir().unwrap();
         let process = Process::start(
             dir.path(),
-            &vars(&wechat.base(), &[("SESSION_STORE", "file:s.redb")]),
+            &vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]),
         );
         // Connections that are idle must not hold it up.
         process.client.get("/healthz").await.assert_status(200);

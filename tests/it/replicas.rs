@@ -194,7 +194,7 @@ async fn a_repeat_at_the_other_needs_no_exchange_also_when_the_first_was_killed(
 async fn a_repeat_after_a_kill_and_a_restart_on_the_file_needs_no_exchange() {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.redb")]);
+    let settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]);
     let process = Process::start(dir.path(), &settings);
     process.client.login("user-alice").await.assert_status(200);
     process.signal("KILL");

@@ -37,7 +37,7 @@ fn defaults_are_those_of_the_readme() {
     assert_eq!(config.max_in_flight, 1024);
     assert_eq!(config.wechat.timeout, Duration::from_secs(4));
     assert!(
-        matches!(config.sessions.place, Place::File(path) if path == Path::new("wxlogin.redb"))
+        matches!(config.sessions.place, Place::File(path) if path == Path::new("wxlogin.sessions"))
     );
     assert_eq!(config.sessions.ttl, Duration::from_secs(604_800));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
@@ -81,7 +81,7 @@ fn each_wrong_value_is_refused_by_name() {
         ("SESSION_TTL", "-7d"),
         ("SESSION_TTL", "500ms"),
         ("SESSION_TTL", "99999999y"),
-        ("SESSION_STORE", "wxlogin.redb"),
+        ("SESSION_STORE", "wxlogin.sessions"),
         ("SESSION_STORE", "file:"),
         ("SESSION_STORE", "memory:x"),
         ("SESSION_STORE", "redis:localhost"),

@@ -63,7 +63,7 @@ async fn the_static_binary_runs_in_an_empty_root_directory() {
     let mut settings = vars(
         &base,
         &[
-            ("SESSION_STORE", "file:/data/wxlogin.redb"),
+            ("SESSION_STORE", "file:/data/wxlogin.sessions"),
             ("SSL_CERT_FILE", "/etc/ca.pem"),
             ("LISTEN_ADDR", "127.0.0.1:0"),
         ],

@@ -1,12 +1,14 @@
 //! What every store promises: one suite over a file, memory, a Redis server and a Redis cluster.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretBox};
 use wxlogin::session::{
-    Exchange, ExchangeHash, NewSession, Place, Seals, Session, Store, Token, TokenHash, UserId,
+    Exchange, ExchangeHash, NewSession, Seals, Session, Settings, Store, Token, TokenId, UserId,
 };
 
 use crate::app::Hands;
@@ -16,8 +18,8 @@ const NOW: u64 = 1_800_000_000;
 
 async fn keeps_its_promises(place: &str) {
     let hands = Hands::at(NOW);
-    let place: Place = place.parse().unwrap();
-    let store = Store::open(&place, seals(&["s1"]), Arc::default(), hands.clock()).unwrap();
+    let settings = settings(place);
+    let store = Store::open(&settings, seals(&["s1"]), Arc::default(), hands.clock()).unwrap();
     store.check().await.unwrap();
     a_session_is_found_as_it_was_stored(&store).await;
     an_end_ends_one_session(&store).await;
@@ -33,8 +35,17 @@ async fn keeps_its_promises(place: &str) {
     store.close().await;
 }
 
-pub fn token() -> TokenHash {
-    Token::generate().unwrap().hash()
+/// Settings for sessions that live for 1000 s.
+pub fn settings(place: &str) -> Settings {
+    Settings {
+        place: place.parse().unwrap(),
+        ttl: Duration::from_secs(1000),
+        segment_len: NonZeroU16::MAX,
+    }
+}
+
+pub fn token() -> Token {
+    Token::generate().unwrap()
 }
 
 pub fn user(openid: &str) -> UserId {
@@ -58,27 +69,25 @@ pub fn session(openid: &str, unionid: Option<&str>) -> Session {
     }
 }
 
-pub fn new(token: TokenHash, session: Session, exchange: Option<u8>) -> NewSession {
+/// Stores a session, with a key of 16 such bytes; returns what names it.
+pub async fn create(store: &Store, session: Session, key: Option<u8>) -> TokenId {
+    let token = store.create(token(), new(session, key)).await.unwrap();
+    token.id()
+}
+
+pub fn new(session: Session, exchange: Option<u8>) -> NewSession {
     let exchange = exchange.map(|byte| Exchange {
         hash: ExchangeHash([byte; 32]),
         session_key: Arc::new(SecretBox::new(Box::new([byte; 16]))),
     });
-    NewSession {
-        token,
-        session,
-        exchange,
-    }
+    NewSession { session, exchange }
 }
 
 async fn a_session_is_found_as_it_was_stored(store: &Store) {
     // Nothing in an id may confuse a key or a value.
     for (openid, unionid) in [("oAlice", Some("oUnion")), ("o:{a}\"\\*", None)] {
-        let token = token();
-        assert!(store.find(token).await.unwrap().is_none());
-        store
-            .create(new(token, session(openid, unionid), None))
-            .await
-            .unwrap();
+        assert!(store.find(token().id()).await.unwrap().is_none());
+        let token = create(store, session(openid, unionid), None).await;
         let found = store.find(token).await.unwrap().unwrap();
         assert!(found.user == user(openid));
         assert_eq!(found.unionid.as_deref(), unionid);
@@ -87,29 +96,18 @@ async fn a_session_is_found_as_it_was_stored(store: &Store) {
 }
 
 async fn an_end_ends_one_session(store: &Store) {
-    let [ended, other] = [token(), token()];
-    for token in [ended, other] {
-        store
-            .create(new(token, session("oAlice", None), Some(1)))
-            .await
-            .unwrap();
-    }
+    let ended = create(store, session("oAlice", None), Some(1)).await;
+    let other = create(store, session("oAlice", None), Some(1)).await;
     store.end(ended).await.unwrap();
     store.end(ended).await.unwrap();
-    store.end(token()).await.unwrap();
+    store.end(token().id()).await.unwrap();
     assert!(store.find(ended).await.unwrap().is_none());
     assert!(store.find(other).await.unwrap().is_some());
 }
 
 async fn many_writes_at_once_are_all_kept(store: &Store) {
-    let tokens: Vec<_> = (0..200).map(|_| token()).collect();
-    let writes = tokens
-        .iter()
-        .map(|token| store.create(new(*token, session("oBob", None), Some(2))));
-    for result in join_all(writes).await {
-        result.unwrap();
-    }
-    for token in tokens {
+    let writes = (0..200).map(|_| create(store, session("oBob", None), Some(2)));
+    for token in join_all(writes).await {
         assert!(store.find(token).await.unwrap().is_some());
     }
 }
@@ -117,8 +115,7 @@ async fn many_writes_at_once_are_all_kept(store: &Store) {
 async fn an_exchange_is_remembered_for_a_minute(store: &Store, hands: &Hands) {
     let hash = ExchangeHash([3; 32]);
     assert!(store.exchanged(hash).await.unwrap().is_none());
-    let session = session("oCarol", Some("oUnion"));
-    store.create(new(token(), session, Some(3))).await.unwrap();
+    create(store, session("oCarol", Some("oUnion")), Some(3)).await;
     let user = store.exchanged(hash).await.unwrap().unwrap();
     assert_eq!(
         (&*user.openid, user.unionid.as_deref()),
@@ -139,11 +136,7 @@ async fn an_exchange_is_remembered_for_a_minute(store: &Store, hands: &Hands) {
 
 /// Logs the user in with a key of 16 such bytes.
 pub async fn log_in(store: &Store, openid: &str, key: u8) {
-    let session = session(openid, None);
-    store
-        .create(new(token(), session, Some(key)))
-        .await
-        .unwrap();
+    create(store, session(openid, None), Some(key)).await;
 }
 
 /// The first byte of each key of the user.
@@ -164,8 +157,7 @@ async fn a_users_two_newest_keys_are_kept(store: &Store) {
         log_in(store, "oErin", key).await;
         assert_eq!(keys(store, "oErin").await, kept);
         // A repeat of the same code brings no key.
-        let repeat = new(token(), session("oErin", None), None);
-        store.create(repeat).await.unwrap();
+        create(store, session("oErin", None), None).await;
         assert_eq!(keys(store, "oErin").await, kept);
     }
     assert!(keys(store, "oFrank").await.is_empty());
@@ -219,35 +211,31 @@ async fn good_attempts_at_once_are_all_good(store: &Store) {
 }
 
 async fn all_sessions_of_a_user_end_together(store: &Store) {
-    let [first, second, third, others] = [token(), token(), token(), token()];
-    store.end_all(&user("oJudy"), token()).await.unwrap();
+    store.end_all(&user("oJudy"), token().id()).await.unwrap();
+    let mut all_ended = Vec::new();
     for round in 0..2 {
-        for (token, openid, exchange) in [
-            (first, "oJudy", Some(1)),
-            (second, "oJudy", None),
-            (others, "oJudy2", Some(1)),
-        ] {
-            let new = new(token, session(openid, None), exchange);
-            store.create(new).await.unwrap();
+        let first = create(store, session("oJudy", None), Some(1)).await;
+        let second = create(store, session("oJudy", None), None).await;
+        let others = create(store, session("oJudy2", None), Some(1)).await;
+        for token in [first, second, others] {
             assert!(store.find(token).await.unwrap().is_some(), "{round}");
         }
         store.end_all(&user("oJudy"), first).await.unwrap();
-        for ended in [first, second] {
-            assert!(store.find(ended).await.unwrap().is_none(), "{round}");
+        all_ended.extend([first, second]);
+        for ended in &all_ended {
+            assert!(store.find(*ended).await.unwrap().is_none(), "{round}");
         }
         assert!(store.find(others).await.unwrap().is_some());
     }
-    let later = new(third, session("oJudy", None), None);
-    store.create(later).await.unwrap();
-    assert!(store.find(third).await.unwrap().is_some());
-    assert!(store.find(first).await.unwrap().is_none());
+    let later = create(store, session("oJudy", None), None).await;
+    assert!(store.find(later).await.unwrap().is_some());
+    assert!(store.find(all_ended[0]).await.unwrap().is_none());
 }
 
 async fn a_session_dies_at_its_time(store: &Store, hands: &Hands) {
-    let token = token();
     let mut dying = session("oDave", None);
     dying.expires = NOW + 100; // 40 s from now
-    store.create(new(token, dying, Some(5))).await.unwrap();
+    let token = create(store, dying, Some(5)).await;
     hands.forward(39);
     assert!(store.find(token).await.unwrap().is_some());
     hands.forward(1);
@@ -257,7 +245,7 @@ async fn a_session_dies_at_its_time(store: &Store, hands: &Hands) {
 #[tokio::test]
 async fn a_file_keeps_its_promises() {
     let dir = tempfile::tempdir().unwrap();
-    keeps_its_promises(&format!("file:{}", dir.path().join("s.redb").display())).await;
+    keeps_its_promises(&format!("file:{}", dir.path().join("s.sessions").display())).await;
 }
 
 #[tokio::test]
@@ -300,31 +288,25 @@ async fn a_redis_cluster_keeps_its_promises() {
 #[tokio::test]
 async fn keys_go_with_the_last_session_of_their_user() {
     let dir = tempfile::tempdir().unwrap();
-    let file = format!("file:{}", dir.path().join("s.redb").display());
+    let file = format!("file:{}", dir.path().join("s.sessions").display());
     for place in ["memory:", &file] {
         let hands = Hands::at(NOW);
-        let place: Place = place.parse().unwrap();
-        let store = Store::open(&place, seals(&["s1"]), Arc::default(), hands.clock()).unwrap();
+        let settings = settings(place);
+        let store = Store::open(&settings, seals(&["s1"]), Arc::default(), hands.clock()).unwrap();
         log_in(&store, "oMallory", 1).await;
-        hands.forward(500);
-        let mut later = session("oNiaj", None);
-        later.expires = NOW + 2000;
         log_in(&store, "oNiaj", 1).await;
-        let second = new(token(), later, Some(2));
-        store.create(second).await.unwrap();
-        hands.forward(500);
-        assert!(!keys(&store, "oMallory").await.is_empty(), "{place:?}");
-        // Later logins take with them what expired.
-        let logins = (0..2000).map(|_| {
-            let mut session = session("oOlivia", None);
-            session.expires = NOW + 3000;
-            store.create(new(token(), session, Some(3)))
-        });
-        for result in join_all(logins).await {
-            result.unwrap();
-        }
-        assert!(keys(&store, "oMallory").await.is_empty(), "{place:?}");
-        assert_eq!(keys(&store, "oNiaj").await, [2, 1], "{place:?}");
+        // An eighth of a session's life later they are kept apart.
+        hands.forward(125);
+        let mut later = session("oNiaj", None);
+        later.expires = NOW + 1125;
+        create(&store, later, Some(2)).await;
+        hands.forward(874);
+        assert_eq!(keys(&store, "oMallory").await, [1], "{place}");
+        assert_eq!(keys(&store, "oNiaj").await, [2, 1], "{place}");
+        hands.forward(1);
+        store.check().await.unwrap();
+        assert!(keys(&store, "oMallory").await.is_empty(), "{place}");
+        assert_eq!(keys(&store, "oNiaj").await, [2], "{place}");
         store.close().await;
     }
 }

@@ -94,7 +94,7 @@ async fn the_official_example_of_a_signature_matches() {
 #[tokio::test]
 async fn data_opens_with_the_last_two_keys_from_any_token_of_the_user() {
     let dir = tempfile::tempdir().unwrap();
-    let file = format!("file:{}", dir.path().join("s.redb").display());
+    let file = format!("file:{}", dir.path().join("s.sessions").display());
     let redis = crate::redis_server::RedisServer::start();
     for store in ["memory:", &file, &redis.url()] {
         let app = TestApp::with(&[("SESSION_STORE", store)]).await;
@@ -258,7 +258,7 @@ async fn data_without_an_openid_opens_and_comes_as_it_is() {
 #[tokio::test]
 async fn ten_failures_drop_the_keys_until_the_next_login_also_across_restarts() {
     let dir = tempfile::tempdir().unwrap();
-    let file = format!("file:{}", dir.path().join("s.redb").display());
+    let file = format!("file:{}", dir.path().join("s.sessions").display());
     let good = data("user-alice", "alice");
     let app = TestApp::with(&[("SESSION_STORE", &file)]).await;
     let token = app.client.token("user-alice").await;
