@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 use super::header::{Header, Stage};
 use super::index::{self, ENTRY_LEN, Index};
 use super::medium::Medium;
-use super::slot::{SLOT_LEN, Slot};
+use super::slot::{Damaged, SLOT_LEN, Slot};
 
 /// Read at once when a segment is read as a whole.
 const CHUNK: usize = 1 << 20;
@@ -114,18 +114,14 @@ impl Segment {
         self.greatest_expiry.load(Ordering::Acquire)
     }
 
-    /// What is in a slot; `None` if that is nothing, or cannot be read any more.
-    pub(super) fn read(&self, slot: u32) -> io::Result<Option<Slot>> {
+    /// What is in a slot.
+    pub(super) fn read(&self, slot: u32) -> io::Result<Result<Option<Slot>, Damaged>> {
         if !(1..=self.count()).contains(&slot) {
-            return Ok(None);
+            return Ok(Ok(None));
         }
         let mut bytes = Box::new([0; SLOT_LEN]);
         self.medium.read_at(&mut *bytes, offset_of(slot))?;
-        Ok(Slot::read(bytes).unwrap_or_else(|_| {
-            let segment = self.number;
-            tracing::error!(segment, slot, "a stored session is damaged: it is lost");
-            None
-        }))
+        Ok(Slot::read(bytes))
     }
 
     /// The slots that may be of the user with this key, the newest first.
@@ -229,7 +225,7 @@ impl Segment {
 }
 
 impl Content {
-    /// Reads all slots that end before `end`, up to the last that was written.
+    /// Reads all slots before `end`, up to the last that was written.
     fn read(medium: &Medium, end: u64) -> io::Result<Self> {
         let mut content = Self::default();
         let mut last = 0;
@@ -239,11 +235,13 @@ impl Content {
             let length = (end - offset).min(CHUNK as u64);
             let read = &mut chunk[..usize::try_from(length).map_err(io::Error::other)?];
             medium.read_at(read, offset)?;
-            for bytes in read.chunks(SLOT_LEN) {
-                // The last can be cut short.
-                let mut whole = Box::new([0; SLOT_LEN]);
-                whole[..bytes.len()].copy_from_slice(bytes);
-                match Slot::read(whole) {
+            let slots = read.chunks_exact(SLOT_LEN);
+            // What is cut short will be written over.
+            content.damaged += usize::from(slots.remainder().iter().any(|byte| *byte != 0));
+            for bytes in slots {
+                let mut slot = Box::new([0; SLOT_LEN]);
+                slot.copy_from_slice(bytes);
+                match Slot::read(slot) {
                     Ok(None) => content.users.push(0),
                     Ok(Some(slot)) => {
                         content.begun.get_or_insert(slot.created());
@@ -251,7 +249,7 @@ impl Content {
                         content.users.push(slot.user_key());
                         last = content.users.len();
                     }
-                    Err(_) => {
+                    Err(Damaged) => {
                         content.damaged += 1;
                         content.users.push(0);
                         last = content.users.len();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use super::position::Position;
 use super::segment::Segment;
-use super::slot::{self, Slot};
+use super::slot::{self, Damaged, Slot};
 use super::{ExchangeHash, MAX_FAILURES, TokenHash, User, UserId};
 use crate::session::EXCHANGE_TTL;
 use crate::session::seal::SEAL_LEN;
@@ -87,15 +87,15 @@ impl Segments {
 
     /// The session of a token, ended or not, expired or not.
     pub(super) fn find(&self, at: Position, token: TokenHash) -> io::Result<Option<Slot>> {
-        let slot = self.slot(at)?;
+        let Some(segment) = self.get(at.segment)? else {
+            return Ok(None);
+        };
+        let slot = segment.read(at.slot)?.unwrap_or_else(|Damaged| {
+            let Position { segment, slot } = at;
+            tracing::error!(segment, slot, "a stored session is damaged: it is lost");
+            None
+        });
         Ok(slot.filter(|slot| slot.is_of_token(token)))
-    }
-
-    fn slot(&self, at: Position) -> io::Result<Option<Slot>> {
-        match self.get(at.segment)? {
-            Some(segment) => segment.read(at.slot),
-            None => Ok(None),
-        }
     }
 
     /// Where the sessions are that a user has now.
@@ -142,10 +142,12 @@ impl Segments {
         let key = slot::user_key(user);
         for segment in self.all()?.iter().rev() {
             for number in segment.slots_of(key)? {
-                let slot = segment.read(number)?;
-                let Some(slot) = slot.filter(|slot| slot.is_of_user(user)) else {
+                let Ok(Some(slot)) = segment.read(number)? else {
                     continue;
                 };
+                if !slot.is_of_user(user) {
+                    continue;
+                }
                 let at = Position {
                     segment: segment.number(),
                     slot: number,
@@ -169,8 +171,10 @@ impl Segments {
                 .collect()
         };
         for at in candidates {
-            let slot = self.slot(at)?;
-            if let Some(slot) = slot.filter(|slot| slot.is_of_exchange(exchange)) {
+            if let Some(segment) = self.get(at.segment)?
+                && let Ok(Some(slot)) = segment.read(at.slot)?
+                && slot.is_of_exchange(exchange)
+            {
                 return Ok(Some(slot.user()));
             }
         }
@@ -198,7 +202,7 @@ impl Segments {
         let mut recent = Vec::new();
         'all: for segment in self.all()?.iter().rev() {
             for number in (1..=segment.count()).rev() {
-                let Some(slot) = segment.read(number)? else {
+                let Ok(Some(slot)) = segment.read(number)? else {
                     continue;
                 };
                 // They are nearly in the order of their times.
