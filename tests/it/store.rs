@@ -128,6 +128,8 @@ async fn a_second_process_is_refused_and_the_first_goes_on() {
     first.client.login("user-alice").await.assert_status(200);
 }
 
+type Change = fn(&mut Vec<u8>);
+
 /// The files in a directory, with their content.
 fn files(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(path).unwrap();
@@ -185,16 +187,15 @@ async fn a_damaged_store_is_refused_and_left_as_it_is() {
     ];
     assert_eq!(good.len(), 4);
 
-    type Change = fn(&mut Vec<u8>);
     let rows: [(&str, &str, Change); 12] = [
         ("an indexed segment, a byte short", first, |file| {
             file.pop();
         }),
         ("a segment without its end", second, |file| {
-            file.truncate(1024)
+            file.truncate(1024);
         }),
         ("a segment without a header", last, |file| {
-            file.truncate(511)
+            file.truncate(511);
         }),
         ("an empty segment", last, Vec::clear),
         ("a text", first, |file| file.fill(b'x')),
@@ -202,7 +203,7 @@ async fn a_damaged_store_is_refused_and_left_as_it_is() {
         ("another version", last, |file| file[16] = 2),
         ("another stage", first, |file| file[24] = 0),
         ("the store of another version", store, |file| {
-            file[14] = b'2'
+            file[14] = b'2';
         }),
         ("a store with a byte changed", store, |file| file[20] ^= 1),
         ("a store cut off", store, |file| file.truncate(30)),
