@@ -129,6 +129,29 @@ async fn memory_finds_sessions_and_keys_in_all_segments() {
 }
 
 #[tokio::test]
+async fn a_user_with_most_of_the_sessions_is_found_as_a_whole_and_hides_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = on_file(&dir.path().join("s.sessions"));
+    for place in ["memory:", &file] {
+        let store = open(place, 2000, &Hands::at(NOW));
+        let mut ours = Vec::new();
+        let others = populate(&store, 100).await;
+        for _ in 0..4 {
+            let logins = (0..900).map(|_| create(&store, session("oAlice", None), Some(7)));
+            ours.append(&mut join_all(logins).await);
+        }
+        check(&store, &others).await;
+        assert_eq!(keys(&store, "oAlice").await, [7]);
+        store.end_all(&user("oAlice"), ours[0]).await.unwrap();
+        for token in ours {
+            assert!(!is_there(&store, token).await);
+        }
+        check(&store, &others).await;
+        store.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_crash_before_the_index_is_complete_leaves_all_sessions() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sessions");

@@ -6,13 +6,11 @@ use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
+use super::content::Content;
 use super::header::{Header, Stage};
 use super::index::{self, ENTRY_LEN, Index};
 use super::medium::Medium;
 use super::slot::{Damaged, SLOT_LEN, Slot};
-
-/// Read at once when a segment is read as a whole.
-const CHUNK: usize = 1 << 20;
 
 pub(super) struct Segment {
     number: u32,
@@ -33,15 +31,6 @@ pub(super) struct Opened {
     pub(super) begun: Option<u64>,
     /// Slots that could not be read.
     pub(super) damaged: usize,
-}
-
-/// What the slots of a segment hold.
-#[derive(Default)]
-struct Content {
-    users: Vec<u64>,
-    greatest_expiry: u64,
-    begun: Option<u64>,
-    damaged: usize,
 }
 
 impl Segment {
@@ -221,45 +210,6 @@ impl Segment {
             greatest_expiry,
         };
         self.medium.write_at(&header.to_bytes(), 0)
-    }
-}
-
-impl Content {
-    /// Reads all slots before `end`, up to the last that was written.
-    fn read(medium: &Medium, end: u64) -> io::Result<Self> {
-        let mut content = Self::default();
-        let mut last = 0;
-        let mut offset = SLOT_LEN as u64;
-        let mut chunk = vec![0; CHUNK];
-        while offset < end {
-            let length = (end - offset).min(CHUNK as u64);
-            let read = &mut chunk[..usize::try_from(length).map_err(io::Error::other)?];
-            medium.read_at(read, offset)?;
-            let slots = read.chunks_exact(SLOT_LEN);
-            // What is cut short will be written over.
-            content.damaged += usize::from(slots.remainder().iter().any(|byte| *byte != 0));
-            for bytes in slots {
-                let mut slot = Box::new([0; SLOT_LEN]);
-                slot.copy_from_slice(bytes);
-                match Slot::read(slot) {
-                    Ok(None) => content.users.push(0),
-                    Ok(Some(slot)) => {
-                        content.begun.get_or_insert(slot.created());
-                        content.greatest_expiry = content.greatest_expiry.max(slot.expires());
-                        content.users.push(slot.user_key());
-                        last = content.users.len();
-                    }
-                    Err(Damaged) => {
-                        content.damaged += 1;
-                        content.users.push(0);
-                        last = content.users.len();
-                    }
-                }
-            }
-            offset += length;
-        }
-        content.users.truncate(last);
-        Ok(content)
     }
 }
 
