@@ -177,6 +177,44 @@ async fn a_crash_before_the_index_is_complete_leaves_all_sessions() {
 }
 
 #[tokio::test]
+async fn a_slot_that_is_lost_or_spoilt_takes_nothing_else_with_it() {
+    for (segment_len, file) in [(100, "00000001.seg"), (4, "00000002.seg")] {
+        for spoil in [
+            |slot: &mut [u8]| slot.fill(0),
+            |slot: &mut [u8]| slot[60] ^= 1,
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("s.sessions");
+            let hands = Hands::at(NOW);
+            let store = open(&on_file(&path), segment_len, &hands);
+            let mut tokens = Vec::new();
+            for login in 1..=9 {
+                let session = session("oAlice", None);
+                tokens.push(create(&store, session, Some(login)).await);
+            }
+            store.close().await;
+            // The sixth of all is the second of the second four.
+            let slot = if segment_len == 4 { 2 } else { 6 };
+            let mut bytes = fs::read(path.join(file)).unwrap();
+            spoil(&mut bytes[512 * slot..512 * (slot + 1)]);
+            fs::write(path.join(file), bytes).unwrap();
+
+            let store = open(&on_file(&path), segment_len, &hands);
+            tokens.push(create(&store, session("oAlice", None), Some(10)).await);
+            for (number, token) in (1..).zip(&tokens) {
+                assert_eq!(is_there(&store, *token).await, number != 6, "{number}");
+            }
+            assert_eq!(keys(&store, "oAlice").await, [10, 9]);
+            store.end_all(&user("oAlice"), tokens[0]).await.unwrap();
+            for token in tokens {
+                assert!(!is_there(&store, token).await);
+            }
+            store.close().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_expires_makes_room_for_what_comes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sessions");

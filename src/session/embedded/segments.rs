@@ -16,7 +16,6 @@ use crate::session::seal::SEAL_LEN;
 /// Seals of a user that are looked for: two keys, each as two AppSecrets may seal it.
 const MAX_SEALS: usize = 4;
 
-#[derive(Default)]
 pub(super) struct Segments {
     /// `None` once the store is closed.
     by_number: RwLock<Option<ByNumber>>,
