@@ -5,7 +5,9 @@
 //! files, one thread writes ([`writer`]) and everybody reads; in memory, callers write in turn.
 
 mod appender;
+mod content;
 mod directory;
+mod exchanges;
 mod header;
 mod index;
 mod medium;

@@ -4,9 +4,9 @@
 //!
 //! | key | value | expires |
 //! | --- | --- | --- |
-//! | `wxlogin:session:{SHA-256 of the token}` | the session, JSON | with the session |
+//! | `wxlogin:session:{SHA-256 of the token's secret}` | the session, JSON | with the session |
 //! | `wxlogin:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` sealed `session_key`, `failures` to open user data since the last login | with the user's last session |
-//! | `wxlogin:tokens:{{appid}:{openid}}` | a sorted set: the SHA-256 of the user's tokens, by expiry | with the user's last session |
+//! | `wxlogin:tokens:{{appid}:{openid}}` | a sorted set: the SHA-256 of the secrets of the user's tokens, by expiry | with the user's last session |
 //! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
 //! | `wxlogin:check` | nothing | after 60 s |
 //!

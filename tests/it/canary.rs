@@ -46,7 +46,9 @@ impl Secrets {
 
     fn add_token(&mut self, token: &str) {
         self.add_text(token);
-        self.add_bytes(token, &URL_SAFE_NO_PAD.decode(&token[4..]).unwrap());
+        let bytes = URL_SAFE_NO_PAD.decode(&token[4..]).unwrap();
+        self.add_bytes(token, &bytes);
+        self.add_bytes(&format!("the secret of {token}"), &bytes[8..]);
     }
 
     /// The first of them that is in what was found at a place.
@@ -363,7 +365,18 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
 }
 
 fn on_file(dir: &Path) -> Vec<u8> {
-    fs::read(dir.join("s.sessions")).unwrap()
+    let mut stored = Vec::new();
+    for entry in fs::read_dir(dir.join("s.sessions")).unwrap() {
+        let file = fs::read(entry.unwrap().path()).unwrap();
+        // Without the space that nothing was written to, which is most of it.
+        let sectors = file.chunks(512);
+        stored.extend(
+            sectors
+                .filter(|it| it.iter().any(|byte| *byte != 0))
+                .flatten(),
+        );
+    }
+    stored
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ const MAGIC: &[u8; 16] = b"wxlogin store 1\n";
 const STORE_LEN: usize = 16 + 32 + 4;
 /// A segment that is about to begin: never one with a session in it.
 const UNFINISHED: &str = "unfinished";
+/// What all but the owner may do.
+const OTHERS: u32 = 0o077;
 
 pub(super) struct Directory {
     path: PathBuf,
@@ -124,7 +126,7 @@ impl Directory {
     /// Lets nobody but the owner in; they may have come from a backup that did.
     pub(super) fn make_private(&self) -> Result<(), OpenError> {
         let set = |path: &Path, mode| {
-            fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|source| {
+            make_private(path, mode).map_err(|source| {
                 let path = path.to_owned();
                 OpenError::Io { path, source }
             })
@@ -172,6 +174,14 @@ fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
     let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Only if it has to be, since only its owner may do it.
+fn make_private(path: &Path, mode: u32) -> io::Result<()> {
+    if fs::metadata(path)?.permissions().mode() & OTHERS != 0 {
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {

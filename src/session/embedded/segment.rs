@@ -6,13 +6,11 @@ use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
+use super::content::Content;
 use super::header::{Header, Stage};
 use super::index::{self, ENTRY_LEN, Index};
 use super::medium::Medium;
-use super::slot::{SLOT_LEN, Slot};
-
-/// Read at once when a segment is read as a whole.
-const CHUNK: usize = 1 << 20;
+use super::slot::{Damaged, SLOT_LEN, Slot};
 
 pub(super) struct Segment {
     number: u32,
@@ -33,15 +31,6 @@ pub(super) struct Opened {
     pub(super) begun: Option<u64>,
     /// Slots that could not be read.
     pub(super) damaged: usize,
-}
-
-/// What the slots of a segment hold.
-#[derive(Default)]
-struct Content {
-    users: Vec<u64>,
-    greatest_expiry: u64,
-    begun: Option<u64>,
-    damaged: usize,
 }
 
 impl Segment {
@@ -114,18 +103,14 @@ impl Segment {
         self.greatest_expiry.load(Ordering::Acquire)
     }
 
-    /// What is in a slot; `None` if that is nothing, or cannot be read any more.
-    pub(super) fn read(&self, slot: u32) -> io::Result<Option<Slot>> {
+    /// What is in a slot.
+    pub(super) fn read(&self, slot: u32) -> io::Result<Result<Option<Slot>, Damaged>> {
         if !(1..=self.count()).contains(&slot) {
-            return Ok(None);
+            return Ok(Ok(None));
         }
         let mut bytes = Box::new([0; SLOT_LEN]);
         self.medium.read_at(&mut *bytes, offset_of(slot))?;
-        Ok(Slot::read(bytes).unwrap_or_else(|_| {
-            let segment = self.number;
-            tracing::error!(segment, slot, "a stored session is damaged: it is lost");
-            None
-        }))
+        Ok(Slot::read(bytes))
     }
 
     /// The slots that may be of the user with this key, the newest first.
@@ -225,43 +210,6 @@ impl Segment {
             greatest_expiry,
         };
         self.medium.write_at(&header.to_bytes(), 0)
-    }
-}
-
-impl Content {
-    /// Reads all slots that end before `end`, up to the last that was written.
-    fn read(medium: &Medium, end: u64) -> io::Result<Self> {
-        let mut content = Self::default();
-        let mut last = 0;
-        let mut offset = SLOT_LEN as u64;
-        let mut chunk = vec![0; CHUNK];
-        while offset < end {
-            let length = (end - offset).min(CHUNK as u64);
-            let read = &mut chunk[..usize::try_from(length).map_err(io::Error::other)?];
-            medium.read_at(read, offset)?;
-            for bytes in read.chunks(SLOT_LEN) {
-                // The last can be cut short.
-                let mut whole = Box::new([0; SLOT_LEN]);
-                whole[..bytes.len()].copy_from_slice(bytes);
-                match Slot::read(whole) {
-                    Ok(None) => content.users.push(0),
-                    Ok(Some(slot)) => {
-                        content.begun.get_or_insert(slot.created());
-                        content.greatest_expiry = content.greatest_expiry.max(slot.expires());
-                        content.users.push(slot.user_key());
-                        last = content.users.len();
-                    }
-                    Err(_) => {
-                        content.damaged += 1;
-                        content.users.push(0);
-                        last = content.users.len();
-                    }
-                }
-            }
-            offset += length;
-        }
-        content.users.truncate(last);
-        Ok(content)
     }
 }
 

@@ -1,40 +1,28 @@
 //! All segments of a store, as those who look something up see them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::exchanges::{Exchanges, MAX_EXCHANGES, is_recent};
 use super::position::Position;
 use super::segment::Segment;
-use super::slot::{self, Slot};
+use super::slot::{self, Damaged, Slot};
 use super::{ExchangeHash, MAX_FAILURES, TokenHash, User, UserId};
 use crate::session::EXCHANGE_TTL;
 use crate::session::seal::SEAL_LEN;
 
-/// Exchanges that are remembered, more than a process makes in their time.
-const MAX_EXCHANGES: usize = 1 << 16;
 /// Seals of a user that are looked for: two keys, each as two AppSecrets may seal it.
 const MAX_SEALS: usize = 4;
 
-#[derive(Default)]
 pub(super) struct Segments {
+    /// `None` once the store is closed.
     by_number: RwLock<Option<ByNumber>>,
-    exchanges: Mutex<VecDeque<Exchanged>>,
+    exchanges: Exchanges,
 }
 
-/// `None` once the store is closed.
 type ByNumber = BTreeMap<u32, Arc<Segment>>;
-
-/// An exchange of the last minute.
-struct Exchanged {
-    /// Its hash, in short.
-    key: u64,
-    /// The session that it came with.
-    at: Position,
-    /// Unix seconds.
-    created: u64,
-}
 
 /// What user data may be opened with.
 #[derive(Default)]
@@ -51,7 +39,7 @@ impl Segments {
         let by_number = segments.map(|segment| (segment.number(), Arc::new(segment)));
         Self {
             by_number: RwLock::new(Some(by_number.collect())),
-            exchanges: Mutex::default(),
+            exchanges: Exchanges::default(),
         }
     }
 
@@ -87,15 +75,15 @@ impl Segments {
 
     /// The session of a token, ended or not, expired or not.
     pub(super) fn find(&self, at: Position, token: TokenHash) -> io::Result<Option<Slot>> {
-        let slot = self.slot(at)?;
+        let Some(segment) = self.get(at.segment)? else {
+            return Ok(None);
+        };
+        let slot = segment.read(at.slot)?.unwrap_or_else(|Damaged| {
+            let Position { segment, slot } = at;
+            tracing::error!(segment, slot, "a stored session is damaged: it is lost");
+            None
+        });
         Ok(slot.filter(|slot| slot.is_of_token(token)))
-    }
-
-    fn slot(&self, at: Position) -> io::Result<Option<Slot>> {
-        match self.get(at.segment)? {
-            Some(segment) => segment.read(at.slot),
-            None => Ok(None),
-        }
     }
 
     /// Where the sessions are that a user has now.
@@ -142,10 +130,12 @@ impl Segments {
         let key = slot::user_key(user);
         for segment in self.all()?.iter().rev() {
             for number in segment.slots_of(key)? {
-                let slot = segment.read(number)?;
-                let Some(slot) = slot.filter(|slot| slot.is_of_user(user)) else {
+                let Ok(Some(slot)) = segment.read(number)? else {
                     continue;
                 };
+                if !slot.is_of_user(user) {
+                    continue;
+                }
                 let at = Position {
                     segment: segment.number(),
                     slot: number,
@@ -160,37 +150,20 @@ impl Segments {
 
     /// Whom a code was exchanged for in the last minute.
     pub(super) fn exchanged(&self, exchange: ExchangeHash, now: u64) -> io::Result<Option<User>> {
-        let key = slot::exchange_key(exchange);
-        let candidates: Vec<_> = {
-            let exchanges = self.exchanges();
-            let ours = exchanges.iter().rev().filter(|it| it.key == key);
-            ours.filter(|it| is_recent(it.created, now))
-                .map(|it| it.at)
-                .collect()
-        };
-        for at in candidates {
-            let slot = self.slot(at)?;
-            if let Some(slot) = slot.filter(|slot| slot.is_of_exchange(exchange)) {
+        for at in self.exchanges.positions(exchange, now) {
+            if let Some(segment) = self.get(at.segment)?
+                && let Ok(Some(slot)) = segment.read(at.slot)?
+                && slot.is_of_exchange(exchange)
+            {
                 return Ok(Some(slot.user()));
             }
         }
         Ok(None)
     }
 
-    /// Remembers the exchange that came with a session, if one did, and forgets the old ones.
+    /// Remembers the exchange that came with a session, if one did.
     pub(super) fn remember(&self, slot: &Slot, at: Position, now: u64) {
-        let mut exchanges = self.exchanges();
-        if let Some(key) = slot.exchange_key() {
-            let created = slot.created();
-            exchanges.push_back(Exchanged { key, at, created });
-        }
-        while exchanges.len() > MAX_EXCHANGES
-            || exchanges
-                .front()
-                .is_some_and(|first| !is_recent(first.created, now))
-        {
-            exchanges.pop_front();
-        }
+        self.exchanges.remember(slot, at, now);
     }
 
     /// Remembers the exchanges of the last minute that a store which was opened just now holds.
@@ -198,13 +171,12 @@ impl Segments {
         let mut recent = Vec::new();
         'all: for segment in self.all()?.iter().rev() {
             for number in (1..=segment.count()).rev() {
-                let Some(slot) = segment.read(number)? else {
+                let Ok(Some(slot)) = segment.read(number)? else {
                     continue;
                 };
                 // They are nearly in the order of their times.
-                if recent.len() == MAX_EXCHANGES
-                    || !is_recent(slot.created().saturating_add(EXCHANGE_TTL.as_secs()), now)
-                {
+                let is_old = !is_recent(slot.created().saturating_add(EXCHANGE_TTL.as_secs()), now);
+                if is_old || recent.len() == MAX_EXCHANGES {
                     break 'all;
                 }
                 let at = Position {
@@ -220,12 +192,6 @@ impl Segments {
         Ok(())
     }
 
-    fn exchanges(&self) -> MutexGuard<'_, VecDeque<Exchanged>> {
-        self.exchanges
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn read_lock(&self) -> RwLockReadGuard<'_, Option<ByNumber>> {
         self.by_number
             .read()
@@ -237,10 +203,6 @@ impl Segments {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn is_recent(created: u64, now: u64) -> bool {
-    now < created.saturating_add(EXCHANGE_TTL.as_secs())
 }
 
 fn closed() -> io::Error {

@@ -170,7 +170,7 @@ impl Slot {
 
 /// What was text when it was written.
 fn text(id: &[u8]) -> String {
-    String::from_utf8_lossy(id).into_owned()
+    std::str::from_utf8(id).unwrap_or_default().to_owned()
 }
 
 /// A user, in short: others may have the same.
