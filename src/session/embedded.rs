@@ -5,6 +5,7 @@
 //! files, one thread writes ([`writer`]) and everybody reads; in memory, callers write in turn.
 
 mod appender;
+mod blocks;
 mod content;
 mod directory;
 mod exchanges;

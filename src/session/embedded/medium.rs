@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::blocks::Blocks;
 
 pub(super) enum Medium {
     File(File),
-    Memory(RwLock<Vec<u8>>),
+    Memory(RwLock<Blocks>),
 }
 
 impl Medium {
@@ -18,10 +20,7 @@ impl Medium {
     pub(super) fn len(&self) -> io::Result<u64> {
         match self {
             Self::File(file) => Ok(file.metadata()?.len()),
-            Self::Memory(bytes) => {
-                let bytes = bytes.read().unwrap_or_else(PoisonError::into_inner);
-                Ok(bytes.len() as u64)
-            }
+            Self::Memory(blocks) => Ok(read(blocks).len()),
         }
     }
 
@@ -29,33 +28,15 @@ impl Medium {
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
             Self::File(file) => file.read_exact_at(buffer, offset),
-            Self::Memory(bytes) => {
-                let bytes = bytes.read().unwrap_or_else(PoisonError::into_inner);
-                let begin = index(offset)?;
-                let part = bytes.get(begin..begin + buffer.len());
-                buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-                Ok(())
-            }
+            Self::Memory(blocks) => read(blocks).read_at(buffer, offset),
         }
     }
 
     /// Writes all, or fails; what lies beyond the end becomes part of it.
-    pub(super) fn write_at(&self, part: &[u8], offset: u64) -> io::Result<()> {
+    pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         match self {
-            Self::File(file) => file.write_all_at(part, offset),
-            Self::Memory(bytes) => {
-                let mut bytes = bytes.write().unwrap_or_else(PoisonError::into_inner);
-                let begin = index(offset)?;
-                let end = begin + part.len();
-                if bytes.len() < end {
-                    // Exactly: whoever makes space makes it in large steps.
-                    let missing = end - bytes.len();
-                    bytes.reserve_exact(missing);
-                    bytes.resize(end, 0);
-                }
-                bytes[begin..end].copy_from_slice(part);
-                Ok(())
-            }
+            Self::File(file) => file.write_all_at(bytes, offset),
+            Self::Memory(blocks) => write(blocks).write_at(bytes, offset),
         }
     }
 
@@ -63,12 +44,7 @@ impl Medium {
     pub(super) fn truncate(&self, length: u64) -> io::Result<()> {
         match self {
             Self::File(file) => file.set_len(length),
-            Self::Memory(bytes) => {
-                let mut bytes = bytes.write().unwrap_or_else(PoisonError::into_inner);
-                bytes.truncate(index(length)?);
-                bytes.shrink_to_fit();
-                Ok(())
-            }
+            Self::Memory(blocks) => write(blocks).truncate(length),
         }
     }
 
@@ -81,6 +57,10 @@ impl Medium {
     }
 }
 
-fn index(offset: u64) -> io::Result<usize> {
-    usize::try_from(offset).map_err(io::Error::other)
+fn read(blocks: &RwLock<Blocks>) -> RwLockReadGuard<'_, Blocks> {
+    blocks.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(blocks: &RwLock<Blocks>) -> RwLockWriteGuard<'_, Blocks> {
+    blocks.write().unwrap_or_else(PoisonError::into_inner)
 }

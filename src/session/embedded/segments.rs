@@ -150,15 +150,15 @@ impl Segments {
 
     /// Whom a code was exchanged for in the last minute.
     pub(super) fn exchanged(&self, exchange: ExchangeHash, now: u64) -> io::Result<Option<User>> {
-        for at in self.exchanges.positions(exchange, now) {
-            if let Some(segment) = self.get(at.segment)?
-                && let Ok(Some(slot)) = segment.read(at.slot)?
-                && slot.is_of_exchange(exchange)
-            {
-                return Ok(Some(slot.user()));
-            }
-        }
-        Ok(None)
+        let Some(at) = self.exchanges.position(exchange) else {
+            return Ok(None);
+        };
+        let Some(segment) = self.get(at.segment)? else {
+            return Ok(None);
+        };
+        let slot = segment.read(at.slot)?.ok().flatten();
+        let ours = slot.filter(|it| it.is_of_exchange(exchange) && is_recent(it.created(), now));
+        Ok(ours.map(|slot| slot.user()))
     }
 
     /// Remembers the exchange that came with a session, if one did.

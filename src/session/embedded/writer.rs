@@ -15,6 +15,9 @@ use crate::clock::Clock;
 
 /// Writes that share a sync.
 const MAX_BATCH: usize = 1024;
+/// The least time from one sync to the next: a sync costs as much work as some twenty logins, and
+/// those of a busy service come to share it. Whoever is alone does not wait.
+const PACE: Duration = Duration::from_millis(1);
 /// How often an idle store looks for expired segments.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,7 @@ pub(super) fn start(jobs: Receiver<Job>, appender: Appender, clock: Clock) -> io
         appender,
         clock,
         failed: None,
+        synced: None,
     };
     std::thread::Builder::new()
         .name("session-writer".into())
@@ -57,6 +61,8 @@ struct Writer {
     clock: Clock,
     /// When the last batch failed, until one succeeds.
     failed: Option<Instant>,
+    /// When the last batch began.
+    synced: Option<Instant>,
 }
 
 /// Where to answer, and whether a session is among what was asked for.
@@ -67,10 +73,13 @@ impl Writer {
         let max_batch = MAX_BATCH.min(self.appender.capacity());
         loop {
             let waiting: Vec<Job> = match jobs.recv_timeout(IDLE) {
-                Ok(first) => std::iter::once(first)
-                    .chain(jobs.try_iter())
-                    .take(max_batch)
-                    .collect(),
+                Ok(first) => {
+                    self.keep_pace();
+                    std::iter::once(first)
+                        .chain(jobs.try_iter())
+                        .take(max_batch)
+                        .collect()
+                }
                 Err(RecvTimeoutError::Timeout) => Vec::new(),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
@@ -84,6 +93,13 @@ impl Writer {
             }
             answer(asked, &result);
         }
+    }
+
+    fn keep_pace(&mut self) {
+        if let Some(synced) = self.synced {
+            std::thread::sleep(PACE.saturating_sub(synced.elapsed()));
+        }
+        self.synced = Some(Instant::now());
     }
 
     fn write(&mut self, batch: &Batch, is_idle: bool) -> Result<Vec<Position>, Unavailable> {
