@@ -158,8 +158,7 @@ impl Login {
         let hash = ExchangeHash(request.js_code.hash(request.mini_program.appid()));
         let outcome = match self.exchanges.enter(hash) {
             Entered::First(leader) => {
-                let exchange = self.clone().lead(request.clone(), hash, leader);
-                return Unstoppable::new(exchange).await;
+                return self.begin(request.clone(), hash, leader).await;
             }
             Entered::Running(answer) => match answer.await {
                 Ok(answer) => answer?,
@@ -170,7 +169,7 @@ impl Login {
         self.metrics.repeat();
         match outcome {
             Outcome::Refused(error) => Err(error.into()),
-            Outcome::Good(exchanged) => self.repeat(request, &exchanged).await,
+            Outcome::Good(exchanged) => Box::pin(self.repeat(request, &exchanged)).await,
         }
     }
 
@@ -185,6 +184,16 @@ impl Login {
         }
         let appid = request.mini_program.appid();
         self.open_session(appid, exchanged.user(), None).await
+    }
+
+    /// Not `async`, so that no future has room for another that is in a box.
+    fn begin(
+        self: &Arc<Self>,
+        request: LoginRequest,
+        hash: ExchangeHash,
+        leader: Leader,
+    ) -> Unstoppable<impl Future<Output = Result<LoggedIn, LoginError>> + Send + use<>> {
+        Unstoppable::new(self.clone().lead(request, hash, leader))
     }
 
     /// Exchanges a code and lets all know who wait for it or come later.
@@ -206,7 +215,7 @@ impl Login {
             Finished::Earlier(user) => {
                 let exchanged = Arc::new(Exchanged::new(user));
                 leader.remember(Outcome::Good(exchanged.clone()));
-                self.repeat(&request, &exchanged).await
+                Box::pin(self.repeat(&request, &exchanged)).await
             }
             Finished::Refused(error) => {
                 leader.remember(Outcome::Refused(error.clone()));

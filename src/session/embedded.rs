@@ -13,6 +13,7 @@ mod header;
 mod index;
 mod medium;
 mod position;
+mod queue;
 mod recovery;
 mod segment;
 mod segments;
@@ -21,7 +22,6 @@ mod writer;
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use appender::{Appender, Batch, Change, Home, Limits};
 use position::Mask;
 pub(super) use position::Position;
+use queue::Queue;
 use recovery::Recovered;
 use segments::{Keys, Segments};
 use slot::Slot;
@@ -54,8 +55,7 @@ pub struct Store {
 
 #[derive(Clone)]
 enum Writer {
-    /// Without a bound of its own: each job is of a request that waits for it, or was.
-    Thread(Sender<Job>),
+    Thread(Queue),
     /// Nothing to wait for but each other.
     Caller(Arc<Mutex<Appender>>),
 }
@@ -67,12 +67,12 @@ impl Store {
             appender,
             mask,
         } = recovery::open(path, limits(settings), clock.now())?;
-        let (sender, jobs) = std::sync::mpsc::channel();
+        let (queue, jobs) = queue::queue();
         writer::start(jobs, appender, clock.clone())
             .map_err(|error| OpenError::Other(error.to_string()))?;
         Ok(Self {
             segments,
-            writer: Writer::Thread(sender),
+            writer: Writer::Thread(queue),
             mask,
             clock,
         })
@@ -181,7 +181,7 @@ impl Store {
 
     async fn write(&self, write: Write) -> Result<Done, Unavailable> {
         match &self.writer {
-            Writer::Thread(jobs) => ask(jobs, write).await,
+            Writer::Thread(queue) => ask(queue, write).await,
             Writer::Caller(appender) => {
                 let mut appender = appender.lock().unwrap_or_else(PoisonError::into_inner);
                 let now = self.clock.now();
@@ -196,10 +196,10 @@ impl Store {
     }
 }
 
-async fn ask(jobs: &Sender<Job>, write: Write) -> Result<Done, Unavailable> {
+async fn ask(queue: &Queue, write: Write) -> Result<Done, Unavailable> {
     let (reply, answer) = oneshot::channel();
     let job = Job { write, reply };
-    jobs.send(job).map_err(|_| closed())?;
+    queue.push(job).map_err(|_| closed())?;
     match tokio::time::timeout(WRITE_TIMEOUT, answer).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(closed()),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use secrecy::{ExposeSecret, SecretBox};
-use tracing::Instrument;
 
 use super::seal::{Seal, Seals};
 use super::token::{Token, TokenHash, TokenId};
@@ -26,6 +25,8 @@ pub struct Store {
     turns: Arc<Turns>,
 }
 
+/// Futures of Redis are boxed where they are part of a login's: they are large, and of those that wait for
+/// WeChat there are many.
 #[derive(Clone)]
 enum Backend {
     /// In files or in memory.
@@ -99,13 +100,12 @@ impl Store {
             exchange: exchange.transpose()?,
             session: new.session,
         };
-        let created = async {
-            match &self.backend {
-                Backend::Embedded(store) => store.create(record).await.map(|at| token.at(at)),
-                Backend::Redis(store) => store.create(record).await.map(|()| token),
-            }
+        let begin = Instant::now();
+        let created = match &self.backend {
+            Backend::Embedded(store) => store.create(record).await.map(|at| token.at(at)),
+            Backend::Redis(store) => Box::pin(store.create(record)).await.map(|()| token),
         };
-        let token = self.timed("create", created).await?;
+        let token = self.measured("create", begin, created)?;
         self.metrics.session_opened();
         Ok(token)
     }
@@ -115,13 +115,12 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
-        let found = async {
-            match &self.backend {
-                Backend::Embedded(store) => store.find(token),
-                Backend::Redis(store) => store.find(token.hash).await,
-            }
+        let begin = Instant::now();
+        let found = match &self.backend {
+            Backend::Embedded(store) => store.find(token),
+            Backend::Redis(store) => Box::pin(store.find(token.hash)).await,
         };
-        self.timed("find", found).await
+        self.measured("find", begin, found)
     }
 
     /// Whom a code was exchanged for in the last minute.
@@ -129,13 +128,12 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn exchanged(&self, exchange: ExchangeHash) -> Result<Option<User>, Unavailable> {
-        let exchanged = async {
-            match &self.backend {
-                Backend::Embedded(store) => store.exchanged(exchange),
-                Backend::Redis(store) => store.exchanged(exchange).await,
-            }
+        let begin = Instant::now();
+        let exchanged = match &self.backend {
+            Backend::Embedded(store) => store.exchanged(exchange),
+            Backend::Redis(store) => Box::pin(store.exchanged(exchange)).await,
         };
-        self.timed("exchanged", exchanged).await
+        self.measured("exchanged", begin, exchanged)
     }
 
     /// The two newest `session_key`s of a user, the newest first, as far as they are there.
@@ -143,13 +141,12 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn keys(&self, user: &UserId) -> Result<Vec<SecretBox<[u8; 16]>>, Unavailable> {
-        let stored = async {
-            match &self.backend {
-                Backend::Embedded(store) => store.keys(user).await,
-                Backend::Redis(store) => store.keys(user).await,
-            }
+        let begin = Instant::now();
+        let stored = match &self.backend {
+            Backend::Embedded(store) => store.keys(user).await,
+            Backend::Redis(store) => store.keys(user).await,
         };
-        Ok(self.opened(user, &self.timed("keys", stored).await?))
+        Ok(self.opened(user, &self.measured("keys", begin, stored)?))
     }
 
     /// Gives the user's keys to `open`, the newest first, until it makes something of one.
@@ -174,7 +171,7 @@ impl Store {
             drop(turn);
             result
         };
-        tokio::spawn(attempt.in_current_span())
+        tokio::spawn(attempt)
             .await
             .unwrap_or_else(|_| Err(Unavailable("an attempt to open user data panicked".into())))
     }
@@ -184,13 +181,12 @@ impl Store {
         user: &UserId,
         open: impl Fn(&[u8; 16]) -> Option<T>,
     ) -> Result<Option<T>, Unavailable> {
-        let stored = async {
-            match &self.backend {
-                Backend::Embedded(store) => store.begin_attempt(user).await,
-                Backend::Redis(store) => Ok((store.begin_attempt(user).await?, None)),
-            }
+        let begin = Instant::now();
+        let stored = match &self.backend {
+            Backend::Embedded(store) => store.begin_attempt(user).await,
+            Backend::Redis(store) => Ok((store.begin_attempt(user).await?, None)),
         };
-        let (stored, counted_at) = self.timed("begin_attempt", stored).await?;
+        let (stored, counted_at) = self.measured("begin_attempt", begin, stored)?;
         if stored.is_empty() {
             return Ok(None);
         }
@@ -198,16 +194,15 @@ impl Store {
         let opened = keys.iter().find_map(|key| open(key.expose_secret()));
         // Keys that no AppSecret of ours opens were not tried. Another replica may have the right one.
         let failed = opened.is_none() && !keys.is_empty();
-        let ended = async {
-            match &self.backend {
-                Backend::Embedded(store) => match counted_at.filter(|_| !failed) {
-                    Some(at) => store.take_failure_back(at).await,
-                    None => Ok(()),
-                },
-                Backend::Redis(store) => store.end_attempt(user, failed).await,
-            }
+        let begin = Instant::now();
+        let ended = match &self.backend {
+            Backend::Embedded(store) => match counted_at.filter(|_| !failed) {
+                Some(at) => store.take_failure_back(at).await,
+                None => Ok(()),
+            },
+            Backend::Redis(store) => store.end_attempt(user, failed).await,
         };
-        if let Err(error) = self.timed("end_attempt", ended).await {
+        if let Err(error) = self.measured("end_attempt", begin, ended) {
             tracing::warn!(%error, "an attempt to open user data stays counted as a failure");
         }
         Ok(opened)
@@ -230,13 +225,12 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
-        let ended = async {
-            match &self.backend {
-                Backend::Embedded(store) => store.end(token).await,
-                Backend::Redis(store) => store.end(token.hash).await,
-            }
+        let begin = Instant::now();
+        let ended = match &self.backend {
+            Backend::Embedded(store) => store.end(token).await,
+            Backend::Redis(store) => store.end(token.hash).await,
         };
-        self.timed("end", ended).await?;
+        self.measured("end", begin, ended)?;
         self.metrics.session_ended();
         Ok(())
     }
@@ -246,13 +240,12 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn end_all(&self, user: &UserId, token: TokenId) -> Result<(), Unavailable> {
-        let ended = async {
-            match &self.backend {
-                Backend::Embedded(store) => store.end_all(user).await,
-                Backend::Redis(store) => store.end_all(user, token.hash).await,
-            }
+        let begin = Instant::now();
+        let ended = match &self.backend {
+            Backend::Embedded(store) => store.end_all(user).await,
+            Backend::Redis(store) => store.end_all(user, token.hash).await,
         };
-        self.timed("end_all", ended).await?;
+        self.measured("end_all", begin, ended)?;
         self.metrics.session_ended();
         Ok(())
     }
@@ -262,23 +255,21 @@ impl Store {
     /// # Errors
     /// If not.
     pub async fn check(&self) -> Result<(), Unavailable> {
-        let checked = async {
-            match &self.backend {
-                Backend::Embedded(store) => store.check().await,
-                Backend::Redis(store) => store.check().await,
-            }
+        let begin = Instant::now();
+        let checked = match &self.backend {
+            Backend::Embedded(store) => store.check().await,
+            Backend::Redis(store) => store.check().await,
         };
-        self.timed("check", checked).await
+        self.measured("check", begin, checked)
     }
 
-    /// Counts an operation, and measures it.
-    async fn timed<T>(
+    /// Counts an operation, and how long it took.
+    fn measured<T>(
         &self,
         operation: &'static str,
-        answer: impl Future<Output = Result<T, Unavailable>>,
+        begin: Instant,
+        result: Result<T, Unavailable>,
     ) -> Result<T, Unavailable> {
-        let begin = Instant::now();
-        let result = answer.await;
         self.metrics
             .stored(operation, begin.elapsed(), result.is_err());
         result

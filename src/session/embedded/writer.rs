@@ -2,7 +2,6 @@
 //! many logins share it, and answers each only then.
 
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -10,14 +9,15 @@ use tokio::sync::oneshot;
 use super::Unavailable;
 use super::appender::{Appender, Batch, Change};
 use super::position::Position;
+use super::queue::Jobs;
 use super::slot::Slot;
 use crate::clock::Clock;
 
 /// Writes that share a sync.
 const MAX_BATCH: usize = 1024;
-/// The least time from one sync to the next: a sync costs as much work as some twenty logins, and
-/// those of a busy service come to share it. Whoever is alone does not wait.
-const PACE: Duration = Duration::from_millis(1);
+/// The least time from one sync to the next, unless there is enough for one: a sync is as much work as
+/// three logins, which a busy service should share. Whoever is alone does not wait.
+const PACE: Duration = Duration::from_millis(5);
 /// How often an idle store looks for expired segments.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -43,12 +43,12 @@ pub(super) enum Write {
 /// Where the session is, if one was created.
 pub(super) type Done = Option<Position>;
 
-pub(super) fn start(jobs: Receiver<Job>, appender: Appender, clock: Clock) -> io::Result<()> {
+pub(super) fn start(jobs: Jobs, appender: Appender, clock: Clock) -> io::Result<()> {
     let writer = Writer {
         appender,
         clock,
         failed: None,
-        synced: None,
+        next: Instant::now(),
     };
     std::thread::Builder::new()
         .name("session-writer".into())
@@ -61,28 +61,22 @@ struct Writer {
     clock: Clock,
     /// When the last batch failed, until one succeeds.
     failed: Option<Instant>,
-    /// When the last batch began.
-    synced: Option<Instant>,
+    /// When it is time for the next batch.
+    next: Instant,
 }
 
 /// Where to answer, and whether a session is among what was asked for.
 type Asked = (oneshot::Sender<Result<Done, Unavailable>>, bool);
 
 impl Writer {
-    fn run(mut self, jobs: &Receiver<Job>) {
+    fn run(mut self, jobs: &Jobs) {
         let max_batch = MAX_BATCH.min(self.appender.capacity());
         loop {
-            let waiting: Vec<Job> = match jobs.recv_timeout(IDLE) {
-                Ok(first) => {
-                    self.keep_pace();
-                    std::iter::once(first)
-                        .chain(jobs.try_iter())
-                        .take(max_batch)
-                        .collect()
-                }
-                Err(RecvTimeoutError::Timeout) => Vec::new(),
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
+            let waiting = jobs.take(max_batch, self.next, IDLE);
+            if waiting.is_empty() && jobs.is_abandoned() {
+                return;
+            }
+            self.next = Instant::now() + PACE;
             let is_last = waiting.iter().any(|job| matches!(job.write, Write::Close));
             let (batch, asked) = sort(waiting);
             let result = self.write(&batch, asked.is_empty());
@@ -93,13 +87,6 @@ impl Writer {
             }
             answer(asked, &result);
         }
-    }
-
-    fn keep_pace(&mut self) {
-        if let Some(synced) = self.synced {
-            std::thread::sleep(PACE.saturating_sub(synced.elapsed()));
-        }
-        self.synced = Some(Instant::now());
     }
 
     fn write(&mut self, batch: &Batch, is_idle: bool) -> Result<Vec<Position>, Unavailable> {
