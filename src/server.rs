@@ -1,5 +1,7 @@
 //! Serves the service: accepts, and on a signal finishes what runs.
 
+mod connections;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
@@ -9,14 +11,13 @@ use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::{self, Answers};
 use crate::app::{App, StartError};
+use connections::Connections;
 
 /// Request line and headers together.
 const MAX_HEADERS: usize = 32 * 1024;
@@ -141,23 +142,13 @@ impl Server {
     /// Answers until `stop` is done; then accepts nothing more, and finishes what runs as far as
     /// patience allows.
     async fn answer(self, stop: impl Future<Output = ()>) {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(self.patience.headers)
-            .max_buf_size(MAX_HEADERS)
-            .writev(false);
-        let connections = GracefulShutdown::new();
-        let answers = serve(
-            &self.listener,
-            api::service(self.app.clone()),
-            &http,
-            &connections,
-        );
+        let connections = Arc::new(Connections::default());
+        let answers = serve(&self.listener, api::service(self.app.clone()), &connections);
         let metrics = async {
             match &self.metrics {
                 Some(listener) => {
                     let metrics = api::metrics_service(self.app.clone());
-                    serve(listener, metrics, &http, &connections).await
+                    serve(listener, metrics, &connections).await
                 }
                 None => std::future::pending().await,
             }
@@ -165,11 +156,12 @@ impl Server {
         tokio::select! {
             never = answers => match never {},
             never = metrics => match never {},
+            never = connections.watch(self.patience.headers) => match never {},
             () = stop => {}
         }
         drop((self.listener, self.metrics));
         let finish = async {
-            connections.shutdown().await;
+            connections.stop().await;
             self.app.login.drain().await;
         };
         let drained = tokio::time::timeout(self.patience.drain, finish).await;
@@ -183,19 +175,14 @@ impl Server {
 async fn serve(
     listener: &TcpListener,
     service: impl Answers,
-    http: &http1::Builder,
-    connections: &GracefulShutdown,
+    connections: &Arc<Connections>,
 ) -> Infallible {
+    let mut http = http1::Builder::new();
+    // An answer is one small write.
+    http.max_buf_size(MAX_HEADERS).writev(false);
     loop {
         let stream = accept(listener).await;
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            // A client that breaks off or is too slow is no fault of the service.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
-            }
-        });
+        connections.serve(stream, service.clone(), &http);
     }
 }
 

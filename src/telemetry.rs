@@ -1,6 +1,7 @@
 //! The log: one subscriber for the process, on standard error, as text or as JSON.
 
 mod lines;
+mod timestamp;
 
 use std::io;
 use std::str::FromStr;
@@ -11,6 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt};
 
 use lines::Lines;
+use timestamp::Timestamp;
 
 /// What is logged, and how.
 #[derive(Debug)]
@@ -82,7 +84,9 @@ impl Drop for Logging {
 /// If the system has no thread for it.
 pub fn init(settings: &Settings) -> io::Result<Logging> {
     let lines = Lines::start()?;
-    let layer = fmt::layer().with_writer(lines.clone());
+    let layer = fmt::layer()
+        .with_writer(lines.clone())
+        .with_timer(Timestamp);
     let layer = match settings.format {
         Format::Text => layer.boxed(),
         Format::Json => layer.json().flatten_event(true).boxed(),
