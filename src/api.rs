@@ -28,12 +28,14 @@ use problem::Problem;
 /// It sits around the router and not in it, so that no answer leaves without a request id and no
 /// failure without its problem document, and because every layer of a router costs each request
 /// several allocations.
+#[must_use]
 pub fn service(app: Arc<App>) -> impl Answers {
     let router = router(app.clone());
     service_fn(move |request| envelope::answer(app.clone(), router.clone(), request))
 }
 
 /// `GET /metrics`, for an address of its own.
+#[must_use]
 pub fn metrics_service(app: Arc<App>) -> impl Answers {
     let router = Router::new()
         .route("/metrics", get(ops::metrics))

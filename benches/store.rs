@@ -1,0 +1,260 @@
+//! What the stages of a login and of a lookup cost, and how the file store grows. `cargo bench --bench store`
+//!
+//! CPU is the whole process' own, all threads together, by the scheduler's clock (Linux). Each stage is
+//! measured alone and warm, so together they are less than a login. `SESSIONS=10000000` lets the store
+//! grow to ten million sessions, which takes 5 GB on the disk and three minutes; the default is a million.
+//! `DIR` is where it grows, instead of the system's directory for temporary files.
+#![allow(clippy::unwrap_used, reason = "a benchmark may fail by panicking")]
+
+use std::hint::black_box;
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use secrecy::SecretBox;
+use tokio::task::JoinSet;
+use wxlogin::clock::Clock;
+use wxlogin::session::{
+    Exchange, ExchangeHash, NewSession, Seals, Session, Settings, Store, Token, TokenId, UserId,
+};
+use wxlogin::wechat::{CodeSession, JsCode};
+
+const APPID: &str = "wx0123456789abcdef";
+const TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Logins at the same time.
+const CLIENTS: u64 = 64;
+const LOGINS: u64 = 50_000;
+const LOOKUPS: u64 = 200_000;
+
+static NOW: AtomicU64 = AtomicU64::new(1_800_000_000);
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let dir = env::var("DIR").map_or_else(|_| env::temp_dir(), Into::into);
+    let dir = tempfile::tempdir_in(dir).unwrap();
+    runtime.block_on(async {
+        stages(dir.path()).await;
+        growth(&dir.path().join("growth")).await;
+        purge(&dir.path().join("purge")).await;
+    });
+}
+
+async fn stages(dir: &Path) {
+    println!("stage                                  CPU us");
+    let code = JsCode::parse("0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P").unwrap();
+    stage("login: name the code (SHA-256)", || code.hash(APPID));
+    let answer = br#"{"session_key":"HyVFkGl5F5OQWJZZaNzBBg==","openid":"oGkj9kdQzr6JxeDdgF6Wzgs3xepK","unionid":"ouf1sjynTnx5HThsh7NIFNU6LO9n"}"#;
+    stage("login: read WeChat's answer", || {
+        CodeSession::from_json(answer).unwrap()
+    });
+    stage("login: make a token", || Token::generate().unwrap().id());
+    for (name, place) in [
+        ("memory", "memory:".into()),
+        ("file", at(&dir.join("stages"))),
+    ] {
+        let store = open(&place);
+        let tokens = log_in(&store, 0, LOGINS).await;
+        let begin = cpu();
+        log_in(&store, LOGINS, LOGINS).await;
+        let (name, used) = (format!("login: seal and store ({name})"), cpu() - begin);
+        print_stage(&name, used, LOGINS);
+        let name = name.replace("login: seal and store", "lookup: find");
+        print_stage(&name, look_up(&store, &tokens).await, LOOKUPS);
+        store.close().await;
+    }
+}
+
+fn stage<T>(name: &str, mut run: impl FnMut() -> T) {
+    let begin = cpu();
+    for _ in 0..LOOKUPS {
+        black_box(run());
+    }
+    print_stage(name, cpu() - begin, LOOKUPS);
+}
+
+fn print_stage(name: &str, used: f64, count: u64) {
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    let each = used * 1e6 / count as f64;
+    println!("{name:38} {each:6.2}");
+}
+
+async fn growth(path: &Path) {
+    println!();
+    println!("sessions   CPU us/login  CPU us/lookup  RSS MB  bytes/session  start ms");
+    let most = env::var("SESSIONS").map_or(1_000_000, |most| most.parse().unwrap());
+    let mut store = open(&at(path));
+    let (mut count, mut size) = (0, 10_000);
+    let mut tokens = Vec::new();
+    while size <= most {
+        // Some of all that there are, so that lookups go everywhere.
+        while count < size {
+            let some = 10_000.min(size - count);
+            let new = log_in(&store, count, some).await;
+            tokens.extend(new.into_iter().step_by((most / 200_000).max(1) as usize));
+            count += some;
+        }
+        let bytes = size_of(path) / size;
+        let begin = cpu();
+        log_in(&store, count, LOGINS).await;
+        let login = (cpu() - begin) * 1e6 / 50_000.0;
+        count += LOGINS;
+        let lookup = look_up(&store, &tokens).await * 1e6 / 200_000.0;
+        let rss = rss_mb();
+        store.close().await;
+        let begin = Instant::now();
+        store = open(&at(path));
+        let start = begin.elapsed().as_secs_f64() * 1000.0;
+        println!("{size:9} {login:13.2} {lookup:14.2} {rss:7} {bytes:14} {start:9.0}");
+        size *= 10;
+    }
+    store.close().await;
+}
+
+/// A million sessions expire at once: are logins slower while they are removed?
+async fn purge(path: &Path) {
+    let store = open(&at(path));
+    log_in(&store, 0, 1_000_000).await;
+    let before = size_of(path) >> 20;
+    let quiet = p99(&store, 1_000_000).await;
+    NOW.fetch_add(TTL.as_secs() + 1, Ordering::Relaxed);
+    let purging = p99(&store, 2_000_000).await;
+    let after = size_of(path) >> 20;
+    println!();
+    println!(
+        "logins' p99 quiet {:.2} ms, while a million sessions are removed {:.2} ms; {before} MB become {after}",
+        quiet.as_secs_f64() * 1000.0,
+        purging.as_secs_f64() * 1000.0,
+    );
+    store.close().await;
+}
+
+/// Of logins of the next three seconds, sixteen at a time.
+async fn p99(store: &Store, from: u64) -> Duration {
+    let mut running = JoinSet::new();
+    let begin = Instant::now();
+    for client in 0..16 {
+        let store = store.clone();
+        running.spawn(async move {
+            let (mut times, mut number) = (Vec::new(), from + client);
+            while begin.elapsed() < Duration::from_secs(3) {
+                let one = Instant::now();
+                one_login(&store, number).await;
+                times.push(one.elapsed());
+                number += 16;
+            }
+            times
+        });
+    }
+    let mut times = running.join_all().await.concat();
+    times.sort();
+    times[times.len() * 99 / 100]
+}
+
+fn at(path: &Path) -> String {
+    format!("file:{}", path.display())
+}
+
+fn open(place: &str) -> Store {
+    let secret = ["0123456789abcdef0123456789abcdef".to_owned().into()];
+    let seals = Seals::new([(APPID, &secret[..])]).unwrap();
+    let settings = Settings {
+        place: place.parse().unwrap(),
+        ttl: TTL,
+        segment_len: NonZeroU16::MAX,
+    };
+    let clock = Clock::from_fn(|| NOW.load(Ordering::Relaxed));
+    Store::open(&settings, seals, Arc::default(), clock).unwrap()
+}
+
+/// So many users log in, [`CLIENTS`] at a time.
+async fn log_in(store: &Store, from: u64, count: u64) -> Vec<TokenId> {
+    let mut running = JoinSet::new();
+    for client in 0..CLIENTS {
+        let store = store.clone();
+        running.spawn(async move {
+            let mut tokens = Vec::new();
+            let mut number = from + client;
+            while number < from + count {
+                tokens.push(one_login(&store, number).await);
+                number += CLIENTS;
+            }
+            tokens
+        });
+    }
+    running.join_all().await.concat()
+}
+
+async fn one_login(store: &Store, number: u64) -> TokenId {
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&number.to_ne_bytes());
+    let mut key = [7; 16];
+    key[..8].copy_from_slice(&number.to_ne_bytes());
+    let created = NOW.load(Ordering::Relaxed);
+    let session = Session {
+        user: UserId {
+            appid: APPID.into(),
+            openid: format!("o{number:027}"),
+        },
+        unionid: Some(format!("u{number:027}")),
+        created,
+        expires: created + TTL.as_secs(),
+    };
+    let exchange = Exchange {
+        hash: ExchangeHash(hash),
+        session_key: Arc::new(SecretBox::new(Box::new(key))),
+    };
+    let new = NewSession {
+        session,
+        exchange: Some(exchange),
+    };
+    let token = Token::generate().unwrap();
+    store.create(token, new).await.unwrap().id()
+}
+
+/// Looks [`LOOKUPS`] sessions up, here and there; returns the CPU seconds.
+async fn look_up(store: &Store, tokens: &[TokenId]) -> f64 {
+    let begin = cpu();
+    let mut place = 0;
+    for _ in 0..LOOKUPS {
+        place = (place + 7_919) % tokens.len();
+        assert!(store.find(tokens[place]).await.unwrap().is_some());
+    }
+    cpu() - begin
+}
+
+/// CPU seconds of this process so far.
+fn cpu() -> f64 {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let nanoseconds = tasks.map(|task| {
+        let schedstat = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        let used: u64 = schedstat.split(' ').next().unwrap().parse().unwrap();
+        used
+    });
+    Duration::from_nanos(nanoseconds.sum()).as_secs_f64()
+}
+
+fn rss_mb() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let rss = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kilobytes: u64 = rss
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    kilobytes >> 10
+}
+
+fn size_of(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).unwrap();
+    files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum()
+}
