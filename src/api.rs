@@ -43,6 +43,9 @@ pub fn metrics_service(app: Arc<App>) -> impl Answers {
     service_fn(move |request| envelope::route(router.clone(), request))
 }
 
+/// What every request gets.
+pub type Answer = Response;
+
 /// What answers every request, and can be cloned for every connection.
 pub trait Answers:
     Service<hyper::Request<Incoming>, Response = Response, Error = Infallible, Future: Send>

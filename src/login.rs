@@ -52,7 +52,6 @@ pub struct Login {
     metrics: Arc<Metrics>,
     clock: Clock,
     exchanges: Arc<Exchanges>,
-    max_in_flight: u32,
     /// A permit for each exchange that may run.
     slots: Arc<Semaphore>,
 }
@@ -116,7 +115,6 @@ impl Login {
             metrics,
             exchanges: Arc::new(Exchanges::new(clock.clone())),
             clock,
-            max_in_flight,
             slots: Arc::new(Semaphore::new(max_in_flight as usize)),
         })
     }
@@ -132,7 +130,6 @@ impl Login {
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             exchanges: self.exchanges.clone(),
-            max_in_flight: self.max_in_flight,
             slots: self.slots.clone(),
         })
     }
@@ -239,8 +236,7 @@ impl Login {
 
     /// Waits until no exchange is running, those whose clients hung up included.
     pub async fn drain(&self) {
-        // An error would mean that the semaphore was closed, which it never is.
-        let _ = self.slots.acquire_many(self.max_in_flight).await;
+        self.exchanges.drain().await;
     }
 
     /// The one exchange of a code.

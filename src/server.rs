@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use crate::api::{self, Answers};
 use crate::app::{App, StartError};
@@ -27,7 +27,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long clients may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// For the headers of a request, and between two requests on one connection.
+    /// For the headers of a request, and between two requests on one connection; up to a quarter
+    /// longer.
     pub headers: Duration,
     /// For what runs when the service stops.
     pub drain: Duration,
@@ -108,33 +109,31 @@ impl Server {
         let (running, mut ended) = mpsc::channel::<Infallible>(1);
         for core in 1..available_parallelism()?.get() {
             let listener = StdTcpListener::from(self.listener.as_fd().try_clone_to_owned()?);
-            let runtime = runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            let server = {
-                let _in_runtime = runtime.enter();
-                let listener = TcpListener::from_std(listener)?;
-                Self::new(listener, self.app.sibling()?, self.patience)
-            };
+            let (app, patience) = (self.app.sibling()?, self.patience);
             let (mut stopped, running) = (stopped.clone(), running.clone());
+            let stop = async move {
+                // An error: nobody can change it any more.
+                let _ = stopped.changed().await;
+            };
             thread::Builder::new()
                 .name(format!("core-{core}"))
                 .spawn(move || {
-                    runtime.block_on(server.answer(async move {
-                        // An error: nobody can change it any more.
-                        let _ = stopped.changed().await;
-                    }));
+                    // The other threads can do without this one.
+                    if let Err(error) = run_on_this_core(listener, app, patience, stop) {
+                        tracing::error!(%error, core, "cannot use a core");
+                    }
                     drop(running);
                 })?;
         }
         drop(running);
-        let sessions = self.app.sessions.clone();
+        let (sessions, patience) = (self.app.sessions.clone(), self.patience);
         self.answer(async move {
             stop.await;
             drop(stopping);
         })
         .await;
-        ended.recv().await;
+        // A thread that hangs, as in a read of a disk that does, must not hold up the stop.
+        let _ = timeout(patience.drain, ended.recv()).await;
         sessions.close().await;
         Ok(())
     }
@@ -164,11 +163,23 @@ impl Server {
             connections.stop().await;
             self.app.login.drain().await;
         };
-        let drained = tokio::time::timeout(self.patience.drain, finish).await;
+        let drained = timeout(self.patience.drain, finish).await;
         if drained.is_err() {
             tracing::warn!("stopped with requests unanswered: they took too long");
         }
     }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run_on_this_core(
+    listener: StdTcpListener,
+    app: App,
+    patience: Patience,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    Server::new(listener, app, patience).answer(stop).await;
+    Ok(())
 }
 
 /// Answers what comes in at `listener`, for ever.

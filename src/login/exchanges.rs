@@ -4,10 +4,10 @@
 //! ends soon, and remembered ones are at most [`MAX_REMEMBERED`].
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::LoginError;
 use crate::clock::Clock;
@@ -23,6 +23,9 @@ const MAX_SESSIONS: u32 = 100;
 /// The exchanges of this process.
 pub(super) struct Exchanges {
     entries: Mutex<Entries>,
+    /// Leaders that there are.
+    running: AtomicUsize,
+    have_ended: Notify,
     clock: Clock,
 }
 
@@ -87,6 +90,8 @@ impl Exchanges {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             entries: Mutex::default(),
+            running: AtomicUsize::new(0),
+            have_ended: Notify::new(),
             clock,
         }
     }
@@ -119,6 +124,7 @@ impl Exchanges {
             }
             _ => (None, None),
         };
+        self.running.fetch_add(1, Ordering::AcqRel);
         Entered::First(Leader {
             exchanges: self.clone(),
             hash,
@@ -138,7 +144,9 @@ impl Exchanges {
         let before = match remember {
             None => entries.by_hash.remove(&hash),
             Some((until, memory)) => {
-                entries.order.push_back((until, hash));
+                // At the end, but for those whose earlier try to store them failed too.
+                let place = entries.order.partition_point(|(end, _)| *end <= until);
+                entries.order.insert(place, (until, hash));
                 let entry = Entry::Remembered { until, memory };
                 entries.by_hash.insert(hash, entry)
             }
@@ -147,6 +155,17 @@ impl Exchanges {
         match before {
             Some(Entry::Running(waiting)) => waiting,
             _ => Vec::new(),
+        }
+    }
+
+    /// Waits until no exchange is running.
+    pub(super) async fn drain(&self) {
+        loop {
+            let ended = self.have_ended.notified();
+            if self.running.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            ended.await;
         }
     }
 
@@ -219,6 +238,9 @@ impl Drop for Leader {
     fn drop(&mut self) {
         if !self.is_over {
             self.exchanges.end(self.hash, None);
+        }
+        if self.exchanges.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.exchanges.have_ended.notify_waiters();
         }
     }
 }

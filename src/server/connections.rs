@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::HeaderValue;
-use axum::http::header::CONNECTION;
-use axum::response::Response;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -21,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::api::Answers;
+use crate::api::{Answer, Answers};
 
 /// Looks while one connection may wait; so its time is exact to this part of it.
 const LOOKS: u32 = 4;
@@ -78,7 +76,6 @@ impl Connections {
             }
         });
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        let mut open = self.lock();
         let task = tokio::spawn(async move {
             let _place = place;
             // A client that breaks off or is too slow is no fault of the service.
@@ -87,10 +84,11 @@ impl Connections {
             }
         });
         let task = task.abort_handle();
-        open.insert(number, Open { state, task });
+        // It has not ended yet: the task runs in this thread, after us.
+        self.lock().insert(number, Open { state, task });
     }
 
-    fn answered(&self, state: &State, mut answer: Response) -> Response {
+    fn answered(&self, state: &State, mut answer: Answer) -> Answer {
         state.since.store(self.now.load(Relaxed), Relaxed);
         state.is_busy.store(false, Relaxed);
         if self.is_stopping.load(Relaxed) {
@@ -110,7 +108,8 @@ impl Connections {
         }
     }
 
-    /// Ends all that wait for a request, and waits until the others are answered.
+    /// Ends all that wait for a request, and waits until the others are answered. A client that has
+    /// not read its last answer loses what the system had no room for.
     pub(super) async fn stop(&self) {
         self.is_stopping.store(true, Relaxed);
         sleep(LAST_READ).await;

@@ -22,7 +22,7 @@ pub(super) struct Appender {
     limits: Limits,
     /// The segment that is appended to, if there is one.
     active: Option<Active>,
-    /// The number of the newest segment there ever was.
+    /// The number of the newest segment, or greater.
     last_number: u32,
     /// When expired segments were looked for last.
     purged: u64,
@@ -92,17 +92,8 @@ impl Appender {
     }
 
     /// Writes a batch, and says where the sessions are that it created. If it fails, none of them is,
-    /// and what of the rest was done is not known. A sync that failed tells nothing about the next
-    /// one, so the segment is then left as it is.
+    /// and what of the rest was done is not known.
     pub(super) fn commit(&mut self, batch: &Batch, now: u64) -> io::Result<Vec<Position>> {
-        let result = self.try_commit(batch, now);
-        if result.is_err() {
-            self.active = None;
-        }
-        result
-    }
-
-    fn try_commit(&mut self, batch: &Batch, now: u64) -> io::Result<Vec<Position>> {
         let mut touched = BTreeMap::new();
         for (at, change) in &batch.changes {
             // With its segment, a session is gone for good.
@@ -114,21 +105,38 @@ impl Appender {
         let mut first = 0;
         if !batch.created.is_empty() || batch.is_check {
             let wanted = u32::try_from(batch.created.len()).map_err(io::Error::other)?;
-            let segment = self.prepare(wanted.max(1), now)?;
+            let segment = self
+                .append(batch, wanted.max(1), now)
+                .inspect_err(|_| self.active = None)?;
             first = segment.count() + 1;
-            if batch.created.is_empty() {
-                // It is zeros already, but now the disk must say so.
-                segment.write(first, &[0; SLOT_LEN])?;
-            } else {
-                let bytes: Vec<_> = batch.created.iter().map(Slot::as_bytes).collect();
-                segment.write(first, &bytes.concat())?;
-            }
             touched.insert(segment.number(), segment);
         }
-        for segment in touched.values() {
-            segment.sync()?;
+        for (number, segment) in &touched {
+            segment.sync().inspect_err(|_| self.abandon(*number))?;
         }
         self.publish(&batch.created, first, now)
+    }
+
+    /// Writes the sessions of a batch, which are not there before the segment is synced.
+    fn append(&mut self, batch: &Batch, wanted: u32, now: u64) -> io::Result<Arc<Segment>> {
+        let segment = self.prepare(wanted, now)?;
+        let first = segment.count() + 1;
+        if batch.created.is_empty() {
+            // It is zeros already, but now the disk must say so.
+            segment.write(first, &[0; SLOT_LEN])?;
+        } else {
+            let bytes: Vec<_> = batch.created.iter().map(Slot::as_bytes).collect();
+            segment.write(first, &bytes.concat())?;
+        }
+        Ok(segment)
+    }
+
+    /// Appends nothing more to a segment: a sync that failed tells nothing about the next one.
+    fn abandon(&mut self, number: u32) {
+        let active = self.active.as_ref();
+        if active.is_some_and(|active| active.segment.number() == number) {
+            self.active = None;
+        }
     }
 
     /// The segment to append so many sessions to, with space for them.

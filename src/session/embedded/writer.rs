@@ -16,7 +16,7 @@ use crate::clock::Clock;
 /// Writes that share a sync.
 const MAX_BATCH: usize = 1024;
 /// The least time from one sync to the next, unless there is enough for one: a sync is as much work as
-/// three logins, which a busy service should share. Whoever is alone does not wait.
+/// three logins, which a busy service should share. A login that comes alone does not wait.
 const PACE: Duration = Duration::from_millis(5);
 /// How often an idle store looks for expired segments.
 const IDLE: Duration = Duration::from_secs(1);
@@ -76,7 +76,9 @@ impl Writer {
             if waiting.is_empty() && jobs.is_abandoned() {
                 return;
             }
-            self.next = Instant::now() + PACE;
+            if !waiting.is_empty() {
+                self.next = Instant::now() + PACE;
+            }
             let is_last = waiting.iter().any(|job| matches!(job.write, Write::Close));
             let (batch, asked) = sort(waiting);
             let result = self.write(&batch, asked.is_empty());
