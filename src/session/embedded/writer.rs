@@ -16,7 +16,7 @@ use crate::clock::Clock;
 /// Writes that share a sync.
 const MAX_BATCH: usize = 1024;
 /// The least time from one sync to the next, unless there is enough for one: a sync is as much work as
-/// three logins, which a busy service should share. A login that comes alone does not wait.
+/// three logins, which a busy service should share. Who comes later than that does not wait.
 const PACE: Duration = Duration::from_millis(5);
 /// How often an idle store looks for expired segments.
 const IDLE: Duration = Duration::from_secs(1);
