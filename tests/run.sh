@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 
 PATH="$PATH:/usr/sbin" # where nginx is
 missing=
-command -v cc >/dev/null || missing="$missing gcc libc6-dev" # for aws-lc, which is C
+command -v cc >/dev/null || missing="$missing gcc libc6-dev" # for aws-lc and jemalloc, which are C
+command -v make >/dev/null || missing="$missing make" # for jemalloc
 command -v prlimit >/dev/null || missing="$missing util-linux" # for the full disk
 command -v nginx >/dev/null || missing="$missing nginx" # for the gateways
 command -v caddy >/dev/null || missing="$missing caddy"
