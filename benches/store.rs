@@ -214,7 +214,7 @@ async fn one_login(store: &Store, number: u64) -> TokenId {
         exchange: Some(exchange),
     };
     let token = Token::generate().unwrap();
-    store.create(token, new).await.unwrap().id()
+    store.create(token, &new).await.unwrap().id()
 }
 
 /// Looks [`LOOKUPS`] sessions up, here and there; returns the CPU seconds.

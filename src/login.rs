@@ -364,11 +364,9 @@ impl Login {
             created,
             expires: created + self.ttl.as_secs(),
         };
-        let new = NewSession {
-            session: session.clone(),
-            exchange,
-        };
-        let token = self.sessions.create(token, new).await?;
+        let new = NewSession { session, exchange };
+        let token = self.sessions.create(token, &new).await?;
+        let session = new.session;
         Ok(LoggedIn { token, session })
     }
 }

@@ -15,6 +15,7 @@ mod medium;
 mod position;
 mod queue;
 mod recovery;
+mod reply;
 mod segment;
 mod segments;
 mod slot;
@@ -24,8 +25,6 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 use super::token::{TokenHash, TokenId};
 use super::{
@@ -93,7 +92,7 @@ impl Store {
     }
 
     /// Stores a session, and says what place its token is to tell.
-    pub(super) async fn create(&self, new: Record) -> Result<[u8; 8], Unavailable> {
+    pub(super) async fn create(&self, new: Record<'_>) -> Result<[u8; 8], Unavailable> {
         let slot = Slot::new(&new).map_err(|_| Unavailable("an id is too long for it".into()))?;
         let position = self.write(Write::Create(slot)).await?;
         let position = position.ok_or_else(|| Unavailable("it did not say where".into()))?;
@@ -197,11 +196,11 @@ impl Store {
 }
 
 async fn ask(queue: &Queue, write: Write) -> Result<Done, Unavailable> {
-    let (reply, answer) = oneshot::channel();
+    let (reply, answer) = reply::reply();
     let job = Job { write, reply };
     queue.push(job).map_err(|_| closed())?;
     match tokio::time::timeout(WRITE_TIMEOUT, answer).await {
-        Ok(Ok(result)) => result,
+        Ok(Ok(answer)) => answer.open(),
         Ok(Err(_)) => Err(closed()),
         Err(_) => Err(Unavailable("no write in time".into())),
     }

@@ -69,8 +69,8 @@ impl Store {
         })
     }
 
-    pub(super) async fn create(&self, new: Record) -> Result<(), Unavailable> {
-        let session = &new.session;
+    pub(super) async fn create(&self, new: Record<'_>) -> Result<(), Unavailable> {
+        let session = new.session;
         let left = session.expires.saturating_sub(self.clock.now()).max(1);
         let seals = new.exchange.as_ref().map(|exchange| &*exchange.seals);
         let log_in = scripts::LogIn {

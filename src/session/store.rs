@@ -84,9 +84,9 @@ impl Store {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn create(&self, token: Token, new: NewSession) -> Result<Token, Unavailable> {
+    pub async fn create(&self, token: Token, new: &NewSession) -> Result<Token, Unavailable> {
         let session = &new.session;
-        let exchange = new.exchange.map(|exchange| {
+        let exchange = new.exchange.as_ref().map(|exchange| {
             let key = &exchange.session_key;
             let seals = self.seals.seal(&session.user, key);
             let seals = seals.map_err(|_| Unavailable("a session_key cannot be sealed".into()))?;
@@ -98,7 +98,7 @@ impl Store {
         let record = Record {
             token: token.id().hash,
             exchange: exchange.transpose()?,
-            session: new.session,
+            session,
         };
         let begin = Instant::now();
         let created = match &self.backend {
@@ -285,9 +285,9 @@ impl Store {
 }
 
 /// A session as a backend stores it.
-pub(super) struct Record {
+pub(super) struct Record<'a> {
     pub(super) token: TokenHash,
-    pub(super) session: Session,
+    pub(super) session: &'a Session,
     pub(super) exchange: Option<SealedExchange>,
 }
 

@@ -365,7 +365,7 @@ async fn a_token_does_not_tell_how_many_sessions_there_are() {
     let mut differing = 0;
     for _ in 0..100 {
         let new = new(session("oAlice", None), None);
-        let text = store.create(token(), new).await.unwrap().to_text();
+        let text = store.create(token(), &new).await.unwrap().to_text();
         let place = URL_SAFE_NO_PAD.decode(&text[4..]).unwrap()[..8].to_vec();
         let bits = place.iter().zip(&last).map(|(a, b)| (a ^ b).count_ones());
         differing += bits.sum::<u32>();
@@ -380,7 +380,7 @@ async fn an_id_that_is_too_long_is_refused_and_harms_nothing() {
     let store = open("memory:", 100, &Hands::at(NOW));
     for (openid, unionid) in [("o".repeat(129), None), ("o".into(), Some("u".repeat(300)))] {
         let session = session(&openid, unionid.as_deref());
-        let refused = store.create(token(), new(session, Some(1))).await;
+        let refused = store.create(token(), &new(session, Some(1))).await;
         let error = refused.err().unwrap().to_string();
         assert!(error.contains("an id is too long"), "{error}");
     }
@@ -407,7 +407,7 @@ proptest! {
         let exchange = is_first.then_some(7);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (found, keys) = runtime.block_on(async {
-            let token = store.create(token(), new(session.clone(), exchange)).await.unwrap();
+            let token = store.create(token(), &new(session.clone(), exchange)).await.unwrap();
             let found = store.find(token.id()).await.unwrap().unwrap();
             (found, store.keys(&user).await.unwrap().len())
         });

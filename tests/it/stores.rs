@@ -24,6 +24,7 @@ async fn keeps_its_promises(place: &str) {
     a_session_is_found_as_it_was_stored(&store).await;
     an_end_ends_one_session(&store).await;
     many_writes_at_once_are_all_kept(&store).await;
+    a_write_that_is_given_up_holds_up_no_other(&store).await;
     an_exchange_is_remembered_for_a_minute(&store, &hands).await;
     a_users_two_newest_keys_are_kept(&store).await;
     ten_failures_drop_the_keys_until_the_next_login(&store).await;
@@ -71,7 +72,7 @@ pub fn session(openid: &str, unionid: Option<&str>) -> Session {
 
 /// Stores a session, with a key of 16 such bytes; returns what names it.
 pub async fn create(store: &Store, session: Session, key: Option<u8>) -> TokenId {
-    let token = store.create(token(), new(session, key)).await.unwrap();
+    let token = store.create(token(), &new(session, key)).await.unwrap();
     token.id()
 }
 
@@ -109,6 +110,21 @@ async fn many_writes_at_once_are_all_kept(store: &Store) {
     let writes = (0..200).map(|_| create(store, session("oBob", None), Some(2)));
     for token in join_all(writes).await {
         assert!(store.find(token).await.unwrap().is_some());
+    }
+}
+
+async fn a_write_that_is_given_up_holds_up_no_other(store: &Store) {
+    let writes = (0..20).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { create(&store, session("oEve", None), None).await })
+    });
+    let mut writes: Vec<_> = writes.collect();
+    tokio::task::yield_now().await; // all are asked for now
+    for given_up in writes.split_off(10) {
+        given_up.abort();
+    }
+    for token in join_all(writes).await {
+        assert!(store.find(token.unwrap()).await.unwrap().is_some());
     }
 }
 

@@ -43,8 +43,8 @@ pub(super) struct TooLong;
 pub(super) struct Damaged;
 
 impl Slot {
-    pub(super) fn new(record: &Record) -> Result<Self, TooLong> {
-        let session = &record.session;
+    pub(super) fn new(record: &Record<'_>) -> Result<Self, TooLong> {
+        let session = record.session;
         let mut bytes = Box::new([0; SLOT_LEN]);
         let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
         let unionid = session.unionid.as_deref().unwrap_or_default();

@@ -4,12 +4,11 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use super::Unavailable;
 use super::appender::{Appender, Batch, Change};
 use super::position::Position;
 use super::queue::Jobs;
+use super::reply::{self, Reply};
 use super::slot::Slot;
 use crate::clock::Clock;
 
@@ -28,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A write, and where to say that it is done.
 pub(super) struct Job {
     pub(super) write: Write,
-    pub(super) reply: oneshot::Sender<Result<Done, Unavailable>>,
+    pub(super) reply: Reply<Result<Done, Unavailable>>,
 }
 
 pub(super) enum Write {
@@ -66,7 +65,7 @@ struct Writer {
 }
 
 /// Where to answer, and whether a session is among what was asked for.
-type Asked = (oneshot::Sender<Result<Done, Unavailable>>, bool);
+type Asked = (Reply<Result<Done, Unavailable>>, bool);
 
 impl Writer {
     fn run(mut self, jobs: &Jobs) {
@@ -140,12 +139,14 @@ impl Batch {
 
 fn answer(asked: Vec<Asked>, result: &Result<Vec<Position>, Unavailable>) {
     let mut created = result.as_ref().map_or(&[][..], |created| created).iter();
-    for (reply, is_session) in asked {
+    reply::send(asked.into_iter().map(|(reply, is_session)| {
         let position = if is_session { created.next() } else { None };
-        // Whoever asked may have gone away meanwhile.
-        let _ = reply.send(match result {
-            Ok(_) => Ok(position.copied()),
-            Err(error) => Err(error.clone()),
-        });
-    }
+        (
+            reply,
+            result
+                .as_ref()
+                .map(|_| position.copied())
+                .map_err(Clone::clone),
+        )
+    }));
 }
