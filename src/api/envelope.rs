@@ -101,7 +101,8 @@ impl Record {
     }
 
     fn milliseconds(&self) -> f64 {
-        self.begin.elapsed().as_secs_f64() * 1000.0
+        let microseconds = self.begin.elapsed().as_micros();
+        f64::from(u32::try_from(microseconds).unwrap_or(u32::MAX)) / 1000.0
     }
 
     /// One line: a failure of the service is a warning, and what others ask every few seconds a

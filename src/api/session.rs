@@ -6,13 +6,18 @@ use axum::Json;
 use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::problem::Problem;
 use super::query::parameter;
 use crate::app::App;
 use crate::session::{Session, Token, TokenId};
+
+const APPID: HeaderName = HeaderName::from_static("x-wx-appid");
+const OPENID: HeaderName = HeaderName::from_static("x-wx-openid");
+const UNIONID: HeaderName = HeaderName::from_static("x-wx-unionid");
 
 /// The user whose living token came with the request.
 pub(super) struct SignedIn {
@@ -53,24 +58,25 @@ pub(super) struct Answer {
 }
 
 /// Who the token stands for, in the body and in the headers that a gateway passes on.
-pub(super) async fn show(
-    State(app): State<Arc<App>>,
-    user: SignedIn,
-) -> Result<(HeaderMap, Json<Answer>), Problem> {
+pub(super) async fn show(State(app): State<Arc<App>>, user: SignedIn) -> Result<Response, Problem> {
     let session = user.session;
-    let mut headers = HeaderMap::new();
-    headers.insert("x-wx-appid", header(&session.user.appid)?);
-    headers.insert("x-wx-openid", header(&session.user.openid)?);
-    if let Some(unionid) = &session.unionid {
-        headers.insert("x-wx-unionid", header(unionid)?);
-    }
+    let appid = header(&session.user.appid)?;
+    let openid = header(&session.user.openid)?;
+    let unionid = session.unionid.as_deref().map(header).transpose()?;
     let answer = Answer {
         expires_in: session.expires.saturating_sub(app.clock.now()),
         openid: session.user.openid,
         unionid: session.unionid,
         appid: session.user.appid,
     };
-    Ok((headers, Json(answer)))
+    let mut response = Json(answer).into_response();
+    let headers = response.headers_mut();
+    headers.insert(APPID, appid);
+    headers.insert(OPENID, openid);
+    if let Some(unionid) = unionid {
+        headers.insert(UNIONID, unionid);
+    }
+    Ok(response)
 }
 
 /// Ends the session of this token; the user's other sessions live on, unless the query has `all=true`.

@@ -204,3 +204,19 @@ async fn a_text_log_names_the_request_too_and_rust_log_cannot_hide_its_id() {
         assert!(line.contains("request_id=\"trace-me\""), "{line}");
     }
 }
+
+#[tokio::test]
+async fn a_text_line_quotes_its_texts_and_escapes_what_is_not_plain() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path(), &vars(&wechat.base(), &[]));
+    let headers = [("x-request-id", r#"quo"te\back"#)];
+    process.client.send(Method::GET, "/session", &headers).await;
+    process.signal("TERM");
+    let (_, log) = tokio::task::spawn_blocking(|| process.wait())
+        .await
+        .unwrap();
+    let line = log.lines().nth(1).unwrap();
+    let expected = r#" answered request_id="quo\"te\\back" method="GET" route="/session" status=401 outcome="invalid_token" duration_ms="#;
+    assert!(line.contains(expected), "{line}");
+}
