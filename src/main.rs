@@ -155,7 +155,7 @@ async fn run(config: Config) -> Result<(), String> {
             tracing::info!("stopping");
         })
         .await
-        .map_err(|error| error.to_string())
+        .map_err(|error| format!("cannot use every core: {error}"))
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, String> {

@@ -43,13 +43,11 @@ impl Default for Patience {
     }
 }
 
-/// Why the service cannot run on every core.
+/// Why a core cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum CoreError {
-    /// The system has no more threads or files.
-    #[error("cannot use every core: {0}")]
+enum CoreError {
+    #[error(transparent)]
     System(#[from] io::Error),
-    /// A part cannot be put together once more.
     #[error(transparent)]
     App(#[from] StartError),
 }
@@ -102,14 +100,14 @@ impl Server {
     /// one runtime for all. Whichever has time accepts the next connection.
     ///
     /// # Errors
-    /// [`CoreError`], before anything is answered or after the first thread has begun to.
-    pub async fn run_on_every_core(self, stop: impl Future<Output = ()>) -> Result<(), CoreError> {
+    /// If the system has no more threads or files.
+    pub async fn run_on_every_core(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let (stopping, stopped) = watch::channel(());
         // Closed when the last thread has ended.
         let (running, mut ended) = mpsc::channel::<Infallible>(1);
         for core in 1..available_parallelism()?.get() {
             let listener = StdTcpListener::from(self.listener.as_fd().try_clone_to_owned()?);
-            let (app, patience) = (self.app.sibling()?, self.patience);
+            let (app, patience) = (self.app.clone(), self.patience);
             let (mut stopped, running) = (stopped.clone(), running.clone());
             let stop = async move {
                 // An error: nobody can change it any more.
@@ -119,7 +117,7 @@ impl Server {
                 .name(format!("core-{core}"))
                 .spawn(move || {
                     // The other threads can do without this one.
-                    if let Err(error) = run_on_this_core(listener, app, patience, stop) {
+                    if let Err(error) = run_on_this_core(listener, &app, patience, stop) {
                         tracing::error!(%error, core, "cannot use a core");
                     }
                     drop(running);
@@ -173,11 +171,13 @@ impl Server {
 #[tokio::main(flavor = "current_thread")]
 async fn run_on_this_core(
     listener: StdTcpListener,
-    app: App,
+    app: &App,
     patience: Patience,
     stop: impl Future<Output = ()>,
-) -> io::Result<()> {
+) -> Result<(), CoreError> {
     let listener = TcpListener::from_std(listener)?;
+    // Here and not before: it takes a while, in which the first thread answers already.
+    let app = app.sibling()?;
     Server::new(listener, app, patience).answer(stop).await;
     Ok(())
 }
