@@ -1,0 +1,138 @@
+//! One exchange of a code, from the question whether it was exchanged before to the user's place in
+//! the store.
+
+use std::time::Duration;
+
+use tokio::sync::SemaphorePermit;
+use tokio::time::{sleep, timeout};
+
+use super::{LoggedIn, Login, LoginError, LoginRequest, diagnosis};
+use crate::session::{Exchange, ExchangeHash, User};
+use crate::wechat::{self, CodeSession, Errcode, Invalid, Meaning, MiniProgram};
+
+/// How an exchange ended.
+pub(super) enum Finished {
+    /// With a user, who is stored together with a first session.
+    New(User, LoggedIn),
+    /// It was over before: by another replica, or before a restart.
+    Earlier(User),
+    /// Or WeChat gave no answer, and may have used the code up.
+    Refused(wechat::Error),
+    NotStored(CodeSession, LoginError),
+    /// WeChat certainly has not seen the code, so the next request may ask.
+    NotAsked(LoginError),
+}
+
+/// How long an exchange may wait for one of the others to end.
+const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long another replica may take from its exchange to the store.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
+const REPLICA_POLL: Duration = Duration::from_millis(50);
+
+impl Login {
+    /// The one exchange of a code.
+    pub(super) async fn exchange(&self, request: &LoginRequest, hash: ExchangeHash) -> Finished {
+        let mini_program = &*request.mini_program;
+        // Another replica may have exchanged it, or this one before it was restarted.
+        match self.sessions.exchanged(hash).await {
+            Ok(None) => {}
+            Ok(Some(user)) => {
+                self.metrics.repeat();
+                return Finished::Earlier(user);
+            }
+            Err(error) => return Finished::NotAsked(error.into()),
+        }
+        let slot = match self.slot(mini_program).await {
+            Ok(slot) => slot,
+            Err(error) => return Finished::NotAsked(error),
+        };
+        let running = self.metrics.exchange();
+        let answer = self.wechat.code_to_session(mini_program, &request.js_code);
+        let answer = answer.await;
+        drop(running);
+        match answer {
+            Ok(user) => self.store(request, hash, user).await,
+            Err(error) => {
+                drop(slot);
+                diagnosis::report(request, &error);
+                self.refused(mini_program, hash, error).await
+            }
+        }
+    }
+
+    /// Leave to ask WeChat.
+    async fn slot(&self, mini_program: &MiniProgram) -> Result<SemaphorePermit<'_>, LoginError> {
+        self.check_quota(mini_program)?;
+        match timeout(SLOT_TIMEOUT, self.slots.acquire()).await {
+            Ok(Ok(slot)) => self.check_quota(mini_program).map(|()| slot),
+            _ => Err(LoginError::Overloaded),
+        }
+    }
+
+    fn check_quota(&self, mini_program: &MiniProgram) -> Result<(), LoginError> {
+        if mini_program.has_exhausted_quota(self.clock.now()) {
+            return Err(wechat::Error::from(Errcode::QUOTA_EXHAUSTED).into());
+        }
+        Ok(())
+    }
+
+    /// Stores what WeChat answered, together with the first session.
+    pub(super) async fn store(
+        &self,
+        request: &LoginRequest,
+        hash: ExchangeHash,
+        user: CodeSession,
+    ) -> Finished {
+        let identity = User {
+            openid: user.openid.clone(),
+            unionid: user.unionid.clone(),
+        };
+        let exchange = Exchange {
+            hash,
+            session_key: user.session_key.clone(),
+        };
+        let appid = request.mini_program.appid();
+        match self.open_session(appid, &identity, Some(exchange)).await {
+            Ok(session) => Finished::New(identity, session),
+            Err(error) => Finished::NotStored(user, error),
+        }
+    }
+
+    /// What a refusal means for this code and for others.
+    async fn refused(
+        &self,
+        mini_program: &MiniProgram,
+        hash: ExchangeHash,
+        error: wechat::Error,
+    ) -> Finished {
+        let meaning = match &error {
+            wechat::Error::Unreachable(_) => return Finished::NotAsked(error.into()),
+            wechat::Error::Refused(refusal) => Some(refusal.errcode.meaning()),
+            wechat::Error::Invalid(Invalid::BusyThenUsed) => Some(Meaning::CodeUsed),
+            _ => None,
+        };
+        match meaning {
+            Some(Meaning::QuotaExhausted) => mini_program.exhaust_quota(self.clock.now()),
+            Some(Meaning::CodeUsed) if self.sessions.is_shared() => {
+                if let Some(user) = self.exchanged_elsewhere(hash).await {
+                    return Finished::Earlier(user);
+                }
+            }
+            _ => {}
+        }
+        Finished::Refused(error)
+    }
+
+    /// Another replica may have won the race for this code, and be about to store its outcome.
+    async fn exchanged_elsewhere(&self, hash: ExchangeHash) -> Option<User> {
+        let found = async {
+            loop {
+                if let Ok(Some(user)) = self.sessions.exchanged(hash).await {
+                    return user;
+                }
+                sleep(REPLICA_POLL).await;
+            }
+        };
+        timeout(REPLICA_TIMEOUT, found).await.ok()
+    }
+}
