@@ -25,6 +25,43 @@ async fn a_client_that_does_not_finish_its_headers_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_and_never_reads_is_cut_off() {
+    let app = TestApp::start().await;
+    let mut deaf = TcpStream::connect(app.client.addr).await.unwrap();
+    // As long as the service answers, it takes more; once no answer fits any more, it must end this.
+    let asking = async {
+        let requests = "GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+        while deaf.write_all(requests.as_bytes()).await.is_ok() {}
+    };
+    let cut = tokio::time::timeout(Duration::from_secs(15), asking);
+    cut.await
+        .expect("the service waits for a client that never reads");
+}
+
+#[tokio::test]
+async fn a_half_sent_request_and_a_deaf_client_do_not_hold_up_a_stop() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    // A process, since it is patient.
+    let process = Process::start(dir.path(), &vars(&wechat.base(), &[]));
+    let mut half = TcpStream::connect(process.client.addr).await.unwrap();
+    half.write_all(b"GET /onLogin?co").await.unwrap();
+    let mut deaf = TcpStream::connect(process.client.addr).await.unwrap();
+    let requests = "GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    // Until the system has no more room for answers, so that the service takes no more requests.
+    let patience = Duration::from_millis(300);
+    while let Ok(taken) = tokio::time::timeout(patience, deaf.write_all(requests.as_bytes())).await
+    {
+        taken.unwrap();
+    }
+    process.signal("TERM");
+    let stopped = tokio::task::spawn_blocking(|| process.wait()).await;
+    let (status, log) = stopped.unwrap();
+    assert_eq!(status, Some(0), "{log}");
+    assert!(!log.contains("took too long"), "{log}");
+}
+
+#[tokio::test]
 async fn idle_connections_do_not_stop_logins() {
     let app = TestApp::start().await;
     let mut idle = Vec::new();
