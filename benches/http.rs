@@ -15,11 +15,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fake_wechat::{APPID, FakeWechat, SECRET};
+use tikv_jemallocator::Jemalloc;
 use tokio::task::JoinSet;
 use wxlogin::app::App;
 use wxlogin::clock::Clock;
 use wxlogin::config::Config;
 use wxlogin::server::{Patience, Server};
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 const RUN: Duration = Duration::from_secs(3);
 

@@ -15,12 +15,17 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use secrecy::SecretBox;
+use tikv_jemallocator::Jemalloc;
 use tokio::task::JoinSet;
 use wxlogin::clock::Clock;
 use wxlogin::session::{
     Exchange, ExchangeHash, NewSession, Seals, Session, Settings, Store, Token, TokenId, UserId,
 };
 use wxlogin::wechat::{CodeSession, JsCode};
+
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 const APPID: &str = "wx0123456789abcdef";
 const TTL: Duration = Duration::from_secs(7 * 24 * 3600);
