@@ -1,5 +1,6 @@
 //! What waits to be written: taken together, so that many share a sync.
 
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,16 +17,26 @@ pub(super) struct Queue(Arc<Shared>);
 pub(super) struct Jobs(Arc<Shared>);
 
 struct Shared {
-    /// Without a bound of its own: each job is of a request that waits for it, or was. `None` when
+    waiting: Mutex<Waiting>,
+    have_come: Condvar,
+}
+
+struct Waiting {
+    /// Without a bound of its own: each is of a request that waits for it, or was. `None` when
     /// nobody takes them any more.
-    waiting: Mutex<Option<Vec<Job>>>,
-    has_come: Condvar,
+    jobs: Option<Vec<Job>>,
+    /// How many wake the taker up, if it sleeps.
+    awaited: usize,
 }
 
 pub(super) fn queue() -> (Queue, Jobs) {
+    let waiting = Waiting {
+        jobs: Some(Vec::new()),
+        awaited: 0,
+    };
     let shared = Arc::new(Shared {
-        waiting: Mutex::new(Some(Vec::new())),
-        has_come: Condvar::new(),
+        waiting: Mutex::new(waiting),
+        have_come: Condvar::new(),
     });
     (Queue(shared.clone()), Jobs(shared))
 }
@@ -34,15 +45,14 @@ impl Queue {
     /// Gives the job back if nobody takes it any more.
     pub(super) fn push(&self, job: Job) -> Result<(), Job> {
         let mut waiting = self.0.lock();
-        let Some(jobs) = &mut *waiting else {
+        let Some(jobs) = &mut waiting.jobs else {
             return Err(job);
         };
         jobs.push(job);
-        let count = jobs.len();
+        let are_enough = jobs.len() == waiting.awaited;
         drop(waiting);
-        // Others are found when the time has come.
-        if count == 1 || count == ENOUGH {
-            self.0.has_come.notify_one();
+        if are_enough {
+            self.0.have_come.notify_one();
         }
         Ok(())
     }
@@ -52,29 +62,15 @@ impl Jobs {
     /// The jobs that wait, once there are any: at most `max`, and fewer than [`ENOUGH`] not before a
     /// certain time. None after `idle`.
     pub(super) fn take(&self, max: usize, not_before: Instant, idle: Duration) -> Vec<Job> {
-        let is_fewer = |count| {
-            move |jobs: &mut Option<Vec<Job>>| jobs.as_ref().is_some_and(|jobs| jobs.len() < count)
-        };
-        let waiting = self.0.lock();
-        let (waiting, _) = self
-            .0
-            .has_come
-            .wait_timeout_while(waiting, idle, is_fewer(1))
-            .unwrap_or_else(PoisonError::into_inner);
-        if waiting.as_ref().is_none_or(Vec::is_empty) {
-            return Vec::new();
-        }
         let left = not_before.saturating_duration_since(Instant::now());
-        let (mut waiting, _) = self
-            .0
-            .has_come
-            .wait_timeout_while(waiting, left, is_fewer(ENOUGH.min(max)))
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(jobs) = &mut *waiting else {
+        let waiting = self.0.wait(self.0.lock(), ENOUGH.min(max), left);
+        let mut waiting = self.0.wait(waiting, 1, idle);
+        waiting.awaited = 0;
+        let Some(jobs) = &mut waiting.jobs else {
             return Vec::new();
         };
         let rest = jobs.split_off(jobs.len().min(max));
-        std::mem::replace(jobs, rest)
+        mem::replace(jobs, rest)
     }
 
     /// Whether nobody can put jobs in any more.
@@ -85,12 +81,26 @@ impl Jobs {
 
 impl Drop for Jobs {
     fn drop(&mut self) {
-        *self.0.lock() = None;
+        self.0.lock().jobs = None;
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<Job>>> {
+    /// Waits for so many jobs, for a time.
+    fn wait<'a>(
+        &self,
+        mut waiting: MutexGuard<'a, Waiting>,
+        count: usize,
+        time: Duration,
+    ) -> MutexGuard<'a, Waiting> {
+        waiting.awaited = count;
+        let are_few =
+            |waiting: &mut Waiting| waiting.jobs.as_ref().is_some_and(|jobs| jobs.len() < count);
+        let waited = self.have_come.wait_timeout_while(waiting, time, are_few);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
