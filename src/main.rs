@@ -14,7 +14,7 @@ use wxlogin::server::{Patience, Server};
 use wxlogin::telemetry;
 
 /// A login is some dozens of small allocations: with the system's allocator it costs a tenth more. And
-/// this one has a thread that gives back to the system what a burst of logins has left behind.
+/// on Linux this one has a thread that gives back to the system what a burst of logins has left behind.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

@@ -1,6 +1,5 @@
 //! The log: one subscriber for the process, on standard error, as text or as JSON.
 
-mod fields;
 mod lines;
 mod timestamp;
 
@@ -12,7 +11,6 @@ use tracing_subscriber::filter::{FilterExt, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt};
 
-use fields::TextFields;
 use lines::Lines;
 use timestamp::Timestamp;
 
@@ -90,7 +88,7 @@ pub fn init(settings: &Settings) -> io::Result<Logging> {
         .with_writer(lines.clone())
         .with_timer(Timestamp);
     let layer = match settings.format {
-        Format::Text => layer.fmt_fields(TextFields).boxed(),
+        Format::Text => layer.boxed(),
         Format::Json => layer.json().flatten_event(true).boxed(),
     };
     let filter = settings.filter.0.clone().and(only_ours_in_detail());
