@@ -63,6 +63,9 @@ impl Login {
     /// Leave to ask WeChat.
     async fn slot(&self, mini_program: &MiniProgram) -> Result<SemaphorePermit<'_>, LoginError> {
         self.check_quota(mini_program)?;
+        if let Ok(slot) = self.slots.try_acquire() {
+            return Ok(slot);
+        }
         match timeout(SLOT_TIMEOUT, self.slots.acquire()).await {
             Ok(Ok(slot)) => self.check_quota(mini_program).map(|()| slot),
             _ => Err(LoginError::Overloaded),

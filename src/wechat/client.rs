@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use reqwest::{StatusCode, Url, redirect, retry};
+use reqwest::{Method, Request, StatusCode, Url, redirect, retry};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -175,7 +175,8 @@ impl Client {
     }
 
     async fn ask(&self, endpoint: &Url, question: &Question<'_>) -> Result<CodeSession, Error> {
-        let mut response = self.http.get(question.url(endpoint)).send().await?;
+        let request = Request::new(Method::GET, question.url(endpoint));
+        let mut response = self.http.execute(request).await?;
         if response.status() != StatusCode::OK {
             return Err(Invalid::Status(response.status().as_u16()).into());
         }

@@ -1,6 +1,6 @@
 //! Where a session is, and how a token tells it.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 
@@ -41,11 +41,9 @@ impl Mask {
     }
 
     fn pad(&self, token: TokenHash) -> u64 {
-        let mut context = Context::new(&SHA256);
-        context.update(&self.0);
-        context.update(&token.0);
+        let digest = digest(&SHA256, [self.0, token.0].as_flattened());
         let mut pad = [0; 8];
-        pad.copy_from_slice(&context.finish().as_ref()[..8]);
+        pad.copy_from_slice(&digest.as_ref()[..8]);
         u64::from_be_bytes(pad)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Two bytes change in place; a checksum is over the rest. A slot of zeros was never written.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{ExchangeHash, Record, Session, TokenHash, User, UserId};
 use crate::session::seal::SEAL_LEN;
@@ -186,11 +186,8 @@ pub(super) fn exchange_key(exchange: ExchangeHash) -> u64 {
 
 /// NUL is in no id. Nobody can choose users whose keys crowd together.
 fn key(appid: &[u8], openid: &[u8]) -> u64 {
-    let mut context = Context::new(&SHA256);
-    for part in [appid, b"\0", openid] {
-        context.update(part);
-    }
+    let digest = digest(&SHA256, &[appid, openid].join(&0));
     let mut key = [0; 8];
-    key.copy_from_slice(&context.finish().as_ref()[..8]);
+    key.copy_from_slice(&digest.as_ref()[..8]);
     u64::from_le_bytes(key)
 }
