@@ -63,6 +63,7 @@ impl Login {
     /// Leave to ask WeChat.
     async fn slot(&self, mini_program: &MiniProgram) -> Result<SemaphorePermit<'_>, LoginError> {
         self.check_quota(mini_program)?;
+        // Most find one free, and need no timer.
         if let Ok(slot) = self.slots.try_acquire() {
             return Ok(slot);
         }
