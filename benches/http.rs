@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use wxlogin::app::App;
 use wxlogin::clock::Clock;
 use wxlogin::config::Config;
-use wxlogin::server::{Patience, Server};
+use wxlogin::server::{Server, Timeouts};
 
 /// As in the binary.
 #[global_allocator]
@@ -69,7 +69,7 @@ async fn serve(store: &str) -> String {
     let app = App::open(config, Clock::system()).unwrap();
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
-    let server = Server::new(listener, app, Patience::default());
+    let server = Server::new(listener, app, Timeouts::default());
     let base = format!("http://{}", server.local_addr().unwrap());
     tokio::spawn(server.run(std::future::pending()));
     base

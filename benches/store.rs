@@ -19,7 +19,8 @@ use tikv_jemallocator::Jemalloc;
 use tokio::task::JoinSet;
 use wxlogin::clock::Clock;
 use wxlogin::session::{
-    Exchange, ExchangeHash, NewSession, Seals, Session, Settings, Store, Token, TokenId, UserId,
+    Encryption, Exchange, ExchangeHash, NewSession, Session, Settings, Store, Token, TokenId,
+    UserId,
 };
 use wxlogin::wechat::{CodeSession, JsCode};
 
@@ -167,9 +168,9 @@ fn at(path: &Path) -> String {
 
 fn open(place: &str) -> Store {
     let secret = ["0123456789abcdef0123456789abcdef".to_owned().into()];
-    let seals = Seals::new([(APPID, &secret[..])]).unwrap();
+    let seals = Encryption::new([(APPID, &secret[..])]).unwrap();
     let settings = Settings {
-        place: place.parse().unwrap(),
+        url: place.parse().unwrap(),
         ttl: TTL,
         segment_len: NonZeroU16::MAX,
     };

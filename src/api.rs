@@ -1,9 +1,9 @@
 //! The HTTP interface: the table of contents of the service. Only here is axum known.
 
 mod body;
-mod envelope;
+mod layer;
 mod login;
-mod ops;
+mod probes;
 mod problem;
 mod query;
 mod request_id;
@@ -31,16 +31,16 @@ use problem::Problem;
 #[must_use]
 pub fn service(app: Arc<App>) -> impl Answers {
     let router = router(app.clone());
-    service_fn(move |request| envelope::answer(app.clone(), router.clone(), request))
+    service_fn(move |request| layer::answer(app.clone(), router.clone(), request))
 }
 
 /// `GET /metrics`, for an address of its own.
 #[must_use]
 pub fn metrics_service(app: Arc<App>) -> impl Answers {
     let router = Router::new()
-        .route("/metrics", get(ops::metrics))
+        .route("/metrics", get(probes::metrics))
         .with_state(app);
-    service_fn(move |request| envelope::route(router.clone(), request))
+    service_fn(move |request| layer::route(router.clone(), request))
 }
 
 /// What every request gets.
@@ -86,8 +86,8 @@ fn router(app: Arc<App>) -> Router {
         .route(session, get(session::show).delete(session::end))
         .route(decrypt, post(user_data::decrypt).layer(body_limit))
         .route(verify, post(user_data::verify).layer(body_limit))
-        .route(healthz, get(ops::healthz))
-        .route(readyz, get(ops::readyz))
+        .route(healthz, get(probes::healthz))
+        .route(readyz, get(probes::readyz))
         .fallback(async || Problem::NotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .with_state(app)

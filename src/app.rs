@@ -31,7 +31,7 @@ pub enum StartError {
     Wechat(#[from] wechat::Error),
     /// No keys can be made from the AppSecrets.
     #[error("cannot make keys from the AppSecrets")]
-    Seals,
+    Encryption,
     /// The session store cannot be used.
     #[error(transparent)]
     Sessions(#[from] session::OpenError),
@@ -46,9 +46,10 @@ impl App {
         let metrics = Arc::new(Metrics::default());
         let wechat = wechat::Client::new(config.wechat)?;
         let apps = config.mini_programs.iter();
-        let seals = session::Seals::new(apps.map(|app| (app.appid(), app.secrets())))
-            .map_err(|_| StartError::Seals)?;
-        let store = session::Store::open(&config.sessions, seals, metrics.clone(), clock.clone())?;
+        let encryption = session::Encryption::new(apps.map(|app| (app.appid(), app.secrets())))
+            .map_err(|_| StartError::Encryption)?;
+        let store =
+            session::Store::open(&config.sessions, encryption, metrics.clone(), clock.clone())?;
         Ok(Self {
             login: Login::new(
                 wechat,

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::config::Config;
 use crate::wechat::{Client, Error, JsCode, Meaning, MiniProgram};
 
-/// Shorter than the patience of whoever runs the check.
+/// Shorter than the timeouts of whoever runs the check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What WeChat has to say about one AppSecret of a Mini Program.

@@ -15,7 +15,7 @@ pub use sources::{SourceError, load};
 
 use crate::wechat::MiniProgram;
 use crate::{session, telemetry, wechat};
-use reader::{Reader, Told};
+use reader::{Reader, Reported};
 
 /// What `WECHAT_API_BASE` is when it is not set.
 const DEFAULT_API_BASES: &str = "https://api.weixin.qq.com,https://api2.weixin.qq.com";
@@ -76,7 +76,7 @@ pub fn names() -> BTreeSet<&'static str> {
 }
 
 /// Asks for every setting, whatever the others are, so that no problem hides another.
-fn read(reader: &mut Reader) -> Result<Config, Told> {
+fn read(reader: &mut Reader) -> Result<Config, Reported> {
     let listen_addr = reader.parse_or(
         "LISTEN_ADDR",
         SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
@@ -94,9 +94,9 @@ fn read(reader: &mut Reader) -> Result<Config, Told> {
         Duration::from_millis(100)..=60 * SECOND,
     );
     let max_in_flight = reader.number("WECHAT_MAX_IN_FLIGHT", 1024, 1..=1_000_000);
-    let place = reader.parse_or(
+    let url = reader.parse_or(
         "SESSION_STORE",
-        session::Place::default(),
+        session::StoreUrl::default(),
         "file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…",
     );
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY);
@@ -119,7 +119,7 @@ fn read(reader: &mut Reader) -> Result<Config, Told> {
         },
         max_in_flight: max_in_flight?,
         sessions: session::Settings {
-            place: place?,
+            url: url?,
             ttl: ttl?,
             segment_len: NonZeroU16::MAX,
         },

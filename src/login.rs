@@ -6,8 +6,8 @@
 
 mod diagnosis;
 mod exchange;
-mod exchanges;
-mod unstoppable;
+mod single_flight;
+mod spawn_on_drop;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,8 @@ use crate::session::{
 };
 use crate::wechat::{self, Client, Errcode, JsCode, MiniProgram};
 use exchange::Finished;
-use exchanges::{Entered, Exchanged, Exchanges, Leader, Outcome};
-use unstoppable::Unstoppable;
+use single_flight::{Entered, Exchanged, Leader, Outcome, SingleFlight};
+use spawn_on_drop::SpawnOnDrop;
 
 /// Logs users in.
 pub struct Login {
@@ -34,7 +34,7 @@ pub struct Login {
     ttl: Duration,
     metrics: Arc<Metrics>,
     clock: Clock,
-    exchanges: Arc<Exchanges>,
+    flights: Arc<SingleFlight>,
     /// A permit for each exchange that may run.
     slots: Arc<Semaphore>,
 }
@@ -96,7 +96,7 @@ impl Login {
             sessions,
             ttl,
             metrics,
-            exchanges: Arc::new(Exchanges::new(clock.clone())),
+            flights: Arc::new(SingleFlight::new(clock.clone())),
             clock,
             slots: Arc::new(Semaphore::new(max_in_flight as usize)),
         })
@@ -112,7 +112,7 @@ impl Login {
             ttl: self.ttl,
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
-            exchanges: self.exchanges.clone(),
+            flights: self.flights.clone(),
             slots: self.slots.clone(),
         })
     }
@@ -136,7 +136,7 @@ impl Login {
     /// [`LoginError`]. Whether the code is used up then depends on the error.
     pub async fn log_in(self: &Arc<Self>, request: &LoginRequest) -> Result<LoggedIn, LoginError> {
         let hash = ExchangeHash(request.js_code.hash(request.mini_program.appid()));
-        let outcome = match self.exchanges.enter(hash) {
+        let outcome = match self.flights.enter(hash) {
             Entered::First(leader) => {
                 return self.begin(request.clone(), hash, leader).await;
             }
@@ -172,8 +172,8 @@ impl Login {
         request: LoginRequest,
         hash: ExchangeHash,
         leader: Leader,
-    ) -> Unstoppable<impl Future<Output = Result<LoggedIn, LoginError>> + Send + use<>> {
-        Unstoppable::new(self.clone().lead(request, hash, leader))
+    ) -> SpawnOnDrop<impl Future<Output = Result<LoggedIn, LoginError>> + Send + use<>> {
+        SpawnOnDrop::new(self.clone().lead(request, hash, leader))
     }
 
     /// Exchanges a code and lets all know who wait for it or come later.
@@ -206,7 +206,7 @@ impl Login {
                 // With its session_key, which must not stay for want of a next login.
                 tokio::spawn(async move {
                     sleep(EXCHANGE_TTL).await;
-                    self.exchanges.forget();
+                    self.flights.forget();
                 });
                 Err(error)
             }
@@ -219,7 +219,7 @@ impl Login {
 
     /// Waits until no exchange is running, those whose clients hung up included.
     pub async fn drain(&self) {
-        self.exchanges.drain().await;
+        self.flights.drain().await;
     }
 
     /// A session for `user`, stored; with its exchange, unless that is stored already.

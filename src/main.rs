@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use wxlogin::app::App;
 use wxlogin::clock::Clock;
 use wxlogin::config::{self, Config};
-use wxlogin::server::{Patience, Server};
+use wxlogin::server::{Server, Timeouts};
 use wxlogin::telemetry;
 
 /// A login is some dozens of small allocations: with the system's allocator it costs a tenth more. And
@@ -138,7 +138,7 @@ async fn run(config: Config) -> Result<(), String> {
     if let Err(error) = app.sessions.check().await {
         tracing::warn!(%error, "logins fail until the session store answers");
     }
-    let mut server = Server::new(listener, app, Patience::default());
+    let mut server = Server::new(listener, app, Timeouts::default());
     let addr = server.local_addr().map_err(|error| error.to_string())?;
     if let Some(metrics) = metrics {
         let addr = metrics.local_addr().map_err(|error| error.to_string())?;

@@ -26,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long clients may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Timeouts {
     /// For the headers of a request, and between two requests on one connection; up to a quarter
     /// longer.
     pub headers: Duration,
@@ -34,7 +34,7 @@ pub struct Patience {
     pub drain: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             headers: Duration::from_secs(30),
@@ -57,18 +57,18 @@ pub struct Server {
     listener: TcpListener,
     metrics: Option<TcpListener>,
     app: Arc<App>,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
 impl Server {
     /// Will answer what comes in at `listener`.
     #[must_use]
-    pub fn new(listener: TcpListener, app: App, patience: Patience) -> Self {
+    pub fn new(listener: TcpListener, app: App, timeouts: Timeouts) -> Self {
         Self {
             listener,
             metrics: None,
             app: Arc::new(app),
-            patience,
+            timeouts,
         }
     }
 
@@ -88,7 +88,7 @@ impl Server {
     }
 
     /// Answers until `stop` is done; then accepts nothing more, finishes what runs as far as
-    /// patience allows, and closes the session store.
+    /// timeouts allows, and closes the session store.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let sessions = self.app.sessions.clone();
         self.answer(stop).await;
@@ -107,7 +107,7 @@ impl Server {
         let (running, mut ended) = mpsc::channel::<Infallible>(1);
         for core in 1..available_parallelism()?.get() {
             let listener = StdTcpListener::from(self.listener.as_fd().try_clone_to_owned()?);
-            let (app, patience) = (self.app.clone(), self.patience);
+            let (app, timeouts) = (self.app.clone(), self.timeouts);
             let (mut stopped, running) = (stopped.clone(), running.clone());
             let stop = async move {
                 // An error: nobody can change it any more.
@@ -117,27 +117,27 @@ impl Server {
                 .name(format!("core-{core}"))
                 .spawn(move || {
                     // The other threads can do without this one.
-                    if let Err(error) = run_on_this_core(listener, &app, patience, stop) {
+                    if let Err(error) = run_on_this_core(listener, &app, timeouts, stop) {
                         tracing::error!(%error, core, "cannot use a core");
                     }
                     drop(running);
                 })?;
         }
         drop(running);
-        let (sessions, patience) = (self.app.sessions.clone(), self.patience);
+        let (sessions, timeouts) = (self.app.sessions.clone(), self.timeouts);
         self.answer(async move {
             stop.await;
             drop(stopping);
         })
         .await;
         // A thread that hangs, as in a read of a disk that does, must not hold up the stop.
-        let _ = timeout(patience.drain, ended.recv()).await;
+        let _ = timeout(timeouts.drain, ended.recv()).await;
         sessions.close().await;
         Ok(())
     }
 
     /// Answers until `stop` is done; then accepts nothing more, and finishes what runs as far as
-    /// patience allows.
+    /// timeouts allows.
     async fn answer(self, stop: impl Future<Output = ()>) {
         let connections = Arc::new(Connections::default());
         let answers = serve(&self.listener, api::service(self.app.clone()), &connections);
@@ -153,7 +153,7 @@ impl Server {
         tokio::select! {
             never = answers => match never {},
             never = metrics => match never {},
-            never = connections.watch(self.patience.headers) => match never {},
+            never = connections.watch(self.timeouts.headers) => match never {},
             () = stop => {}
         }
         drop((self.listener, self.metrics));
@@ -161,7 +161,7 @@ impl Server {
             connections.stop().await;
             self.app.login.drain().await;
         };
-        let drained = timeout(self.patience.drain, finish).await;
+        let drained = timeout(self.timeouts.drain, finish).await;
         if drained.is_err() {
             tracing::warn!("stopped with requests unanswered: they took too long");
         }
@@ -172,13 +172,13 @@ impl Server {
 async fn run_on_this_core(
     listener: StdTcpListener,
     app: &App,
-    patience: Patience,
+    timeouts: Timeouts,
     stop: impl Future<Output = ()>,
 ) -> Result<(), CoreError> {
     let listener = TcpListener::from_std(listener)?;
     // Here and not before: it takes a while, in which the first thread answers already.
     let app = app.sibling()?;
-    Server::new(listener, app, patience).answer(stop).await;
+    Server::new(listener, app, timeouts).answer(stop).await;
     Ok(())
 }
 

@@ -3,11 +3,11 @@
 //! Knows neither WeChat's API, nor our HTTP interface, nor the environment.
 
 mod embedded;
+mod encryption;
 mod redis;
-mod seal;
 mod store;
 mod token;
-mod turns;
+mod user_locks;
 
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -18,9 +18,9 @@ use std::time::Duration;
 use secrecy::SecretBox;
 use serde::{Deserialize, Serialize};
 
-pub use self::redis::{Address, BadAddress};
-use seal::Seal;
-pub use seal::Seals;
+pub use self::redis::{InvalidUrl, RedisUrl};
+use encryption::EncryptedKey;
+pub use encryption::Encryption;
 use store::Record;
 pub use store::Store;
 use token::TokenHash;
@@ -36,7 +36,7 @@ pub const MAX_FAILURES: u8 = 10;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `SESSION_STORE`.
-    pub place: Place,
+    pub url: StoreUrl,
     /// `SESSION_TTL`: a session's life, fixed at login.
     pub ttl: Duration,
     /// The most sessions that the store of one process keeps, and drops, together.
@@ -45,25 +45,25 @@ pub struct Settings {
 
 /// Where sessions live.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum StoreUrl {
     /// In a directory of files of one process, durable.
     File(PathBuf),
     /// In the memory of one process, gone with it.
     Memory,
     /// In a Redis or Valkey that several processes share.
-    Redis(Address),
+    Redis(RedisUrl),
 }
 
-impl Default for Place {
+impl Default for StoreUrl {
     fn default() -> Self {
         Self::File("wxlogin.sessions".into())
     }
 }
 
-impl FromStr for Place {
-    type Err = BadAddress;
+impl FromStr for StoreUrl {
+    type Err = InvalidUrl;
 
-    fn from_str(text: &str) -> Result<Self, BadAddress> {
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),

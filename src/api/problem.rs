@@ -165,7 +165,7 @@ impl Problem {
         }
     }
 
-    /// Turns the empty response that this problem travelled in into its document.
+    /// UserLocks the empty response that this problem travelled in into its document.
     pub(super) fn document(&self, empty: Response, request_id: &RequestId) -> Response {
         let row = self.row();
         let document = Document {

@@ -2,11 +2,11 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::reader::{Reader, Told};
+use super::reader::{Reader, Reported};
 use crate::wechat::MiniProgram;
 
 /// The Mini Programs, at least one.
-pub(super) fn read(reader: &mut Reader) -> Result<Vec<MiniProgram>, Told> {
+pub(super) fn read(reader: &mut Reader) -> Result<Vec<MiniProgram>, Reported> {
     let apps = reader.secret_or_file("WECHAT_APPS", "WECHAT_APPS_FILE");
     let appid = reader.get("WECHAT_APPID");
     let secret = reader.secret_or_file("WECHAT_SECRET", "WECHAT_SECRET_FILE");
@@ -22,8 +22,8 @@ pub(super) fn read(reader: &mut Reader) -> Result<Vec<MiniProgram>, Told> {
 fn one(
     reader: &mut Reader,
     appid: Option<&str>,
-    secret: Result<Option<SecretString>, Told>,
-) -> Result<Vec<MiniProgram>, Told> {
+    secret: Result<Option<SecretString>, Reported>,
+) -> Result<Vec<MiniProgram>, Reported> {
     let appid = required(reader, "WECHAT_APPID", "the Mini Program's AppID", appid);
     let secret = secret.and_then(|secret| {
         let text = secret.as_ref().map(ExposeSecret::expose_secret);
@@ -38,7 +38,7 @@ fn required(
     name: &str,
     what: &str,
     value: Option<&str>,
-) -> Result<String, Told> {
+) -> Result<String, Reported> {
     match value {
         None => Err(reader.problem(format!("{name} is not set: {what}"))),
         Some(value) if !is_fit(value) => Err(reader.problem(format!(
@@ -50,7 +50,7 @@ fn required(
 
 /// `appid:secret` pairs after commas or on lines of their own. Secrets of one appid are kept in
 /// their order.
-fn several(reader: &mut Reader, text: &str) -> Result<Vec<MiniProgram>, Told> {
+fn several(reader: &mut Reader, text: &str) -> Result<Vec<MiniProgram>, Reported> {
     let mut apps: Vec<(&str, Vec<SecretString>)> = Vec::new();
     let pairs = text.split([',', '\n']).map(str::trim);
     for (number, pair) in pairs.filter(|pair| !pair.is_empty()).enumerate() {

@@ -23,7 +23,7 @@ const PREFIXES: [&str; 6] = [
 const FOREIGN: [&str; 1] = ["SESSION_MANAGER"];
 
 /// A setting has no value that could be used, and the user is told why.
-pub(super) struct Told;
+pub(super) struct Reported;
 
 pub(super) struct Reader<'a> {
     vars: &'a BTreeMap<String, String>,
@@ -65,9 +65,9 @@ impl<'a> Reader<'a> {
         (!value.is_empty()).then_some(value)
     }
 
-    pub(super) fn problem(&mut self, problem: impl Into<String>) -> Told {
+    pub(super) fn problem(&mut self, problem: impl Into<String>) -> Reported {
         self.problems.push(problem.into());
-        Told
+        Reported
     }
 
     /// A secret, or what is in the file that `file_name` names, trimmed.
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         file_name: &'static str,
-    ) -> Result<Option<SecretString>, Told> {
+    ) -> Result<Option<SecretString>, Reported> {
         let (value, path) = (self.get(name), self.get(file_name));
         let Some(path) = path else {
             return Ok(value.map(SecretString::from));
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         form: &str,
-    ) -> Result<Option<T>, Told> {
+    ) -> Result<Option<T>, Reported> {
         match self.get(name).map(str::parse) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         name: &'static str,
         default: T,
         form: &str,
-    ) -> Result<T, Told> {
+    ) -> Result<T, Reported> {
         match self.get(name).map(str::parse) {
             None => Ok(default),
             Some(Ok(value)) => Ok(value),
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
         name: &'static str,
         default: Duration,
         range: RangeInclusive<Duration>,
-    ) -> Result<Duration, Told> {
+    ) -> Result<Duration, Reported> {
         match self.get(name).map(humantime::parse_duration) {
             None => Ok(default),
             Some(Ok(value)) if range.contains(&value) => Ok(value),
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
         name: &'static str,
         default: u32,
         range: RangeInclusive<u32>,
-    ) -> Result<u32, Told> {
+    ) -> Result<u32, Reported> {
         match self.get(name).map(str::parse) {
             None => Ok(default),
             Some(Ok(value)) if range.contains(&value) => Ok(value),
@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         default: &str,
-    ) -> Result<Vec<Url>, Told> {
+    ) -> Result<Vec<Url>, Reported> {
         let value = self.get(name).unwrap_or(default);
         let Ok(urls) = value
             .split(',')

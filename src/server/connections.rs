@@ -98,10 +98,10 @@ impl Connections {
         answer
     }
 
-    /// Ends those that wait for a request for longer than `patience`, for ever.
-    pub(super) async fn watch(&self, patience: Duration) -> Infallible {
+    /// Ends those that wait for a request for longer than `timeouts`, for ever.
+    pub(super) async fn watch(&self, timeouts: Duration) -> Infallible {
         loop {
-            sleep(patience / LOOKS).await;
+            sleep(timeouts / LOOKS).await;
             let now = self.now.fetch_add(1, Relaxed).wrapping_add(1);
             // More than that many looks ago, so not too soon.
             self.end(|state| now.wrapping_sub(state.since.load(Relaxed)) > LOOKS);

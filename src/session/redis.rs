@@ -5,16 +5,16 @@
 //! | key | value | expires |
 //! | --- | --- | --- |
 //! | `wxlogin:session:{SHA-256 of the token's secret}` | the session, JSON | with the session |
-//! | `wxlogin:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` sealed `session_key`, `failures` to open user data since the last login | with the user's last session |
+//! | `wxlogin:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` encrypted `session_key`, `failures` to open user data since the last login | with the user's last session |
 //! | `wxlogin:tokens:{{appid}:{openid}}` | a sorted set: the SHA-256 of the secrets of the user's tokens, by expiry | with the user's last session |
 //! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
 //! | `wxlogin:check` | nothing | after 60 s |
 //!
-//! SHA-256 is in base64url; seals are bytes as they are.
+//! SHA-256 is in base64url; encrypted keys are bytes as they are.
 
-mod address;
 mod connection;
 mod scripts;
+mod url;
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EXCHANGE_TTL, ExchangeHash, MAX_FAILURES, OpenError, Record, Seal, Session, TokenHash,
+    EXCHANGE_TTL, EncryptedKey, ExchangeHash, MAX_FAILURES, OpenError, Record, Session, TokenHash,
     Unavailable, User, UserId,
 };
 use crate::clock::Clock;
-pub use address::{Address, BadAddress};
 use connection::Connection;
+pub use url::{InvalidUrl, RedisUrl};
 
 const SESSION: &str = "wxlogin:session:";
 /// The longest wait for an operation.
@@ -54,7 +54,7 @@ struct Exchanged {
 
 impl Store {
     /// Connects when it is first used, and again whenever it has to.
-    pub(super) fn new(address: &Address, clock: Clock) -> Result<Self, OpenError> {
+    pub(super) fn new(address: &RedisUrl, clock: Clock) -> Result<Self, OpenError> {
         let connection = Connection::new(address, ANSWER_TIMEOUT)
             .map_err(|error| OpenError::Other(describe(&error)))?;
         Ok(Self { connection, clock })
@@ -72,13 +72,13 @@ impl Store {
     pub(super) async fn create(&self, new: Record<'_>) -> Result<(), Unavailable> {
         let session = new.session;
         let left = session.expires.saturating_sub(self.clock.now()).max(1);
-        let seals = new.exchange.as_ref().map(|exchange| &*exchange.seals);
+        let keys = new.exchange.as_ref().map(|exchange| &*exchange.keys);
         let log_in = scripts::LogIn {
             token: new.token,
             now: self.clock.now(),
             expires: session.expires,
             seconds: left,
-            seals: seals.unwrap_or_default(),
+            keys: keys.unwrap_or_default(),
         };
         // In this order: a session that exists can be found by `end_all` from then on, and who finds
         // the exchange takes it that the key is there too.

@@ -1,15 +1,15 @@
-//! One interface to all stores: seals what goes in, opens what comes out, counts and measures.
+//! One interface to all stores: encryption what goes in, opens what comes out, counts and measures.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use secrecy::{ExposeSecret, SecretBox};
 
-use super::seal::{Seal, Seals};
+use super::encryption::{EncryptedKey, Encryption};
 use super::token::{Token, TokenHash, TokenId};
-use super::turns::Turns;
+use super::user_locks::UserLocks;
 use super::{
-    ExchangeHash, NewSession, OpenError, Place, Session, Settings, Unavailable, User, UserId,
+    ExchangeHash, NewSession, OpenError, Session, Settings, StoreUrl, Unavailable, User, UserId,
     embedded, redis,
 };
 use crate::clock::Clock;
@@ -20,9 +20,9 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
-    seals: Arc<Seals>,
+    encryption: Arc<Encryption>,
     metrics: Arc<Metrics>,
-    turns: Arc<Turns>,
+    user_locks: Arc<UserLocks>,
 }
 
 /// Futures of Redis are boxed where they are part of a login's: they are large, and of those that wait for
@@ -42,22 +42,22 @@ impl Store {
     /// [`OpenError`]; what is there is then left as it is.
     pub fn open(
         settings: &Settings,
-        seals: Seals,
+        encryption: Encryption,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let backend = match &settings.place {
-            Place::File(path) => {
+        let backend = match &settings.url {
+            StoreUrl::File(path) => {
                 embedded::Store::open(path, settings, clock).map(Backend::Embedded)
             }
-            Place::Memory => embedded::Store::in_memory(settings, clock).map(Backend::Embedded),
-            Place::Redis(address) => redis::Store::new(address, clock).map(Backend::Redis),
+            StoreUrl::Memory => embedded::Store::in_memory(settings, clock).map(Backend::Embedded),
+            StoreUrl::Redis(address) => redis::Store::new(address, clock).map(Backend::Redis),
         };
         Ok(Self {
             backend: backend?,
-            seals: Arc::new(seals),
+            encryption: Arc::new(encryption),
             metrics,
-            turns: Arc::default(),
+            user_locks: Arc::default(),
         })
     }
 
@@ -80,7 +80,7 @@ impl Store {
     }
 
     /// Stores a session under a fresh token, and what came with it; durable, as far as the store is,
-    /// when this returns. Returns the token as it is to be given out.
+    /// when this reuser_locks. Reuser_locks the token as it is to be given out.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -88,11 +88,11 @@ impl Store {
         let session = &new.session;
         let exchange = new.exchange.as_ref().map(|exchange| {
             let key = &exchange.session_key;
-            let seals = self.seals.seal(&session.user, key);
-            let seals = seals.map_err(|_| Unavailable("a session_key cannot be sealed".into()))?;
-            Ok(SealedExchange {
+            let keys = self.encryption.encrypt(&session.user, key);
+            let keys = keys.map_err(|_| Unavailable("a session_key cannot be encrypted".into()))?;
+            Ok(EncryptedExchange {
                 hash: exchange.hash,
-                seals,
+                keys,
             })
         });
         let record = Record {
@@ -102,7 +102,10 @@ impl Store {
         };
         let begin = Instant::now();
         let created = match &self.backend {
-            Backend::Embedded(store) => store.create(record).await.map(|at| token.at(at)),
+            Backend::Embedded(store) => store
+                .create(record)
+                .await
+                .map(|selector| token.with_selector(selector)),
             Backend::Redis(store) => Box::pin(store.create(record)).await.map(|()| token),
         };
         let token = self.measured("create", begin, created)?;
@@ -163,12 +166,12 @@ impl Store {
         open: impl Fn(&[u8; 16]) -> Option<T> + Send + 'static,
     ) -> Result<Option<T>, Unavailable> {
         // One at a time, or a user's good attempts would exhaust the failures of each other.
-        let turn = self.turns.take(user).await?;
+        let lock = self.user_locks.lock(user).await?;
         let (store, user) = (self.clone(), user.clone());
         // A task of its own: a client that hangs up must not leave its attempt counted as a failure.
         let attempt = async move {
             let result = store.attempt(&user, open).await;
-            drop(turn);
+            drop(lock);
             result
         };
         tokio::spawn(attempt)
@@ -208,10 +211,13 @@ impl Store {
         Ok(opened)
     }
 
-    /// The two newest keys. One may be there several times, also as several AppSecrets sealed it.
+    /// The two newest keys. One may be there several times, also encrypted with several AppSecrets.
     fn opened(&self, user: &UserId, stored: &[Vec<u8>]) -> Vec<SecretBox<[u8; 16]>> {
         let mut keys: Vec<SecretBox<[u8; 16]>> = Vec::with_capacity(2);
-        for key in stored.iter().filter_map(|seal| self.seals.open(user, seal)) {
+        for key in stored
+            .iter()
+            .filter_map(|encrypted| self.encryption.decrypt(user, encrypted))
+        {
             let is_same = |known: &SecretBox<_>| known.expose_secret() == key.expose_secret();
             if keys.len() < 2 && !keys.iter().any(is_same) {
                 keys.push(key);
@@ -288,11 +294,11 @@ impl Store {
 pub(super) struct Record<'a> {
     pub(super) token: TokenHash,
     pub(super) session: &'a Session,
-    pub(super) exchange: Option<SealedExchange>,
+    pub(super) exchange: Option<EncryptedExchange>,
 }
 
-pub(super) struct SealedExchange {
+pub(super) struct EncryptedExchange {
     pub(super) hash: ExchangeHash,
-    /// The `session_key`, as it is to be stored and as it may be stored already.
-    pub(super) seals: Vec<Seal>,
+    /// The `session_key`, encrypted as it is to be stored and as it may be stored already.
+    pub(super) keys: Vec<EncryptedKey>,
 }

@@ -1,6 +1,7 @@
-//! The session token: `wxs_` and 32 bytes in base64url. The last 24 are random, the secret; the store
-//! knows only their SHA-256, so that whoever reads the store cannot log in with what they find. The
-//! first 8 tell a store in this process where the session is, and nobody else anything.
+//! The session token: `wxs_` and 32 bytes in base64url, split into a selector of 8 bytes and a verifier of
+//! 24. The verifier is random and secret; the store holds only its SHA-256, so that whoever reads the
+//! store cannot log in with what they find. The selector tells the embedded store where the session is,
+//! encrypted, and nobody else anything.
 
 use aws_lc_rs::{digest, rand};
 use base64::Engine;
@@ -9,22 +10,22 @@ use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 
 const PREFIX: &str = "wxs_";
-/// What of a token is not secret.
-const PLACE_LEN: usize = 8;
+/// The part of a token that is not secret.
+const SELECTOR_LEN: usize = 8;
 
-/// A token as its holder knows it. It does not print.
+/// A token as its holder sends it. `Debug` does not show it.
 #[derive(Debug)]
 pub struct Token(SecretBox<[u8; 32]>);
 
-/// Names the session of a token, without telling the token.
+/// Identifies the session of a token without revealing the token.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenId {
-    /// Where the session is; only the store that wrote it can read it.
-    pub(super) place: [u8; PLACE_LEN],
+    /// Where the session is; only the store that made it can read it.
+    pub(super) selector: [u8; SELECTOR_LEN],
     pub(super) hash: TokenHash,
 }
 
-/// The SHA-256 of a token's secret.
+/// The SHA-256 of a token's verifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TokenHash(pub(super) [u8; 32]);
 
@@ -61,23 +62,23 @@ impl Token {
         text
     }
 
-    /// What names its session.
+    /// Identifies its session.
     #[must_use]
     pub fn id(&self) -> TokenId {
-        let (place, secret) = self.0.expose_secret().split_at(PLACE_LEN);
+        let (selector, verifier) = self.0.expose_secret().split_at(SELECTOR_LEN);
         let mut id = TokenId {
-            place: [0; PLACE_LEN],
+            selector: [0; SELECTOR_LEN],
             hash: TokenHash([0; 32]),
         };
-        id.place.copy_from_slice(place);
-        let digest = digest::digest(&digest::SHA256, secret);
+        id.selector.copy_from_slice(selector);
+        let digest = digest::digest(&digest::SHA256, verifier);
         id.hash.0.copy_from_slice(digest.as_ref());
         id
     }
 
-    /// The same secret, with word of where its session is.
-    pub(super) fn at(mut self, place: [u8; PLACE_LEN]) -> Self {
-        self.0.expose_secret_mut()[..PLACE_LEN].copy_from_slice(&place);
+    /// The same verifier with the selector that the store made.
+    pub(super) fn with_selector(mut self, selector: [u8; SELECTOR_LEN]) -> Self {
+        self.0.expose_secret_mut()[..SELECTOR_LEN].copy_from_slice(&selector);
         self
     }
 }

@@ -15,11 +15,11 @@ use tokio::task::JoinHandle;
 use wxlogin::app::App;
 use wxlogin::clock::Clock;
 use wxlogin::config::Config;
-use wxlogin::server::{Patience, Server};
+use wxlogin::server::{Server, Timeouts};
 
 use crate::fake_wechat::{APPID, FakeWechat, SECRET};
 
-pub const PATIENCE: Patience = Patience {
+pub const TIMEOUTS: Timeouts = Timeouts {
     headers: Duration::from_millis(300),
     drain: Duration::from_secs(2),
 };
@@ -29,16 +29,16 @@ pub struct TestApp {
     pub client: Client,
     pub metrics: Client,
     pub wechat: FakeWechat,
-    pub clock: Hands,
+    pub clock: ManualClock,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
 }
 
 /// Moves the clock of a service: seconds since the Unix epoch.
 #[derive(Clone)]
-pub struct Hands(Arc<AtomicU64>);
+pub struct ManualClock(Arc<AtomicU64>);
 
-impl Hands {
+impl ManualClock {
     pub fn at(now: u64) -> Self {
         Self(Arc::new(AtomicU64::new(now)))
     }
@@ -61,13 +61,13 @@ impl TestApp {
 
     /// With settings of its own, a name and a value each.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let hands = Hands::at(1_800_000_000);
+        let hands = ManualClock::at(1_800_000_000);
         let clock = hands.clock();
         Self::with_clock(settings, hands, clock).await
     }
 
     /// With a clock of its own.
-    pub async fn with_clock(settings: &[(&str, &str)], hands: Hands, clock: Clock) -> Self {
+    pub async fn with_clock(settings: &[(&str, &str)], hands: ManualClock, clock: Clock) -> Self {
         Self::beside(FakeWechat::start().await, settings, hands, clock).await
     }
 
@@ -75,7 +75,7 @@ impl TestApp {
     pub async fn beside(
         wechat: FakeWechat,
         settings: &[(&str, &str)],
-        hands: Hands,
+        hands: ManualClock,
         clock: Clock,
     ) -> Self {
         // As the binary does: service and clients share the files of one process here.
@@ -86,7 +86,7 @@ impl TestApp {
         let listener = TcpListener::bind(any_port).await.unwrap();
         let metrics = TcpListener::bind(any_port).await.unwrap();
         let metrics_addr = metrics.local_addr().unwrap();
-        let server = Server::new(listener, app, PATIENCE).with_metrics(metrics);
+        let server = Server::new(listener, app, TIMEOUTS).with_metrics(metrics);
         let client = Client::new(server.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async {

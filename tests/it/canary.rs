@@ -10,7 +10,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use reqwest::Method;
-use wxlogin::session::{Place, Token};
+use wxlogin::session::{StoreUrl, Token};
 use wxlogin::wechat::{Client as Wechat, CodeSession, JsCode};
 
 use crate::app::{Answer, Client, config, vars};
@@ -425,11 +425,11 @@ fn debug_shows_no_secret() {
         STANDARD.encode(key)
     );
     let session = CodeSession::from_json(json.as_bytes()).unwrap();
-    let bad_place = format!("redis://:{PASSWORD}@host:port").parse::<Place>();
+    let bad_url = format!("redis://:{PASSWORD}@host:port").parse::<StoreUrl>();
     let bad_session = CodeSession::from_json(br#"{"openid":"o1","session_key":"se/cret"}"#);
     let shown = format!(
         "{one:?} {one:#?} {several:?} {several:#?} {client:?} {js_code:?} {js_code:#?} {token:?} \
-         {token:#?} {session:?} {session:#?} {bad_place:?} {bad_session:?}"
+         {token:#?} {session:?} {session:#?} {bad_url:?} {bad_session:?}"
     );
     secrets.assert_none_in("Debug", shown.as_bytes());
     assert!(shown.contains("wx1") && shown.contains("o1"), "{shown}");

@@ -6,7 +6,7 @@ use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::app::{Hands, TestApp};
+use crate::app::{ManualClock, TestApp};
 use wxlogin::clock::Clock;
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn paths_methods_and_bodies_that_are_not_taken() {
 
 #[tokio::test]
 async fn a_panic_is_answered_and_the_service_goes_on() {
-    let hands = Hands::at(0);
+    let hands = ManualClock::at(0);
     let clock = Clock::from_fn({
         let clock = hands.clock();
         move || match clock.now() {

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use wxlogin::config::Config;
-use wxlogin::session::{Place, Token};
+use wxlogin::session::{StoreUrl, Token};
 use wxlogin::wechat::{CodeSession, EncryptedData, Error, Expected, JsCode, is_signature};
 
 use crate::app::vars;
@@ -187,10 +187,10 @@ proptest! {
 
     #[test]
     fn any_text_as_store(text in "\\PC{0,40}|(file|memory|redis|redis\\+cluster):(//)?\\PC{0,20}") {
-        match text.parse::<Place>() {
-            Ok(Place::Memory) => prop_assert_eq!(text, "memory:"),
-            Ok(Place::File(path)) => prop_assert_eq!(text, format!("file:{}", path.display())),
-            Ok(Place::Redis(_)) => prop_assert!(text.starts_with("redis"), "{}", text),
+        match text.parse::<StoreUrl>() {
+            Ok(StoreUrl::Memory) => prop_assert_eq!(text, "memory:"),
+            Ok(StoreUrl::File(path)) => prop_assert_eq!(text, format!("file:{}", path.display())),
+            Ok(StoreUrl::Redis(_)) => prop_assert!(text.starts_with("redis"), "{}", text),
             Err(_) => {}
         }
     }

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use wxlogin::app::App;
 use wxlogin::clock::Clock;
 use wxlogin::config::Config;
-use wxlogin::server::{Patience, Server};
+use wxlogin::server::{Server, Timeouts};
 
 /// What the README and the Mini Program's project settings name; another one if it is taken.
 const PORT: u16 = 3000;
@@ -51,7 +51,7 @@ async fn bind(vars: &BTreeMap<String, String>, port: u16) -> std::io::Result<Ser
     let listener = TcpListener::bind(addr).await?;
     let config = Config::from_vars(vars).unwrap();
     let app = App::open(config, Clock::system()).unwrap();
-    Ok(Server::new(listener, app, Patience::default()))
+    Ok(Server::new(listener, app, Timeouts::default()))
 }
 
 fn introduce(addr: SocketAddr) {

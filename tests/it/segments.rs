@@ -12,15 +12,21 @@ use futures_util::future::join_all;
 use proptest::prelude::*;
 use wxlogin::session::{ExchangeHash, Session, Store, Token, TokenId, UserId};
 
-use crate::app::{Hands, TestApp};
-use crate::stores::{create, keys, log_in, new, seals, session, settings, token, user};
+use crate::app::{ManualClock, TestApp};
+use crate::stores::{create, encryption, keys, log_in, new, session, settings, token, user};
 
 const NOW: u64 = 1_800_000_000;
 
-fn open(place: &str, segment_len: u16, hands: &Hands) -> Store {
+fn open(place: &str, segment_len: u16, hands: &ManualClock) -> Store {
     let mut settings = settings(place);
     settings.segment_len = NonZeroU16::new(segment_len).unwrap();
-    Store::open(&settings, seals(&["s1"]), Arc::default(), hands.clock()).unwrap()
+    Store::open(
+        &settings,
+        encryption(&["s1"]),
+        Arc::default(),
+        hands.clock(),
+    )
+    .unwrap()
 }
 
 fn on_file(path: &Path) -> String {
@@ -86,7 +92,7 @@ async fn sessions_and_keys_are_found_in_all_segments_also_after_a_stop_and_a_cra
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.sessions");
         let crashed = dir.path().join("crashed.sessions");
-        let hands = Hands::at(NOW);
+        let hands = ManualClock::at(NOW);
         let store = open(&on_file(&path), segment_len, &hands);
         let mut all = populate(&store, users).await;
         check(&store, &all).await;
@@ -117,7 +123,7 @@ async fn sessions_and_keys_are_found_in_all_segments_also_after_a_stop_and_a_cra
 
 #[tokio::test]
 async fn memory_finds_sessions_and_keys_in_all_segments() {
-    let store = open("memory:", 1300, &Hands::at(NOW));
+    let store = open("memory:", 1300, &ManualClock::at(NOW));
     let all = populate(&store, 4000).await;
     check(&store, &all).await;
     let (openid, tokens) = &all[100];
@@ -133,7 +139,7 @@ async fn a_user_with_most_of_the_sessions_is_found_as_a_whole_and_hides_nobody()
     let dir = tempfile::tempdir().unwrap();
     let file = on_file(&dir.path().join("s.sessions"));
     for place in ["memory:", &file] {
-        let store = open(place, 2000, &Hands::at(NOW));
+        let store = open(place, 2000, &ManualClock::at(NOW));
         let mut ours = Vec::new();
         let others = populate(&store, 100).await;
         for _ in 0..4 {
@@ -155,7 +161,7 @@ async fn a_user_with_most_of_the_sessions_is_found_as_a_whole_and_hides_nobody()
 async fn a_crash_before_the_index_is_complete_leaves_all_sessions() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sessions");
-    let hands = Hands::at(NOW);
+    let hands = ManualClock::at(NOW);
     let store = open(&on_file(&path), 7, &hands);
     let all = populate(&store, 20).await;
     store.close().await;
@@ -185,7 +191,7 @@ async fn a_slot_that_is_lost_or_spoilt_takes_nothing_else_with_it() {
         ] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("s.sessions");
-            let hands = Hands::at(NOW);
+            let hands = ManualClock::at(NOW);
             let store = open(&on_file(&path), segment_len, &hands);
             let mut tokens = Vec::new();
             for login in 1..=9 {
@@ -219,7 +225,7 @@ async fn what_expires_makes_room_for_what_comes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sessions");
     for place in [on_file(&path), "memory:".into()] {
-        let hands = Hands::at(NOW);
+        let hands = ManualClock::at(NOW);
         let store = open(&place, 50, &hands);
         let clock = hands.clock();
         let mut living = Vec::new();
@@ -256,7 +262,7 @@ async fn what_expires_makes_room_for_what_comes() {
 async fn what_expired_while_nobody_looked_is_removed_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sessions");
-    let hands = Hands::at(NOW);
+    let hands = ManualClock::at(NOW);
     let store = open(&on_file(&path), 5, &hands);
     populate(&store, 20).await;
     store.close().await;
@@ -273,7 +279,7 @@ async fn what_expired_while_nobody_looked_is_removed_at_the_start() {
 async fn a_segment_that_a_start_went_on_with_is_not_older_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sessions");
-    let hands = Hands::at(NOW);
+    let hands = ManualClock::at(NOW);
     for (seconds, expected) in [(0, 1), (124, 1), (1, 2)] {
         hands.forward(seconds);
         let store = open(&on_file(&path), 50, &hands);
@@ -287,7 +293,7 @@ async fn a_segment_that_a_start_went_on_with_is_not_older_for_it() {
 async fn exchanges_are_remembered_across_segments_and_starts() {
     let dir = tempfile::tempdir().unwrap();
     let place = on_file(&dir.path().join("s.sessions"));
-    let hands = Hands::at(NOW);
+    let hands = ManualClock::at(NOW);
     let store = open(&place, 2, &hands);
     for exchange in 1..=9 {
         log_in(&store, &format!("o{exchange}"), exchange).await;
@@ -308,15 +314,15 @@ async fn exchanges_are_remembered_across_segments_and_starts() {
 async fn a_clock_that_goes_back_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let place = on_file(&dir.path().join("s.sessions"));
-    let early = Hands::at(NOW - 100_000);
-    let store = open(&place, 5, &Hands::at(NOW));
+    let early = ManualClock::at(NOW - 100_000);
+    let store = open(&place, 5, &ManualClock::at(NOW));
     let all = populate(&store, 20).await;
     store.close().await;
     let store = open(&place, 5, &early);
     check(&store, &all).await;
     let token = create(&store, session("oLate", None), Some(1)).await;
     store.close().await;
-    let store = open(&place, 5, &Hands::at(NOW));
+    let store = open(&place, 5, &ManualClock::at(NOW));
     assert!(is_there(&store, token).await);
     check(&store, &all).await;
     store.close().await;
@@ -360,7 +366,7 @@ async fn only_the_whole_token_is_good_for_a_session() {
 
 #[tokio::test]
 async fn a_token_does_not_tell_how_many_sessions_there_are() {
-    let store = open("memory:", 100, &Hands::at(NOW));
+    let store = open("memory:", 100, &ManualClock::at(NOW));
     let mut last = [0; 8];
     let mut differing = 0;
     for _ in 0..100 {
@@ -377,7 +383,7 @@ async fn a_token_does_not_tell_how_many_sessions_there_are() {
 
 #[tokio::test]
 async fn an_id_that_is_too_long_is_refused_and_harms_nothing() {
-    let store = open("memory:", 100, &Hands::at(NOW));
+    let store = open("memory:", 100, &ManualClock::at(NOW));
     for (openid, unionid) in [("o".repeat(129), None), ("o".into(), Some("u".repeat(300)))] {
         let session = session(&openid, unionid.as_deref());
         let refused = store.create(token(), &new(session, Some(1))).await;
@@ -400,8 +406,8 @@ proptest! {
     ) {
         let user = UserId { appid, openid };
         let secrets = ["s1".into()];
-        let seals = wxlogin::session::Seals::new([(&*user.appid, &secrets[..])]).unwrap();
-        let clock = Hands::at(created).clock();
+        let seals = wxlogin::session::Encryption::new([(&*user.appid, &secrets[..])]).unwrap();
+        let clock = ManualClock::at(created).clock();
         let store = Store::open(&settings("memory:"), seals, Arc::default(), clock).unwrap();
         let session = Session { user: user.clone(), unionid, created, expires: u64::MAX };
         let exchange = is_first.then_some(7);

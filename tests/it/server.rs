@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::app::{PATIENCE, TestApp, vars};
+use crate::app::{TIMEOUTS, TestApp, vars};
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
 
@@ -20,7 +20,7 @@ async fn a_client_that_does_not_finish_its_headers_is_cut_off() {
         let cut = tokio::time::timeout(Duration::from_secs(10), slow.read_to_end(&mut rest));
         // An error is fine too: the service may reset the connection.
         let _ = cut.await.expect("the service holds on to a silent client");
-        assert!(since.elapsed() >= PATIENCE.headers);
+        assert!(since.elapsed() >= TIMEOUTS.headers);
     }
 }
 
@@ -49,8 +49,8 @@ async fn a_half_sent_request_and_a_deaf_client_do_not_hold_up_a_stop() {
     let mut deaf = TcpStream::connect(process.client.addr).await.unwrap();
     let requests = "GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
     // Until the system has no more room for answers, so that the service takes no more requests.
-    let patience = Duration::from_millis(300);
-    while let Ok(taken) = tokio::time::timeout(patience, deaf.write_all(requests.as_bytes())).await
+    let timeouts = Duration::from_millis(300);
+    while let Ok(taken) = tokio::time::timeout(timeouts, deaf.write_all(requests.as_bytes())).await
     {
         taken.unwrap();
     }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use wxlogin::session::{OpenError, Store};
 
-use crate::app::{Hands, TestApp, vars};
+use crate::app::{ManualClock, TestApp, vars};
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
-use crate::stores::{log_in, seals, settings};
+use crate::stores::{encryption, log_in, settings};
 
 fn place(path: &Path) -> String {
     format!("file:{}", path.display())
@@ -23,10 +23,10 @@ async fn start(path: &Path) -> TestApp {
 }
 
 fn open(path: &Path) -> Result<Store, OpenError> {
-    let clock = Hands::at(1_800_000_000).clock();
+    let clock = ManualClock::at(1_800_000_000).clock();
     Store::open(
         &settings(&place(path)),
-        seals(&["s1"]),
+        encryption(&["s1"]),
         Arc::default(),
         clock,
     )
@@ -172,8 +172,8 @@ async fn a_damaged_store_is_refused_and_left_as_it_is() {
     let path = dir.path().join("s.sessions");
     let mut small = settings(&place(&path));
     small.segment_len = 4.try_into().unwrap();
-    let hands = Hands::at(1_800_000_000);
-    let store = Store::open(&small, seals(&["s1"]), Arc::default(), hands.clock()).unwrap();
+    let hands = ManualClock::at(1_800_000_000);
+    let store = Store::open(&small, encryption(&["s1"]), Arc::default(), hands.clock()).unwrap();
     for login in 0..10 {
         log_in(&store, "oAlice", login).await;
     }

@@ -8,18 +8,25 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretBox};
 use wxlogin::session::{
-    Exchange, ExchangeHash, NewSession, Seals, Session, Settings, Store, Token, TokenId, UserId,
+    Encryption, Exchange, ExchangeHash, NewSession, Session, Settings, Store, Token, TokenId,
+    UserId,
 };
 
-use crate::app::Hands;
+use crate::app::ManualClock;
 use crate::redis_server::{RedisCluster, RedisServer};
 
 const NOW: u64 = 1_800_000_000;
 
 async fn keeps_its_promises(place: &str) {
-    let hands = Hands::at(NOW);
+    let hands = ManualClock::at(NOW);
     let settings = settings(place);
-    let store = Store::open(&settings, seals(&["s1"]), Arc::default(), hands.clock()).unwrap();
+    let store = Store::open(
+        &settings,
+        encryption(&["s1"]),
+        Arc::default(),
+        hands.clock(),
+    )
+    .unwrap();
     store.check().await.unwrap();
     a_session_is_found_as_it_was_stored(&store).await;
     an_end_ends_one_session(&store).await;
@@ -39,7 +46,7 @@ async fn keeps_its_promises(place: &str) {
 /// Settings for sessions that live for 1000 s.
 pub fn settings(place: &str) -> Settings {
     Settings {
-        place: place.parse().unwrap(),
+        url: place.parse().unwrap(),
         ttl: Duration::from_secs(1000),
         segment_len: NonZeroU16::MAX,
     }
@@ -56,9 +63,9 @@ pub fn user(openid: &str) -> UserId {
     }
 }
 
-pub fn seals(secrets: &[&str]) -> Seals {
+pub fn encryption(secrets: &[&str]) -> Encryption {
     let secrets: Vec<_> = secrets.iter().map(|secret| (*secret).into()).collect();
-    Seals::new([("wx1", &secrets[..])]).unwrap()
+    Encryption::new([("wx1", &secrets[..])]).unwrap()
 }
 
 pub fn session(openid: &str, unionid: Option<&str>) -> Session {
@@ -128,7 +135,7 @@ async fn a_write_that_is_given_up_holds_up_no_other(store: &Store) {
     }
 }
 
-async fn an_exchange_is_remembered_for_a_minute(store: &Store, hands: &Hands) {
+async fn an_exchange_is_remembered_for_a_minute(store: &Store, hands: &ManualClock) {
     let hash = ExchangeHash([3; 32]);
     assert!(store.exchanged(hash).await.unwrap().is_none());
     create(store, session("oCarol", Some("oUnion")), Some(3)).await;
@@ -248,7 +255,7 @@ async fn all_sessions_of_a_user_end_together(store: &Store) {
     assert!(store.find(all_ended[0]).await.unwrap().is_none());
 }
 
-async fn a_session_dies_at_its_time(store: &Store, hands: &Hands) {
+async fn a_session_dies_at_its_time(store: &Store, hands: &ManualClock) {
     let mut dying = session("oDave", None);
     dying.expires = NOW + 100; // 40 s from now
     let token = create(store, dying, Some(5)).await;
@@ -306,9 +313,15 @@ async fn keys_go_with_the_last_session_of_their_user() {
     let dir = tempfile::tempdir().unwrap();
     let file = format!("file:{}", dir.path().join("s.sessions").display());
     for place in ["memory:", &file] {
-        let hands = Hands::at(NOW);
+        let hands = ManualClock::at(NOW);
         let settings = settings(place);
-        let store = Store::open(&settings, seals(&["s1"]), Arc::default(), hands.clock()).unwrap();
+        let store = Store::open(
+            &settings,
+            encryption(&["s1"]),
+            Arc::default(),
+            hands.clock(),
+        )
+        .unwrap();
         log_in(&store, "oMallory", 1).await;
         log_in(&store, "oNiaj", 1).await;
         // An eighth of a session's life later they are kept apart.

@@ -33,7 +33,7 @@ impl Mask {
     /// The position that a token tells. It may be anywhere, whoever made that token.
     #[expect(clippy::cast_possible_truncation, reason = "each half is a u32")]
     pub(super) fn position(&self, id: TokenId) -> Position {
-        let place = u64::from_be_bytes(id.place) ^ self.pad(id.hash);
+        let place = u64::from_be_bytes(id.selector) ^ self.pad(id.hash);
         Position {
             segment: (place >> 32) as u32,
             slot: place as u32,

@@ -11,9 +11,9 @@ use super::segment::Segment;
 use super::slot::{self, Damaged, Slot};
 use super::{ExchangeHash, MAX_FAILURES, TokenHash, User, UserId};
 use crate::session::EXCHANGE_TTL;
-use crate::session::seal::SEAL_LEN;
+use crate::session::encryption::ENCRYPTED_KEY_LEN;
 
-/// Seals of a user that are looked for: two keys, each as two AppSecrets may seal it.
+/// Encryption of a user that are looked for: two keys, each as two AppSecrets may seal it.
 const MAX_SEALS: usize = 4;
 
 pub(super) struct Segments {
@@ -28,7 +28,7 @@ type ByNumber = BTreeMap<u32, Arc<Segment>>;
 #[derive(Default)]
 pub(super) struct Keys {
     /// Sealed `session_key`s, the newest first.
-    pub(super) seals: Vec<[u8; SEAL_LEN]>,
+    pub(super) seals: Vec<[u8; ENCRYPTED_KEY_LEN]>,
     /// The login that brought the newest, where failures are counted.
     pub(super) newest: Option<Position>,
 }

@@ -5,7 +5,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{ExchangeHash, Record, Session, TokenHash, User, UserId};
-use crate::session::seal::SEAL_LEN;
+use crate::session::encryption::ENCRYPTED_KEY_LEN;
 
 pub(super) const SLOT_LEN: usize = 512;
 /// The longest id that a setting or WeChat may bring.
@@ -28,7 +28,7 @@ const EXPIRES: usize = CREATED + 8;
 /// Zeros without an exchange, as is the seal.
 const EXCHANGE: usize = EXPIRES + 8;
 const SEAL: usize = EXCHANGE + EXCHANGE_LEN;
-const APPID: usize = SEAL + SEAL_LEN;
+const APPID: usize = SEAL + ENCRYPTED_KEY_LEN;
 const OPENID: usize = APPID + MAX_ID;
 const UNIONID: usize = OPENID + MAX_ID;
 const _: () = assert!(UNIONID + MAX_ID <= SLOT_LEN);
@@ -65,7 +65,7 @@ impl Slot {
         put(CREATED, &session.created.to_le_bytes());
         put(EXPIRES, &session.expires.to_le_bytes());
         if let Some(exchange) = &record.exchange
-            && let Some(seal) = exchange.seals.first()
+            && let Some(seal) = exchange.keys.first()
         {
             put(EXCHANGE, &exchange.hash.0[..EXCHANGE_LEN]);
             put(SEAL, seal.as_bytes());
@@ -135,9 +135,9 @@ impl Slot {
         self.seal().map(|_| u64::from_le_bytes(self.part(EXCHANGE)))
     }
 
-    pub(super) fn seal(&self) -> Option<[u8; SEAL_LEN]> {
+    pub(super) fn seal(&self) -> Option<[u8; ENCRYPTED_KEY_LEN]> {
         let seal = self.part(SEAL);
-        (seal != [0; SEAL_LEN]).then_some(seal)
+        (seal != [0; ENCRYPTED_KEY_LEN]).then_some(seal)
     }
 
     pub(super) fn created(&self) -> u64 {

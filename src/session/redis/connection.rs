@@ -8,7 +8,7 @@ use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError};
 
-use super::Address;
+use super::RedisUrl;
 
 /// How often a connection on which commands fail is replaced at most.
 const RENEWAL: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ enum Link {
 
 impl Connection {
     /// Does not connect yet. `timeout` is for connecting and for each answer.
-    pub(super) fn new(address: &Address, timeout: Duration) -> Result<Self, RedisError> {
+    pub(super) fn new(address: &RedisUrl, timeout: Duration) -> Result<Self, RedisError> {
         let target = if address.is_cluster {
             Target::Cluster(Box::new(ClusterClient::new(address.nodes.clone())?))
         } else {

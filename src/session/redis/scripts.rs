@@ -2,11 +2,11 @@
 
 use redis::{Cmd, cmd};
 
-use super::{MAX_FAILURES, Seal, TokenHash, UserId, encode};
+use super::{EncryptedKey, MAX_FAILURES, TokenHash, UserId, encode};
 
 /// The session of token ARGV[1] begins at ARGV[2], ends at ARGV[3], and lives for ARGV[4] more seconds.
-/// With ARGV[5], it is a new login, which has brought the key that this seals; what follows are other
-/// seals of the same key.
+/// With ARGV[5], it is a new login, which has brought this key, encrypted; what follows is the
+/// same key encrypted with other AppSecrets.
 const LOG_IN: &str = "
     local keys, tokens, seconds = KEYS[1], KEYS[2], tonumber(ARGV[4])
     if ARGV[5] then
@@ -65,7 +65,7 @@ pub(super) struct LogIn<'a> {
     /// From now until then.
     pub(super) seconds: u64,
     /// Of the key that came with it, if one did.
-    pub(super) seals: &'a [Seal],
+    pub(super) keys: &'a [EncryptedKey],
 }
 
 impl LogIn<'_> {
@@ -78,8 +78,8 @@ impl LogIn<'_> {
             .arg(tokens_key(user));
         command.arg(encode(&self.token.0));
         command.arg(self.now).arg(self.expires).arg(self.seconds);
-        for seal in self.seals {
-            command.arg(seal.as_bytes());
+        for key in self.keys {
+            command.arg(key.as_bytes());
         }
         command
     }

@@ -9,7 +9,7 @@ use redis::{ConnectionInfo, IntoConnectionInfo};
 /// each host with a port if it is not 6379, and a user and password before the first if needed:
 /// `redis://[user]:password@host:6379/0`. Shows no password.
 #[derive(Clone)]
-pub struct Address {
+pub struct RedisUrl {
     pub(super) nodes: Vec<ConnectionInfo>,
     pub(super) is_cluster: bool,
 }
@@ -17,18 +17,18 @@ pub struct Address {
 /// Not an address of a Redis.
 #[derive(Debug, thiserror::Error)]
 #[error("not the address of a Redis")]
-pub struct BadAddress;
+pub struct InvalidUrl;
 
-impl FromStr for Address {
-    type Err = BadAddress;
+impl FromStr for RedisUrl {
+    type Err = InvalidUrl;
 
-    fn from_str(text: &str) -> Result<Self, BadAddress> {
-        let (scheme, rest) = text.split_once("://").ok_or(BadAddress)?;
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        let (scheme, rest) = text.split_once("://").ok_or(InvalidUrl)?;
         let (scheme, is_cluster) = match scheme {
             "redis" | "rediss" => (scheme, false),
             "redis+cluster" => ("redis", true),
             "rediss+cluster" => ("rediss", true),
-            _ => return Err(BadAddress),
+            _ => return Err(InvalidUrl),
         };
         // A password may hold a comma, a host may not.
         let (credentials, hosts) = match rest.rsplit_once('@') {
@@ -48,11 +48,11 @@ impl FromStr for Address {
     }
 }
 
-fn node(url: &str) -> Result<ConnectionInfo, BadAddress> {
-    url.into_connection_info().map_err(|_| BadAddress)
+fn node(url: &str) -> Result<ConnectionInfo, InvalidUrl> {
+    url.into_connection_info().map_err(|_| InvalidUrl)
 }
 
-impl fmt::Debug for Address {
+impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addresses = self.nodes.iter().map(|node| node.addr().to_string());
         f.debug_list().entries(addresses).finish()

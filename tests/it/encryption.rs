@@ -7,12 +7,12 @@ use wxlogin::clock::Clock;
 use wxlogin::session::Store;
 
 use crate::redis_server::RedisServer;
-use crate::stores::{create, keys, log_in, seals, session, settings, user};
+use crate::stores::{create, encryption, keys, log_in, session, settings, user};
 
 fn open(place: &str, secrets: &[&str]) -> Store {
     Store::open(
         &settings(place),
-        seals(secrets),
+        encryption(secrets),
         Arc::default(),
         Clock::from_fn(|| 1_800_000_000),
     )

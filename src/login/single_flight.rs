@@ -21,7 +21,7 @@ const MAX_REMEMBERED: usize = 16_384;
 const MAX_SESSIONS: u32 = 100;
 
 /// The exchanges of this process.
-pub(super) struct Exchanges {
+pub(super) struct SingleFlight {
     entries: Mutex<Entries>,
     /// Leaders that there are.
     running: AtomicUsize,
@@ -78,7 +78,7 @@ pub(super) enum Entered {
 
 /// The right and duty to exchange a code. Dropped without a word, it lets the next request lead.
 pub(super) struct Leader {
-    exchanges: Arc<Exchanges>,
+    flights: Arc<SingleFlight>,
     hash: ExchangeHash,
     not_stored: Option<CodeSession>,
     /// Of an earlier try to store the outcome: a failed store does not prolong the memory.
@@ -86,7 +86,7 @@ pub(super) struct Leader {
     is_over: bool,
 }
 
-impl Exchanges {
+impl SingleFlight {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             entries: Mutex::default(),
@@ -126,7 +126,7 @@ impl Exchanges {
         };
         self.running.fetch_add(1, Ordering::AcqRel);
         Entered::First(Leader {
-            exchanges: self.clone(),
+            flights: self.clone(),
             hash,
             not_stored,
             until,
@@ -222,12 +222,12 @@ impl Leader {
     }
 
     fn a_minute_from_now(&self) -> u64 {
-        self.exchanges.clock.now() + EXCHANGE_TTL.as_secs()
+        self.flights.clock.now() + EXCHANGE_TTL.as_secs()
     }
 
     fn end(mut self, remember: Option<(u64, Memory)>, answer: &Answer) {
         self.is_over = true;
-        for waiting in self.exchanges.end(self.hash, remember) {
+        for waiting in self.flights.end(self.hash, remember) {
             // Whoever waited may have gone away meanwhile.
             let _ = waiting.send(answer.clone());
         }
@@ -237,10 +237,10 @@ impl Leader {
 impl Drop for Leader {
     fn drop(&mut self) {
         if !self.is_over {
-            self.exchanges.end(self.hash, None);
+            self.flights.end(self.hash, None);
         }
-        if self.exchanges.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.exchanges.have_ended.notify_waiters();
+        if self.flights.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.flights.have_ended.notify_waiters();
         }
     }
 }

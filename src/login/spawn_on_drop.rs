@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 
 /// Runs where it is awaited, which costs less than a task, and is not cancelled when it is dropped.
-pub(super) struct Unstoppable<F>(Option<Pin<Box<F>>>)
+pub(super) struct SpawnOnDrop<F>(Option<Pin<Box<F>>>)
 where
     F: Future<Output: Send> + Send + 'static;
 
-impl<F> Unstoppable<F>
+impl<F> SpawnOnDrop<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {
@@ -19,7 +19,7 @@ where
     }
 }
 
-impl<F> Future for Unstoppable<F>
+impl<F> Future for SpawnOnDrop<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {
@@ -38,7 +38,7 @@ where
     }
 }
 
-impl<F> Drop for Unstoppable<F>
+impl<F> Drop for SpawnOnDrop<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {

@@ -1,0 +1,148 @@
+//! Encrypts `session_key`s for the store: whoever has the store alone cannot decrypt user data.
+//!
+//! An encrypted key is a version byte, a nonce of 12 bytes, and the 16 bytes of the key under
+//! AES-256-GCM with its tag of 16 bytes. (appid, openid) is the associated data, so that a key copied to
+//! another user does not decrypt. The AES keys are derived from the AppSecret by HKDF-SHA256: there is
+//! no key to manage, and what was encrypted with an AppSecret that is gone counts as absent.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hmac;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+
+use super::UserId;
+
+const VERSION: u8 = 1;
+const KEY_LEN: usize = 16;
+pub(super) const ENCRYPTED_KEY_LEN: usize = 1 + NONCE_LEN + KEY_LEN + 16;
+
+/// Encrypts and decrypts the `session_key`s of each Mini Program.
+pub struct Encryption {
+    by_appid: HashMap<String, Vec<KeyCipher>>,
+}
+
+/// A `session_key` as it is stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct EncryptedKey([u8; ENCRYPTED_KEY_LEN]);
+
+/// The keys derived from one AppSecret.
+struct KeyCipher {
+    aead: LessSafeKey,
+    nonce: hmac::Key,
+}
+
+impl Encryption {
+    /// For Mini Programs by appid, each with its AppSecrets: the first encrypts, all decrypt.
+    ///
+    /// # Errors
+    /// If the cryptography library refuses the keys, which it has no reason to.
+    pub fn new<'a>(
+        apps: impl IntoIterator<Item = (&'a str, &'a [SecretString])>,
+    ) -> Result<Self, Unspecified> {
+        let mut by_appid = HashMap::new();
+        for (appid, secrets) in apps {
+            let ciphers: Result<_, _> = secrets.iter().map(KeyCipher::new).collect();
+            by_appid.insert(appid.to_owned(), ciphers?);
+        }
+        Ok(Self { by_appid })
+    }
+
+    /// The key of a user, encrypted with each AppSecret: the first is to be stored, and all can be in
+    /// the store already.
+    pub(super) fn encrypt(
+        &self,
+        user: &UserId,
+        session_key: &SecretBox<[u8; KEY_LEN]>,
+    ) -> Result<Vec<EncryptedKey>, Unspecified> {
+        let data = associated_data(user);
+        let ciphers = self.by_appid.get(&user.appid).ok_or(Unspecified)?;
+        ciphers
+            .iter()
+            .map(|cipher| cipher.encrypt(&data, session_key))
+            .collect()
+    }
+
+    /// The key in what was read from the store; `None` if it is encrypted with none of the AppSecrets.
+    pub(super) fn decrypt(&self, user: &UserId, stored: &[u8]) -> Option<SecretBox<[u8; KEY_LEN]>> {
+        let data = associated_data(user);
+        let ciphers = self.by_appid.get(&user.appid)?;
+        ciphers
+            .iter()
+            .find_map(|cipher| cipher.decrypt(&data, stored))
+    }
+}
+
+impl EncryptedKey {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// appid, NUL, openid. NUL is in neither.
+fn associated_data(user: &UserId) -> Vec<u8> {
+    [user.appid.as_bytes(), user.openid.as_bytes()].join(&0)
+}
+
+impl KeyCipher {
+    fn new(secret: &SecretString) -> Result<Self, Unspecified> {
+        let secret = secret.expose_secret().as_bytes();
+        let root = Salt::new(HKDF_SHA256, b"wxlogin").extract(secret);
+        let aead = root.expand(&[b"seal session_key 1: key"], &AES_256_GCM)?;
+        let nonce = root.expand(&[b"seal session_key 1: nonce"], hmac::HMAC_SHA256)?;
+        Ok(Self {
+            aead: LessSafeKey::new(UnboundKey::from(aead)),
+            nonce: nonce.into(),
+        })
+    }
+
+    /// The nonce is an HMAC of what is encrypted: the same key of the same user becomes the same bytes,
+    /// so that a store can compare keys without decrypting them. Two different keys have the same nonce
+    /// only by chance (birthday bound 2^48).
+    fn encrypt(
+        &self,
+        data: &[u8],
+        session_key: &SecretBox<[u8; KEY_LEN]>,
+    ) -> Result<EncryptedKey, Unspecified> {
+        let mut context = hmac::Context::with_key(&self.nonce);
+        context.update(session_key.expose_secret());
+        context.update(data);
+        let mac = context.sign();
+
+        let mut encrypted = [0; ENCRYPTED_KEY_LEN];
+        let (version, rest) = encrypted.split_at_mut(1);
+        let (nonce, rest) = rest.split_at_mut(NONCE_LEN);
+        let (key, tag) = rest.split_at_mut(KEY_LEN);
+        version[0] = VERSION;
+        nonce.copy_from_slice(&mac.as_ref()[..NONCE_LEN]);
+        key.copy_from_slice(session_key.expose_secret());
+        let nonce = Nonce::try_assume_unique_for_key(nonce)?;
+        let made = self
+            .aead
+            .seal_in_place_separate_tag(nonce, Aad::from(data), key)?;
+        tag.copy_from_slice(made.as_ref());
+        Ok(EncryptedKey(encrypted))
+    }
+
+    fn decrypt(&self, data: &[u8], stored: &[u8]) -> Option<SecretBox<[u8; KEY_LEN]>> {
+        let stored: &[u8; ENCRYPTED_KEY_LEN] = stored.try_into().ok()?;
+        let (&[VERSION], rest) = stored.split_first_chunk()? else {
+            return None;
+        };
+        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LEN>()?;
+        let mut buffer = Zeroizing::new([0; ENCRYPTED_KEY_LEN - 1 - NONCE_LEN]);
+        buffer.copy_from_slice(ciphertext);
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let key = self
+            .aead
+            .open_in_place(nonce, Aad::from(data), buffer.as_mut())
+            .ok()?;
+        let key: &[u8; KEY_LEN] = (&*key).try_into().ok()?;
+        Some(SecretBox::init_with_mut(|kept: &mut [u8; KEY_LEN]| {
+            kept.copy_from_slice(key);
+        }))
+    }
+}
