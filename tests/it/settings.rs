@@ -37,7 +37,7 @@ fn defaults_are_those_of_the_readme() {
     assert_eq!(config.max_in_flight, 1024);
     assert_eq!(config.wechat.timeout, Duration::from_secs(4));
     assert!(
-        matches!(config.sessions.place, StoreUrl::File(path) if path == Path::new("wxlogin.sessions"))
+        matches!(config.sessions.url, StoreUrl::File(path) if path == Path::new("wxlogin.sessions"))
     );
     assert_eq!(config.sessions.ttl, Duration::from_secs(604_800));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
@@ -55,7 +55,7 @@ fn values_are_trimmed_and_empty_ones_are_not_set() {
     assert_eq!(config.mini_programs[0].appid(), "wx2");
     assert_eq!(config.sessions.ttl, Duration::from_secs(3600));
     assert_eq!(config.listen_addr.port(), 3000);
-    assert!(matches!(config.sessions.place, StoreUrl::Memory));
+    assert!(matches!(config.sessions.url, StoreUrl::Memory));
     let problems = with(&[("WECHAT_SECRET", " ")]).unwrap_err().to_string();
     assert!(
         problems.starts_with("WECHAT_SECRET is not set"),
@@ -224,7 +224,7 @@ fn addresses_of_redis() {
         "redis://[::1]:6379",
     ] {
         let config = with(&[("SESSION_STORE", text)]).expect(text);
-        let StoreUrl::Redis(address) = config.sessions.place else {
+        let StoreUrl::Redis(address) = config.sessions.url else {
             panic!("{text}");
         };
         let debug = format!("{address:?}");
