@@ -17,3 +17,6 @@ pub mod wechat;
 pub mod clock;
 mod json;
 pub mod metrics;
+
+pub use api::{Problem, SignedIn};
+pub use app::{StartError, User, WxLogin};

@@ -22,7 +22,7 @@ pub use self::redis::{InvalidUrl, RedisUrl};
 use encryption::EncryptedKey;
 pub use encryption::Encryption;
 use store::Record;
-pub use store::Store;
+pub use store::{Database, Store};
 use token::TokenHash;
 pub use token::{Token, TokenId};
 

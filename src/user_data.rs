@@ -38,16 +38,6 @@ impl UserData {
         }
     }
 
-    /// The same with `sessions` of another runtime.
-    #[must_use]
-    pub fn sibling(&self, sessions: Store) -> Self {
-        Self {
-            sessions,
-            max_age: self.max_age,
-            clock: self.clock.clone(),
-        }
-    }
-
     /// The JSON object in `encryptedData`, as WeChat wrote it. Ten failures since the user's last
     /// login, and nothing opens until the next one.
     ///

@@ -60,15 +60,6 @@ impl Store {
         Ok(Self { connection, clock })
     }
 
-    /// The same with a connection of its own.
-    pub(super) fn sibling(&self) -> Result<Self, OpenError> {
-        let connection = self.connection.sibling();
-        Ok(Self {
-            connection: connection.map_err(|error| OpenError::Other(describe(&error)))?,
-            clock: self.clock.clone(),
-        })
-    }
-
     pub(super) async fn create(&self, new: Record<'_>) -> Result<(), Unavailable> {
         let session = new.session;
         let left = session.expires.saturating_sub(self.clock.now()).max(1);
@@ -142,11 +133,18 @@ impl Store {
     }
 
     /// Ends the sessions that the user has, and the one of `token` whatever is known of the user.
-    pub(super) async fn end_all(&self, user: &UserId, token: TokenHash) -> Result<(), Unavailable> {
+    pub(super) async fn end_all(
+        &self,
+        user: &UserId,
+        token: Option<TokenHash>,
+    ) -> Result<(), Unavailable> {
         let tokens: Vec<String> = self
             .bounded(self.connection.one(scripts::tokens(user)))
             .await?;
-        let mut commands = vec![delete(&session_at(token))];
+        let mut commands: Vec<_> = token
+            .map(|token| delete(&session_at(token)))
+            .into_iter()
+            .collect();
         commands.extend(
             tokens
                 .iter()

@@ -9,14 +9,27 @@ use super::encryption::{EncryptedKey, Encryption};
 use super::token::{Token, TokenHash, TokenId};
 use super::user_locks::UserLocks;
 use super::{
-    ExchangeHash, NewSession, OpenError, Session, Settings, StoreUrl, Unavailable, User, UserId,
-    embedded, redis,
+    ExchangeHash, NewSession, OpenError, RedisUrl, Session, Settings, StoreUrl, Unavailable, User,
+    UserId, embedded, redis,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// Sessions by their token, the `session_key`s of users, and what codes were exchanged
-/// for. Cheap to clone.
+/// What all runtimes of a process share of the session store.
+pub struct Database {
+    kind: DatabaseKind,
+    encryption: Arc<Encryption>,
+    metrics: Arc<Metrics>,
+    user_locks: Arc<UserLocks>,
+}
+
+enum DatabaseKind {
+    Embedded(embedded::Store),
+    Redis(RedisUrl, Clock),
+}
+
+/// Sessions by their token, the `session_key`s of users, and whom codes were exchanged for. Cheap to
+/// clone. Its connections live in one runtime.
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
@@ -25,8 +38,8 @@ pub struct Store {
     user_locks: Arc<UserLocks>,
 }
 
-/// Futures of Redis are boxed where they are part of a login's: they are large, and of those that wait for
-/// WeChat there are many.
+/// Redis' futures are boxed where they are part of a login's: they are large, and many logins wait for
+/// WeChat at a time.
 #[derive(Clone)]
 enum Backend {
     /// In files or in memory.
@@ -35,8 +48,8 @@ enum Backend {
     Redis(redis::Store),
 }
 
-impl Store {
-    /// Opens a store. One on the network is not connected to yet: it may come later.
+impl Database {
+    /// Opens a session store. One on the network is not connected to yet: it may come up later.
     ///
     /// # Errors
     /// [`OpenError`]; what is there is then left as it is.
@@ -46,31 +59,55 @@ impl Store {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let backend = match &settings.url {
+        let kind = match &settings.url {
             StoreUrl::File(path) => {
-                embedded::Store::open(path, settings, clock).map(Backend::Embedded)
+                DatabaseKind::Embedded(embedded::Store::open(path, settings, clock)?)
             }
-            StoreUrl::Memory => embedded::Store::in_memory(settings, clock).map(Backend::Embedded),
-            StoreUrl::Redis(address) => redis::Store::new(address, clock).map(Backend::Redis),
+            StoreUrl::Memory => {
+                DatabaseKind::Embedded(embedded::Store::in_memory(settings, clock)?)
+            }
+            StoreUrl::Redis(url) => DatabaseKind::Redis(url.clone(), clock),
         };
         Ok(Self {
-            backend: backend?,
+            kind,
             encryption: Arc::new(encryption),
             metrics,
             user_locks: Arc::default(),
         })
     }
 
-    /// The same store for another runtime, with connections of its own.
+    /// The store for one runtime, with connections of its own.
     ///
     /// # Errors
-    /// If a connection cannot be set up.
-    pub fn sibling(&self) -> Result<Self, OpenError> {
-        let mut sibling = self.clone();
-        if let Backend::Redis(store) = &mut sibling.backend {
-            *store = store.sibling()?;
-        }
-        Ok(sibling)
+    /// [`OpenError`] if a connection cannot be set up.
+    pub fn connect(&self) -> Result<Store, OpenError> {
+        let backend = match &self.kind {
+            DatabaseKind::Embedded(store) => Backend::Embedded(store.clone()),
+            DatabaseKind::Redis(url, clock) => {
+                Backend::Redis(redis::Store::new(url, clock.clone())?)
+            }
+        };
+        Ok(Store {
+            backend,
+            encryption: self.encryption.clone(),
+            metrics: self.metrics.clone(),
+            user_locks: self.user_locks.clone(),
+        })
+    }
+}
+
+impl Store {
+    /// Opens a session store for one runtime only.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(
+        settings: &Settings,
+        encryption: Encryption,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        Database::open(settings, encryption, metrics, clock)?.connect()
     }
 
     /// Whether other processes use it too.
@@ -241,15 +278,23 @@ impl Store {
         Ok(())
     }
 
-    /// Ends all sessions that the user has now, of which that of `token` is one.
+    /// Ends all sessions that the user has now, and that of `token`.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn end_all(&self, user: &UserId, token: TokenId) -> Result<(), Unavailable> {
+    pub async fn end_all(
+        &self,
+        user: &UserId,
+        token: impl Into<Option<TokenId>>,
+    ) -> Result<(), Unavailable> {
         let begin = Instant::now();
         let ended = match &self.backend {
             Backend::Embedded(store) => store.end_all(user).await,
-            Backend::Redis(store) => store.end_all(user, token.hash).await,
+            Backend::Redis(store) => {
+                store
+                    .end_all(user, token.into().map(|token| token.hash))
+                    .await
+            }
         };
         self.measured("end_all", begin, ended)?;
         self.metrics.session_ended();
