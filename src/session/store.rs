@@ -47,10 +47,12 @@ impl Store {
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let backend = match &settings.url {
-            StoreUrl::File(path) => {
-                embedded::Store::open(path, settings, clock).map(Backend::Embedded)
-            }
-            StoreUrl::Memory => embedded::Store::in_memory(settings, clock).map(Backend::Embedded),
+            StoreUrl::File(path) => embedded::Database::open(path, settings, clock)
+                .and_then(|database| database.connect())
+                .map(Backend::Embedded),
+            StoreUrl::Memory => embedded::Database::in_memory(settings, clock)
+                .and_then(|database| database.connect())
+                .map(Backend::Embedded),
             StoreUrl::Redis(address) => redis::Store::new(address, clock).map(Backend::Redis),
         };
         Ok(Self {
