@@ -8,7 +8,6 @@ mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU16;
 use std::time::Duration;
 
 pub use sources::{SourceError, load};
@@ -121,7 +120,6 @@ fn read(reader: &mut Reader) -> Result<Config, Reported> {
         sessions: session::Settings {
             url: url?,
             ttl: ttl?,
-            segment_len: NonZeroU16::MAX,
         },
         userdata_max_age: Some(userdata_max_age?).filter(|age| !age.is_zero()),
         log: telemetry::Settings {

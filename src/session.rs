@@ -9,7 +9,6 @@ mod store;
 mod token;
 mod user_locks;
 
-use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -39,8 +38,6 @@ pub struct Settings {
     pub url: StoreUrl,
     /// `SESSION_TTL`: a session's life, fixed at login.
     pub ttl: Duration,
-    /// The most sessions that the store of one process keeps, and drops, together.
-    pub segment_len: NonZeroU16,
 }
 
 /// Where sessions live.
@@ -149,9 +146,15 @@ pub enum OpenError {
         .0.display()
     )]
     NotOurs(PathBuf),
-    /// Not a store of this version, or a damaged one.
+    /// A store of an earlier or later version.
     #[error(
-        "the session store is damaged or of another version: {}: {reason}; it was not used. Restore its directory from a backup, or move it away to start with no sessions",
+        "the session store {} was made by another version of wxlogin; it was not used. Run that version, or move it away, and users log in anew",
+        .0.display()
+    )]
+    OtherVersion(PathBuf),
+    /// Not a session store, or a damaged one.
+    #[error(
+        "the session store is damaged: {}: {reason}; it was not used. Restore its directory from a backup, or move it away to start with no sessions",
         .path.display()
     )]
     Damaged {

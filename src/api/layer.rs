@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::request_id::{REQUEST_ID, RequestId};
 use crate::app::WxLogin;
 
-/// nginx's status for a client that closed the connection before its request was answered.
+/// nginx's status for a client that has closed the connection.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// The longest path that is logged, in characters.
 const MAX_LOGGED_PATH: usize = 64;
@@ -30,8 +30,8 @@ pub(super) async fn observe(
     let id = RequestId::of(request.headers());
     // For handlers that log.
     request.headers_mut().insert(REQUEST_ID, id.header());
-    let may_have_unread_body =
-        request.version() < Version::HTTP_2 && !request.body().is_end_stream();
+    let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
+    let ignores_body = matches!(*request.method(), Method::GET | Method::HEAD);
     let record = Record {
         begin: Instant::now(),
         id,
@@ -46,11 +46,11 @@ pub(super) async fn observe(
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
         response = problem.document(response, Some(&record.id));
-        if may_have_unread_body {
-            // hyper would close the connection under the rest of the body, unannounced.
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
-        }
+    }
+    if has_body && (ignores_body || problem.is_some()) {
+        // The rest of the body is not read: hyper would close the connection unannounced.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
     }
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, record.id.header());
@@ -59,7 +59,7 @@ pub(super) async fn observe(
     response
 }
 
-/// What is logged and counted of a request, also if its client closes the connection before the answer.
+/// What is logged and counted of a request, also if it is never answered.
 struct Record {
     wxlogin: WxLogin,
     begin: Instant,
@@ -150,9 +150,9 @@ impl Drop for Record {
             method = self.method,
             route = self.route(),
             status = CLIENT_CLOSED_REQUEST,
-            outcome = "client_closed_request",
+            outcome = "unanswered",
             duration_ms = self.milliseconds(),
-            "client closed the connection before the answer"
+            "request not answered: the client has gone, or the service stopped"
         );
     }
 }

@@ -1,78 +1,138 @@
-//! The store of one process, in files or in memory: sessions are appended to segments, each in a slot
-//! of its own, and a token tells where its session is.
+//! The store of one process: SQLite, in a directory or in memory.
 //!
-//! So a lookup is one small read, and a segment is dropped as a whole once all in it has expired. In
-//! files, one thread writes ([`writer`]) and everybody reads; in memory, callers write in turn.
+//! In files, one thread writes ([`writer`]), many logins with one sync, and each runtime reads with a
+//! connection of its own. In memory, one connection does both.
 
-mod appender;
-mod blocks;
-mod content;
+mod connection;
 mod directory;
+mod engine;
 mod exchanges;
-mod header;
-mod index;
-mod medium;
-mod position;
-mod queue;
-mod recovery;
-mod reply;
-mod segment;
-mod segments;
-mod slot;
+mod expiry;
+mod selector;
+mod slices;
+mod tables;
 mod writer;
 
-use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::token::{TokenHash, TokenId};
-use super::{
-    ExchangeHash, MAX_FAILURES, OpenError, Record, Session, Settings, Unavailable, User, UserId,
-};
-use crate::clock::Clock;
-use appender::{Appender, Batch, Change, Home, Limits};
-use position::Mask;
-pub(super) use position::Position;
-use queue::Queue;
-use recovery::Recovered;
-use segments::{Keys, Segments};
-use slot::Slot;
-use writer::{Done, Job, Write};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
 
+use super::token::TokenId;
+use super::{ExchangeHash, OpenError, Record, Session, Settings, Unavailable, User, UserId};
+use crate::clock::Clock;
+use directory::Directory;
+use engine::{Engine, Write};
+use exchanges::Exchanges;
+use selector::Mask;
+use tables::{Change, Keys, Row};
+use writer::Job;
+
+/// Times are in Unix seconds; `id >> 14` is the slice of a session.
+const SCHEMA: &str = "
+    CREATE TABLE session (
+        id INTEGER PRIMARY KEY,   -- in the order of arrival; masked, the selector in the token
+        token BLOB NOT NULL,      -- SHA-256 of the verifier in the token
+        appid TEXT NOT NULL,
+        openid TEXT NOT NULL,
+        unionid TEXT,
+        created INTEGER NOT NULL,
+        expires INTEGER NOT NULL,
+        exchange BLOB,            -- SHA-256 of appid and code, if this login exchanged it
+        session_key BLOB,         -- encrypted; the key that came with the exchange
+        failures INTEGER NOT NULL, -- to open user data since this login
+        ended INTEGER NOT NULL,   -- 1 after a logout; kept, because the user's other sessions need the key
+        checksum INTEGER NOT NULL -- CRC-32 of the columns that say whose session it is and how long
+    ) STRICT;
+    CREATE TABLE user_session (
+        slice INTEGER NOT NULL,
+        user INTEGER NOT NULL,    -- the beginning of the SHA-256 of appid and openid
+        session INTEGER NOT NULL,
+        PRIMARY KEY (slice, user, session)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE slice (
+        id INTEGER PRIMARY KEY,
+        begun INTEGER NOT NULL,   -- when its first session was stored
+        expires INTEGER NOT NULL  -- when the last of its sessions does
+    ) STRICT;
+    CREATE TABLE mask (key BLOB NOT NULL) STRICT; -- masks ids in tokens
+";
+const SLICE_BITS: u32 = 14;
 /// The longest wait for a write. A disk that takes longer is not answering.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The store of one process.
+/// What all runtimes of a process share.
+pub struct Database {
+    place: Place,
+    exchanges: Arc<Exchanges>,
+    mask: Mask,
+    clock: Clock,
+}
+
+enum Place {
+    Directory {
+        database: std::path::PathBuf,
+        jobs: Sender<Job>,
+        readers: Arc<Mutex<Vec<Reader>>>,
+    },
+    Memory(Arc<Mutex<Engine>>),
+}
+
+/// A connection that reads, until the store is closed.
+type Reader = Arc<Mutex<Option<Connection>>>;
+
+/// The store for one runtime.
 #[derive(Clone)]
 pub struct Store {
-    segments: Arc<Segments>,
-    writer: Writer,
+    backend: Backend,
+    exchanges: Arc<Exchanges>,
     mask: Mask,
     clock: Clock,
 }
 
 #[derive(Clone)]
-enum Writer {
-    Thread(Queue),
-    /// Nothing to wait for but each other.
-    Caller(Arc<Mutex<Appender>>),
+enum Backend {
+    Directory {
+        jobs: Sender<Job>,
+        /// For one row, read in the runtime's thread.
+        rows: Reader,
+        /// For searches in all slices, in a thread that may wait.
+        searches: Reader,
+        /// Of all runtimes.
+        readers: Arc<Mutex<Vec<Reader>>>,
+    },
+    Memory(Arc<Mutex<Engine>>),
 }
 
-impl Store {
+impl Database {
     pub(super) fn open(path: &Path, settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
-        let Recovered {
-            segments,
-            appender,
-            mask,
-        } = recovery::open(path, limits(settings), clock.now())?;
-        let (queue, jobs) = queue::queue();
-        writer::start(jobs, appender, clock.clone())
+        let mut directory = Directory::open(path)?;
+        let database = directory.database();
+        let other = |error: &rusqlite::Error| {
+            OpenError::Other(format!("{}: {}", database.display(), describe(error)))
+        };
+        let db = connection::writer(&database).map_err(|error| other(&error))?;
+        let engine = Engine::new(db, slice_age(settings), clock.clone());
+        let engine = engine.map_err(|error| other(&error))?;
+        let mask = tables::mask(engine.db()).map_err(|error| other(&error))?;
+        directory.note_files().map_err(|source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        let exchanges = engine.exchanges();
+        let jobs = writer::start(engine, directory)
             .map_err(|error| OpenError::Other(error.to_string()))?;
         Ok(Self {
-            segments,
-            writer: Writer::Thread(queue),
-            mask,
+            place: Place::Directory {
+                database,
+                jobs,
+                readers: Arc::default(),
+            },
+            exchanges,
+            mask: Mask(mask),
             clock,
         })
     }
@@ -80,148 +140,219 @@ impl Store {
     pub(super) fn in_memory(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
         let mask = Mask::generate();
         let mask = mask.map_err(|_| OpenError::Other("there are no random bytes".into()))?;
-        let segments = Arc::new(Segments::new([]));
-        let limits = limits(settings);
-        let appender = Appender::new(Home::Memory, segments.clone(), limits, None, 0);
+        let engine = connection::in_memory(mask.0)
+            .and_then(|db| Engine::new(db, slice_age(settings), clock.clone()))
+            .map_err(|error| OpenError::Other(describe(&error)))?;
         Ok(Self {
-            segments,
-            writer: Writer::Caller(Arc::new(Mutex::new(appender))),
+            exchanges: engine.exchanges(),
+            place: Place::Memory(Arc::new(Mutex::new(engine))),
             mask,
             clock,
         })
     }
 
-    /// Stores a session, and says what place its token is to tell.
+    /// The store for a runtime.
+    pub(super) fn connect(&self) -> Result<Store, OpenError> {
+        let backend = match &self.place {
+            Place::Directory {
+                database,
+                jobs,
+                readers,
+            } => {
+                let reader = || {
+                    let db = connection::reader(database);
+                    let db = db.map_err(|error| OpenError::Other(describe(&error)))?;
+                    Ok(Arc::new(Mutex::new(Some(db))))
+                };
+                let (rows, searches) = (reader()?, reader()?);
+                lock(readers).extend([rows.clone(), searches.clone()]);
+                Backend::Directory {
+                    jobs: jobs.clone(),
+                    rows,
+                    searches,
+                    readers: readers.clone(),
+                }
+            }
+            Place::Memory(engine) => Backend::Memory(engine.clone()),
+        };
+        Ok(Store {
+            backend,
+            exchanges: self.exchanges.clone(),
+            mask: self.mask,
+            clock: self.clock.clone(),
+        })
+    }
+}
+
+impl Store {
+    /// Stores a session, and returns the selector of its token.
     pub(super) async fn create(&self, new: Record<'_>) -> Result<[u8; 8], Unavailable> {
-        let slot = Slot::new(&new).map_err(|_| Unavailable("an id is too long for it".into()))?;
-        let position = self.write(Write::Create(slot)).await?;
-        let position = position.ok_or_else(|| Unavailable("it did not say where".into()))?;
-        Ok(self.mask.hide(position, new.token))
+        let row = Box::new(Row::new(&new));
+        let key = new.exchange.and_then(|it| it.keys.first().copied());
+        let row = self.write(Write::Create(row, key)).await?;
+        Ok(self.mask.selector(row, new.token))
     }
 
     pub(super) fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
-        let found = self.segments.find(self.mask.position(token), token.hash);
-        let living = found
-            .map_err(|error| unavailable(&error))?
-            .filter(|slot| !slot.is_ended() && self.clock.now() < slot.expires());
-        Ok(living.map(|slot| slot.session()))
+        let now = self.clock.now();
+        let found = self.row(token)?;
+        let living = found.filter(|row| !row.is_ended && now < row.session.expires);
+        Ok(living.map(|row| row.session))
     }
 
     pub(super) fn exchanged(&self, exchange: ExchangeHash) -> Result<Option<User>, Unavailable> {
-        let exchanged = self.segments.exchanged(exchange, self.clock.now());
-        exchanged.map_err(|error| unavailable(&error))
+        let Some(id) = self.exchanges.row(exchange, self.clock.monotonic()) else {
+            return Ok(None);
+        };
+        let row = self.read(|db| tables::row(db, id))?;
+        let ours = row.filter(|row| row.exchange == Some(exchange));
+        Ok(ours.map(Row::user))
     }
 
     pub(super) async fn keys(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
         Ok(to_vecs(&self.stored_keys(user).await?))
     }
 
-    /// The keys, if one more attempt may fail, and where that was counted. Two attempts of one user
-    /// must not overlap.
+    /// The keys, if one more attempt may fail, and the row where that was counted. Two attempts of one
+    /// user must not overlap.
     pub(super) async fn begin_attempt(
         &self,
         user: &UserId,
-    ) -> Result<(Vec<Vec<u8>>, Option<Position>), Unavailable> {
+    ) -> Result<(Vec<Vec<u8>>, Option<i64>), Unavailable> {
         let keys = self.stored_keys(user).await?;
-        if let Some(at) = keys.newest {
-            let counted = vec![(at, Change::CountFailure)];
-            self.write(Write::Change(counted)).await?;
+        if let Some(row) = keys.newest {
+            let count = Write::Change(Change::CountFailure, vec![row]);
+            self.write(count).await?;
         }
         Ok((to_vecs(&keys), keys.newest))
     }
 
-    /// The attempt whose failure was counted here did not fail.
-    pub(super) async fn take_failure_back(&self, at: Position) -> Result<(), Unavailable> {
-        let change = vec![(at, Change::TakeFailureBack)];
-        self.write(Write::Change(change)).await.map(drop)
+    /// The attempt whose failure was counted in this row did not fail.
+    pub(super) async fn take_failure_back(&self, row: i64) -> Result<(), Unavailable> {
+        let change = Write::Change(Change::TakeFailureBack, vec![row]);
+        self.write(change).await.map(drop)
     }
 
     pub(super) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
-        let at = self.mask.position(token);
-        let found = self.segments.find(at, token.hash);
-        if found.map_err(|error| unavailable(&error))?.is_some() {
-            self.write(Write::Change(vec![(at, Change::End)])).await?;
+        if self.row(token)?.is_some() {
+            let end = Write::Change(Change::End, vec![self.mask.row(token)]);
+            self.write(end).await?;
         }
         Ok(())
     }
 
     pub(super) async fn end_all(&self, user: &UserId) -> Result<(), Unavailable> {
-        let now = self.clock.now();
-        let living = self.search(user, move |segments, user| segments.living(user, now));
-        let ended = living.await?.into_iter().map(|at| (at, Change::End));
-        self.write(Write::Change(ended.collect())).await.map(drop)
+        let rows = self.search(user, tables::sessions).await?;
+        self.write(Write::Change(Change::End, rows)).await.map(drop)
     }
 
     pub(super) async fn check(&self) -> Result<(), Unavailable> {
         self.write(Write::Check).await.map(drop)
     }
 
+    /// Finishes what waits, and lets another process have the files.
     pub(super) async fn close(&self) {
-        if self.write(Write::Close).await.is_err() {
-            tracing::warn!("the session store was not closed cleanly");
+        let Backend::Directory { jobs, readers, .. } = &self.backend else {
+            return;
+        };
+        for reader in &*lock(readers) {
+            lock(reader).take();
         }
+        let (sender, closed) = oneshot::channel();
+        let _ = jobs.send(Job::Close(sender));
+        if tokio::time::timeout(WRITE_TIMEOUT, closed).await.is_err() {
+            tracing::warn!("the session store was not closed in time");
+        }
+    }
+
+    fn row(&self, token: TokenId) -> Result<Option<Row>, Unavailable> {
+        let id = self.mask.row(token);
+        let found = self.read(|db| tables::row(db, id))?;
+        Ok(found.filter(|row| row.token == token.hash))
     }
 
     async fn stored_keys(&self, user: &UserId) -> Result<Keys, Unavailable> {
-        self.search(user, Segments::keys).await
+        self.search(user, tables::keys).await
     }
 
-    /// Searches in a thread for what may take its time: there are one or two reads for each segment.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Unavailable> {
+        match &self.backend {
+            Backend::Directory { rows, .. } => read_with(rows, read),
+            Backend::Memory(engine) => read(lock(engine).db()).map_err(|error| unavailable(&error)),
+        }
+    }
+
     async fn search<T: Send + 'static>(
         &self,
         user: &UserId,
-        search: impl FnOnce(&Segments, &UserId) -> io::Result<T> + Send + 'static,
+        search: impl FnOnce(&Connection, &UserId, u64) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let (segments, user) = (self.segments.clone(), user.clone());
-        let found = tokio::task::spawn_blocking(move || search(&segments, &user)).await;
-        let found = found.map_err(|_| Unavailable("a search did not end".into()))?;
-        found.map_err(|error| unavailable(&error))
+        let now = self.clock.now();
+        let Backend::Directory { searches, .. } = &self.backend else {
+            return self.read(|db| search(db, user, now));
+        };
+        let (searches, user) = (searches.clone(), user.clone());
+        let found =
+            tokio::task::spawn_blocking(move || read_with(&searches, |db| search(db, &user, now)));
+        let found = found.await;
+        found.unwrap_or_else(|_| Err(Unavailable("a search did not end".into())))
     }
 
-    async fn write(&self, write: Write) -> Result<Done, Unavailable> {
-        match &self.writer {
-            Writer::Thread(queue) => ask(queue, write).await,
-            Writer::Caller(appender) => {
-                let mut appender = appender.lock().unwrap_or_else(PoisonError::into_inner);
-                let now = self.clock.now();
-                appender.purge(now);
-                let mut batch = Batch::default();
-                batch.add(write);
-                let created = appender.commit(&batch, now);
-                let created = created.map_err(|error| unavailable(&error))?;
-                Ok(created.first().copied())
+    async fn write(&self, write: Write) -> Result<i64, Unavailable> {
+        let jobs = match &self.backend {
+            Backend::Directory { jobs, .. } => jobs,
+            Backend::Memory(engine) => {
+                let rows = lock(engine).commit([write].iter());
+                let rows = rows.map_err(|error| unavailable(&error))?;
+                return Ok(rows.first().copied().unwrap_or_default());
             }
+        };
+        let (reply, answer) = oneshot::channel();
+        jobs.send(Job::Write(write, reply)).map_err(|_| closed())?;
+        match tokio::time::timeout(WRITE_TIMEOUT, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),
+            Err(_) => Err(Unavailable("no write in time".into())),
         }
     }
 }
 
-async fn ask(queue: &Queue, write: Write) -> Result<Done, Unavailable> {
-    let (reply, answer) = reply::reply();
-    let job = Job { write, reply };
-    queue.push(job).map_err(|_| closed())?;
-    match tokio::time::timeout(WRITE_TIMEOUT, answer).await {
-        Ok(Ok(answer)) => answer.open(),
-        Ok(Err(_)) => Err(closed()),
-        Err(_) => Err(Unavailable("no write in time".into())),
-    }
+fn read_with<T>(
+    reader: &Reader,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, Unavailable> {
+    let reader = lock(reader);
+    let db = reader.as_ref().ok_or_else(closed)?;
+    read(db).map_err(|error| unavailable(&error))
 }
 
-/// Segments of an eighth of a session's life, so that little is kept after its time.
-fn limits(settings: &Settings) -> Limits {
-    Limits {
-        sessions: settings.segment_len.get().into(),
-        age: (settings.ttl.as_secs() / 8).max(1),
-    }
+/// Slices of an eighth of a session's life, so that little is kept for long after its time.
+fn slice_age(settings: &Settings) -> u64 {
+    (settings.ttl.as_secs() / 8).max(1)
 }
 
 fn to_vecs(keys: &Keys) -> Vec<Vec<u8>> {
-    keys.seals.iter().map(|seal| seal.to_vec()).collect()
+    keys.encrypted.iter().map(|key| key.to_vec()).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn closed() -> Unavailable {
     Unavailable("it is closed".into())
 }
 
-fn unavailable(error: &io::Error) -> Unavailable {
-    Unavailable(error.to_string())
+fn unavailable(error: &rusqlite::Error) -> Unavailable {
+    Unavailable(describe(error))
+}
+
+/// What SQLite says, with the exact kind of error.
+fn describe(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqliteFailure(kind, Some(message)) => format!("{message} ({kind})"),
+        other => other.to_string(),
+    }
 }

@@ -24,7 +24,7 @@ pub struct Database {
 }
 
 enum DatabaseKind {
-    Embedded(embedded::Store),
+    Embedded(embedded::Database),
     Redis(RedisUrl, Clock),
 }
 
@@ -61,10 +61,10 @@ impl Database {
     ) -> Result<Self, OpenError> {
         let kind = match &settings.url {
             StoreUrl::File(path) => {
-                DatabaseKind::Embedded(embedded::Store::open(path, settings, clock)?)
+                DatabaseKind::Embedded(embedded::Database::open(path, settings, clock)?)
             }
             StoreUrl::Memory => {
-                DatabaseKind::Embedded(embedded::Store::in_memory(settings, clock)?)
+                DatabaseKind::Embedded(embedded::Database::in_memory(settings, clock)?)
             }
             StoreUrl::Redis(url) => DatabaseKind::Redis(url.clone(), clock),
         };
@@ -82,7 +82,7 @@ impl Database {
     /// [`OpenError`] if a connection cannot be set up.
     pub fn connect(&self) -> Result<Store, OpenError> {
         let backend = match &self.kind {
-            DatabaseKind::Embedded(store) => Backend::Embedded(store.clone()),
+            DatabaseKind::Embedded(database) => Backend::Embedded(database.connect()?),
             DatabaseKind::Redis(url, clock) => {
                 Backend::Redis(redis::Store::new(url, clock.clone())?)
             }

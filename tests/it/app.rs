@@ -35,22 +35,40 @@ pub struct TestApp {
     running: JoinHandle<Drained>,
 }
 
-/// Moves the clock of a service: seconds since the Unix epoch.
+/// The clocks of a service: they stand still until a test moves them.
 #[derive(Clone)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock {
+    /// Seconds since the Unix epoch.
+    wall: Arc<AtomicU64>,
+    /// Seconds, not before zero.
+    monotonic: Arc<AtomicU64>,
+}
 
 impl ManualClock {
     pub fn at(now: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(now)))
+        Self {
+            wall: Arc::new(AtomicU64::new(now)),
+            monotonic: Arc::default(),
+        }
     }
 
+    /// Time passes.
     pub fn forward(&self, seconds: u64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
+        self.wall.fetch_add(seconds, Ordering::SeqCst);
+        self.monotonic.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock.
+    pub fn set_wall(&self, now: u64) {
+        self.wall.store(now, Ordering::SeqCst);
     }
 
     pub fn clock(&self) -> Clock {
-        let hands = self.0.clone();
-        Clock::from_fn(move || hands.load(Ordering::SeqCst))
+        let Self { wall, monotonic } = self.clone();
+        Clock::new(
+            move || wall.load(Ordering::SeqCst),
+            move || Duration::from_secs(monotonic.load(Ordering::SeqCst)),
+        )
     }
 }
 
@@ -106,9 +124,9 @@ impl TestApp {
     }
 
     /// Stops it as a signal does, and waits until it has stopped.
-    pub async fn stop(self) -> Drained {
+    pub async fn stop(self) {
         let _ = self.stop.send(());
-        self.running.await.unwrap()
+        assert_eq!(self.running.await.unwrap(), Drained::Complete);
     }
 }
 

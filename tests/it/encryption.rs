@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wxlogin::clock::Clock;
 use wxlogin::session::Store;
@@ -14,7 +15,7 @@ fn open(place: &str, secrets: &[&str]) -> Store {
         &settings(place),
         encryption(secrets),
         Arc::default(),
-        Clock::from_fn(|| 1_800_000_000),
+        Clock::new(|| 1_800_000_000, || Duration::ZERO),
     )
     .unwrap()
 }

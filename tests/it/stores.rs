@@ -1,6 +1,5 @@
 //! What every store promises: one suite over a file, memory, a Redis server and a Redis cluster.
 
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -48,7 +47,6 @@ pub fn settings(place: &str) -> Settings {
     Settings {
         url: place.parse().unwrap(),
         ttl: Duration::from_secs(1000),
-        segment_len: NonZeroU16::MAX,
     }
 }
 

@@ -1,73 +1,58 @@
-//! The exchanges of the last minute, each with where the session is that it came with.
+//! The exchanges of the last minute, each with the row of the session that it began.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use super::ExchangeHash;
-use super::position::Position;
-use super::slot::{self, Slot};
-use crate::session::EXCHANGE_TTL;
+use crate::session::{EXCHANGE_TTL, ExchangeHash};
 
 /// Exchanges that are remembered: a thousand a second.
 pub(super) const MAX_EXCHANGES: usize = 1 << 16;
 
+/// By the monotonic clock: a wall clock that is set does not change for how long a code is known.
 #[derive(Default)]
 pub(super) struct Exchanges(Mutex<Recent>);
 
 #[derive(Default)]
 struct Recent {
-    /// By their hashes, in short; of two that are alike, the later.
-    by_key: HashMap<u64, Position>,
-    /// In the order in which they were stored, which is nearly that of their times.
-    order: VecDeque<Exchanged>,
-}
-
-struct Exchanged {
-    /// Its hash, in short.
-    key: u64,
-    at: Position,
-    /// Unix seconds.
-    created: u64,
+    /// By the beginning of their hashes; of two that are alike, the later.
+    by_key: HashMap<u64, i64>,
+    /// When they were stored, their keys and rows, in this order.
+    order: VecDeque<(Duration, u64, i64)>,
 }
 
 impl Exchanges {
-    /// Remembers the exchange that came with a session, if one did, and forgets old ones.
-    pub(super) fn remember(&self, slot: &Slot, at: Position, now: u64) {
-        let mut recent = self.lock();
-        if let Some(key) = slot.exchange_key() {
-            let created = slot.created();
-            recent.by_key.insert(key, at);
-            recent.order.push_back(Exchanged { key, at, created });
+    /// Remembers exchanges that were stored at `time`, with their rows, and forgets old ones.
+    pub(super) fn remember(
+        &self,
+        stored: impl IntoIterator<Item = (ExchangeHash, i64)>,
+        time: Duration,
+    ) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (hash, row) in stored {
+            recent.by_key.insert(key(hash), row);
+            recent.order.push_back((time, key(hash), row));
         }
-        recent.forget(now);
-    }
-
-    /// Where the session is that may have come with this exchange.
-    pub(super) fn position(&self, exchange: ExchangeHash) -> Option<Position> {
-        let key = slot::exchange_key(exchange);
-        self.lock().by_key.get(&key).copied()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Recent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Recent {
-    /// Drops what is too old or too much.
-    fn forget(&mut self, now: u64) {
-        while let Some(&Exchanged { key, at, created }) = self.order.front()
-            && (self.order.len() > MAX_EXCHANGES || !is_recent(created, now))
+        while let Some(&(stored, key, row)) = recent.order.front()
+            && (recent.order.len() > MAX_EXCHANGES || time >= stored + EXCHANGE_TTL)
         {
-            self.order.pop_front();
-            if self.by_key.get(&key) == Some(&at) {
-                self.by_key.remove(&key);
+            recent.order.pop_front();
+            if recent.by_key.get(&key) == Some(&row) {
+                recent.by_key.remove(&key);
             }
         }
     }
+
+    /// The row that an exchange of the last minute may have begun.
+    pub(super) fn row(&self, exchange: ExchangeHash, now: Duration) -> Option<i64> {
+        self.remember([], now);
+        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.by_key.get(&key(exchange)).copied()
+    }
 }
 
-/// Whether an exchange is still remembered.
-pub(super) fn is_recent(created: u64, now: u64) -> bool {
-    now < created.saturating_add(EXCHANGE_TTL.as_secs())
+fn key(exchange: ExchangeHash) -> u64 {
+    let mut key = [0; 8];
+    key.copy_from_slice(&exchange.0[..8]);
+    u64::from_le_bytes(key)
 }
