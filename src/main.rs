@@ -9,7 +9,7 @@ use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wxlogin::WxLogin;
-use wxlogin::config::{self, Config};
+use wxlogin::config::{self, ServerConfig};
 use wxlogin::server::{Drained, Server, Timeouts};
 use wxlogin::telemetry;
 
@@ -61,8 +61,8 @@ fn main() -> ExitCode {
 }
 
 /// The settings, or the exit status after telling what is wrong with them.
-fn config() -> Result<Config, ExitCode> {
-    match config::load(Path::new(".")).map(|vars| Config::from_vars(&vars)) {
+fn config() -> Result<ServerConfig, ExitCode> {
+    match config::load(Path::new(".")).map(|vars| ServerConfig::from_vars(&vars)) {
         Ok(Ok(config)) => Ok(config),
         Ok(Err(problems)) => Err(refuse(&problems)),
         Err(error) => Err(refuse(&error)),
@@ -70,8 +70,8 @@ fn config() -> Result<Config, ExitCode> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn check(config: Config) -> ExitCode {
-    match wxlogin::check::check(config).await {
+async fn check(config: ServerConfig) -> ExitCode {
+    match wxlogin::check::check(config.service).await {
         Ok(report) => {
             print!("{report}");
             if report.is_good() {
@@ -92,12 +92,12 @@ async fn healthcheck(addr: SocketAddr) -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> ExitCode {
+fn serve(config: ServerConfig) -> ExitCode {
     let _logging = match telemetry::init(&config.log) {
         Ok(logging) => logging,
         Err(error) => return fail(&format_args!("cannot start logging: {error}")),
     };
-    for warning in &config.warnings {
+    for warning in &config.service.warnings {
         tracing::warn!("{warning}");
     }
     match run(config) {
@@ -125,7 +125,7 @@ fn refuse(problems: &dyn std::fmt::Display) -> ExitCode {
 
 /// Serves until a signal stops it. This thread only waits: see [`Server::run_on_every_core`].
 #[tokio::main(flavor = "current_thread")]
-async fn run(config: Config) -> Result<Drained, String> {
+async fn run(config: ServerConfig) -> Result<Drained, String> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
@@ -138,7 +138,7 @@ async fn run(config: Config) -> Result<Drained, String> {
         None => None,
     };
     let addr = address(&listener)?;
-    let wxlogin = WxLogin::new(config).map_err(|error| error.to_string())?;
+    let wxlogin = WxLogin::new(config.service).map_err(|error| error.to_string())?;
     let mut server = Server::new(listener, wxlogin.clone(), Timeouts::default())
         .map_err(|error| error.to_string())?;
     if let Some(internal) = internal {

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::wechat::is_loopback;
 
+#[cfg(feature = "server")]
 /// A name that starts like this is meant for us. `SESSION_MANAGER` is X11's.
 const PREFIXES: [&str; 6] = [
     "WECHAT_",
@@ -20,6 +21,7 @@ const PREFIXES: [&str; 6] = [
     "METRICS_",
     "LOG_",
 ];
+#[cfg(feature = "server")]
 const FOREIGN: [&str; 1] = ["SESSION_MANAGER"];
 
 /// A setting has no value that could be used, and the user is told why.
@@ -46,8 +48,14 @@ impl<'a> Reader<'a> {
         self.asked
     }
 
-    /// The problems, and the warnings with the names that nobody asked for.
-    pub(super) fn finish(mut self) -> (Vec<String>, Vec<String>) {
+    /// The problems and the warnings.
+    pub(super) fn finish(self) -> (Vec<String>, Vec<String>) {
+        (self.problems, self.warnings)
+    }
+
+    /// Warns of the names that nobody has asked for.
+    #[cfg(feature = "server")]
+    pub(super) fn warn_of_unknown_names(&mut self) {
         for name in self.vars.keys() {
             let ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
             if ours && !self.asked.contains(name.as_str()) && !FOREIGN.contains(&name.as_str()) {
@@ -55,7 +63,6 @@ impl<'a> Reader<'a> {
                     .push(format!("{name} is not a setting of wxlogin"));
             }
         }
-        (self.problems, self.warnings)
     }
 
     /// The trimmed value; an empty one counts as not set.

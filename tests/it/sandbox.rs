@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use fake_wechat::{APPID, FakeWechat, SCRIPT, SECRET, encrypt, openid, session_key, user_info};
 use tokio::net::TcpListener;
 use wxlogin::WxLogin;
-use wxlogin::config::Config;
+use wxlogin::config::{Config, ServerConfig};
 use wxlogin::server::{Server, Timeouts};
 
 /// What the README and the Mini Program's project settings name; another one if it is taken.
@@ -31,7 +31,7 @@ async fn main() {
     let vars: BTreeMap<_, _> = settings
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-    let config = Config::from_vars(&vars).unwrap();
+    let config = ServerConfig::from_vars(&vars).unwrap();
     let _logging = wxlogin::telemetry::init(&config.log).unwrap();
     let server = match bind(&vars, PORT).await {
         Ok(server) => server,

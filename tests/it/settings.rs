@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use wxlogin::config::{self, Config};
+use wxlogin::config::{self, Config, ServerConfig};
 use wxlogin::session::StoreUrl;
 
 const REQUIRED: [(&str, &str); 2] = [("WECHAT_APPID", "wx1"), ("WECHAT_SECRET", "s")];
 
-fn with(settings: &[(&str, &str)]) -> Result<Config, config::Problems> {
+fn with(settings: &[(&str, &str)]) -> Result<ServerConfig, config::Problems> {
     let settings = REQUIRED.iter().chain(settings);
-    Config::from_vars(
+    ServerConfig::from_vars(
         &settings
             .map(|(name, value)| ((*name).into(), (*value).into()))
             .collect(),
@@ -25,6 +25,7 @@ fn defaults_are_those_of_the_readme() {
     let config = with(&[]).unwrap();
     assert_eq!(config.listen_addr.to_string(), "127.0.0.1:3000");
     let bases: Vec<_> = config
+        .service
         .wechat
         .api_bases
         .iter()
@@ -34,13 +35,17 @@ fn defaults_are_those_of_the_readme() {
         bases,
         ["https://api.weixin.qq.com/", "https://api2.weixin.qq.com/"]
     );
-    assert_eq!(config.max_in_flight, 1024);
-    assert_eq!(config.wechat.timeout, Duration::from_secs(4));
+    assert_eq!(config.service.max_in_flight, 1024);
+    assert_eq!(config.service.wechat.timeout, Duration::from_secs(4));
     assert!(
-        matches!(config.sessions.url, StoreUrl::File(path) if path == Path::new("wxlogin.sessions"))
+        matches!(config.service.sessions.url, StoreUrl::File(path) if path == Path::new("wxlogin.sessions"))
     );
-    assert_eq!(config.sessions.ttl, Duration::from_secs(604_800));
-    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert_eq!(config.service.sessions.ttl, Duration::from_secs(604_800));
+    assert!(
+        config.service.warnings.is_empty(),
+        "{:?}",
+        config.service.warnings
+    );
 }
 
 #[test]
@@ -52,10 +57,10 @@ fn values_are_trimmed_and_empty_ones_are_not_set() {
         ("SESSION_STORE", "memory:\r"),
     ])
     .unwrap();
-    assert_eq!(config.mini_programs[0].appid(), "wx2");
-    assert_eq!(config.sessions.ttl, Duration::from_secs(3600));
+    assert_eq!(config.service.mini_programs[0].appid(), "wx2");
+    assert_eq!(config.service.sessions.ttl, Duration::from_secs(3600));
     assert_eq!(config.listen_addr.port(), 3000);
-    assert!(matches!(config.sessions.url, StoreUrl::Memory));
+    assert!(matches!(config.service.sessions.url, StoreUrl::Memory));
     let problems = with(&[("WECHAT_SECRET", " ")]).unwrap_err().to_string();
     assert!(
         problems.starts_with("WECHAT_SECRET is not set"),
@@ -198,6 +203,7 @@ fn what_looks_like_a_mistake_is_a_warning() {
     ])
     .unwrap();
     let names: Vec<_> = config
+        .service
         .warnings
         .iter()
         .map(|warning| warning.split(' ').next().unwrap())
@@ -224,7 +230,7 @@ fn addresses_of_redis() {
         "redis://[::1]:6379",
     ] {
         let config = with(&[("SESSION_STORE", text)]).expect(text);
-        let StoreUrl::Redis(address) = config.sessions.url else {
+        let StoreUrl::Redis(address) = config.service.sessions.url else {
             panic!("{text}");
         };
         let debug = format!("{address:?}");
@@ -261,7 +267,7 @@ fn env_example_works_as_it_stands_once_the_app_is_filled_in_and_shows_the_defaul
     assert_eq!(example["WECHAT_SECRET"], "");
     let mut filled = example.clone();
     filled.extend(REQUIRED.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    let shown = Config::from_vars(&filled).unwrap();
+    let shown = ServerConfig::from_vars(&filled).unwrap();
     assert_eq!(format!("{shown:?}"), format!("{:?}", with(&[]).unwrap()));
 }
 
