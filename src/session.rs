@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use self::redis::{InvalidUrl, RedisUrl};
 use encryption::EncryptedKey;
 pub use encryption::Encryption;
-use store::Record;
 pub use store::Store;
+use store::{EncryptedExchange, Record};
 use token::TokenHash;
 pub use token::{Token, TokenId};
 

@@ -52,9 +52,17 @@ fn node(url: &str) -> Result<ConnectionInfo, InvalidUrl> {
     url.into_connection_info().map_err(|_| InvalidUrl)
 }
 
+impl fmt::Display for RedisUrl {
+    /// Hosts and ports.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_cluster { " cluster" } else { "" };
+        let nodes = self.nodes.iter().map(|node| node.addr().to_string());
+        write!(f, "Redis{kind} at {}", nodes.collect::<Vec<_>>().join(", "))
+    }
+}
+
 impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses = self.nodes.iter().map(|node| node.addr().to_string());
-        f.debug_list().entries(addresses).finish()
+        fmt::Display::fmt(self, f)
     }
 }
