@@ -105,7 +105,7 @@ async fn ten_failures_at_both_together_drop_the_keys() {
     let redis = RedisServer::start();
     let (_wechat, processes) = replicas(&redis).await;
     let token = processes[0].client.token("user-alice").await;
-    let junk = (String::new(), String::new());
+    let junk = encrypt(&[7; 16], "{}");
     let failures = (0..40).map(|n| processes[n % 2].client.decrypt(&token, &junk));
     for failure in futures_util::future::join_all(failures).await {
         failure.assert_problem(422, "undecryptable", "login_again");
@@ -128,7 +128,7 @@ async fn a_redis_that_refuses_writes_opens_no_user_data() {
     let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
     let token = app.client.token("user-alice").await;
     redis.cli(&["ACL", "SETUSER", "default", "-hincrby"]);
-    let junk = (String::new(), String::new());
+    let junk = encrypt(&[7; 16], "{}");
     let uncounted = app.client.decrypt(&token, &junk).await;
     uncounted.assert_problem(503, "store_unavailable", "retry_later");
     let signature = sign(&session_key("user-alice"), "{}");
@@ -144,7 +144,7 @@ async fn ten_failures_are_the_last_also_if_the_keys_cannot_be_dropped() {
     let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
     let token = app.client.token("user-alice").await;
     redis.cli(&["ACL", "SETUSER", "default", "-hdel"]);
-    let junk = (String::new(), String::new());
+    let junk = encrypt(&[7; 16], "{}");
     for _ in 0..10 {
         app.client.decrypt(&token, &junk).await.assert_status(422);
     }
