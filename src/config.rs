@@ -81,11 +81,16 @@ fn read(reader: &mut Reader) -> Result<Config, Reported> {
         Duration::from_millis(100)..=60 * SECOND,
     );
     let max_in_flight = reader.number("WECHAT_MAX_IN_FLIGHT", 1024, 1..=1_000_000);
-    let url = reader.parse_or(
-        "SESSION_STORE",
-        session::StoreUrl::default(),
-        "file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…",
-    );
+    let url = match reader.get("SESSION_STORE").map(str::parse) {
+        None => Ok(session::StoreUrl::default()),
+        Some(Ok(url)) => Ok(url),
+        Some(Err(reason)) => {
+            let reason: session::InvalidUrl = reason;
+            Err(reader.problem(format!(
+                "SESSION_STORE must be file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…: {reason}"
+            )))
+        }
+    };
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY);
     let userdata_max_age =
         reader.duration("USERDATA_MAX_AGE", 10 * MINUTE, Duration::ZERO..=3650 * DAY);

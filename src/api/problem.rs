@@ -104,7 +104,7 @@ impl Problem {
             Self::MissingCode => row(S::BAD_REQUEST, "missing_code", FixRequest,
                 "The query has no code: send the code that wx.login gives, as /onLogin?code=CODE."),
             Self::MalformedCode => row(S::BAD_REQUEST, "malformed_code", FixRequest,
-                "The code must be given once, as 1 to 256 visible ASCII characters."),
+                "The code must be given once, as wx.login gave it: 1 to 256 visible ASCII characters without quotes, braces, angle brackets or backslashes, and not undefined or null."),
             Self::MockCode => row(S::BAD_REQUEST, "mock_code", FixRequest,
                 "This is the mock code of WeChat DevTools: open the project with a real AppID."),
             Self::UnknownApp => row(S::BAD_REQUEST, "unknown_app", FixRequest,

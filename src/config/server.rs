@@ -42,7 +42,9 @@ impl ServerConfig {
 }
 
 /// Asks for every setting, and returns what is still to be put together with the service's.
-pub(super) fn read(reader: &mut Reader) -> Result<impl FnOnce(Config) -> ServerConfig, Reported> {
+pub(super) fn read(
+    reader: &mut Reader,
+) -> Result<impl FnOnce(Config) -> ServerConfig + use<>, Reported> {
     let listen_addr = reader.parse_or(
         "LISTEN_ADDR",
         SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),

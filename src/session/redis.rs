@@ -8,14 +8,16 @@
 //! | `wxlogin:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` encrypted `session_key`, `failures` to open user data since the last login | with the user's last session |
 //! | `wxlogin:tokens:{{appid}:{openid}}` | a sorted set: the SHA-256 of the secrets of the user's tokens, by expiry | with the user's last session |
 //! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
-//! | `wxlogin:check` | nothing | after 60 s |
 //!
+//! The readiness check writes the same keys for an `{appid}` and an `{openid}` that are `check`.
 //! SHA-256 is in base64url; encrypted keys are bytes as they are.
 
 mod connection;
+mod error;
 mod scripts;
 mod url;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -25,23 +27,26 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EXCHANGE_TTL, EncryptedKey, ExchangeHash, MAX_FAILURES, OpenError, Record, Session, TokenHash,
-    Unavailable, User, UserId,
+    EXCHANGE_TTL, EncryptedExchange, EncryptedKey, ExchangeHash, MAX_FAILURES, OpenError, Record,
+    Session, TokenHash, Unavailable, User, UserId,
 };
 use crate::clock::Clock;
 use connection::Connection;
+use error::describe;
 pub use url::{InvalidUrl, RedisUrl};
 
 const SESSION: &str = "wxlogin:session:";
-/// The longest wait for an operation.
+/// For an operation.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// For each answer; shorter, so that the connection learns of it and is replaced.
+/// For each answer; shorter, so that the connection notices it and is replaced.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The store in Redis.
 #[derive(Clone)]
 pub struct Store {
     connection: Connection,
+    /// Hosts and ports, for error messages.
+    address: Arc<str>,
     clock: Clock,
 }
 
@@ -54,10 +59,14 @@ struct Exchanged {
 
 impl Store {
     /// Connects when it is first used, and again whenever it has to.
-    pub(super) fn new(address: &RedisUrl, clock: Clock) -> Result<Self, OpenError> {
-        let connection = Connection::new(address, ANSWER_TIMEOUT)
+    pub(super) fn new(url: &RedisUrl, clock: Clock) -> Result<Self, OpenError> {
+        let connection = Connection::new(url, ANSWER_TIMEOUT)
             .map_err(|error| OpenError::Other(describe(&error)))?;
-        Ok(Self { connection, clock })
+        Ok(Self {
+            connection,
+            address: url.to_string().into(),
+            clock,
+        })
     }
 
     pub(super) async fn create(&self, new: Record<'_>) -> Result<(), Unavailable> {
@@ -132,34 +141,74 @@ impl Store {
         self.bounded(self.connection.one(command)).await
     }
 
-    /// Ends the sessions that the user has, and the one of `token` whatever is known of the user.
+    /// Ends the sessions that the user has, that of `token` last, so that its holder can try again. An
+    /// error if that one lived and the list of the user's sessions did not name it: Redis has evicted
+    /// the list, and there may be others.
     pub(super) async fn end_all(
         &self,
         user: &UserId,
         token: Option<TokenHash>,
     ) -> Result<(), Unavailable> {
-        let tokens: Vec<String> = self
-            .bounded(self.connection.one(scripts::tokens(user)))
-            .await?;
-        let mut commands: Vec<_> = token
-            .map(|token| delete(&session_at(token)))
-            .into_iter()
-            .collect();
-        commands.extend(
-            tokens
-                .iter()
-                .map(|token| delete(&format!("{SESSION}{token}"))),
-        );
-        if !tokens.is_empty() {
-            // Last: if something fails, the next try finds them again.
-            commands.push(scripts::forget_tokens(user, &tokens));
+        if self.end_listed(user, token).await? {
+            Ok(())
+        } else {
+            Err(self.unavailable("the list of a user's sessions is incomplete: keys were evicted"))
         }
-        self.bounded(self.connection.in_order(commands)).await
     }
 
+    /// Whether nothing shows that the list of the user's sessions is incomplete.
+    async fn end_listed(
+        &self,
+        user: &UserId,
+        token: Option<TokenHash>,
+    ) -> Result<bool, Unavailable> {
+        let listed: Vec<String> = self
+            .bounded(self.connection.one(scripts::tokens(user)))
+            .await?;
+        let last = token.map(|token| encode(&token.0));
+        let others = listed.iter().filter(|token| Some(*token) != last.as_ref());
+        let others: Vec<_> = others
+            .map(|token| delete(&format!("{SESSION}{token}")))
+            .collect();
+        if !others.is_empty() {
+            self.bounded(self.connection.in_order(others)).await?;
+        }
+        let ended: u64 = match token {
+            Some(token) => {
+                self.bounded(self.connection.one(delete(&session_at(token))))
+                    .await?
+            }
+            None => 0,
+        };
+        if !listed.is_empty() {
+            let forget = scripts::forget_tokens(user, &listed);
+            self.bounded(self.connection.one::<()>(forget)).await?;
+        }
+        Ok(ended == 0 || last.is_none_or(|last| listed.contains(&last)))
+    }
+
+    /// Runs what a login, a lookup and a logout run, on keys of its own: permissions, scripts, memory
+    /// and a replica that is read-only show in these commands only.
     pub(super) async fn check(&self) -> Result<(), Unavailable> {
-        let command = set("wxlogin:check", "", EXCHANGE_TTL.as_secs());
-        self.bounded(self.connection.one(command)).await
+        let (user, token, hash) = (check_user(), TokenHash([0; 32]), ExchangeHash([0; 32]));
+        let now = self.clock.now();
+        let session = Session {
+            user: user.clone(),
+            unionid: None,
+            created: now,
+            expires: now + EXCHANGE_TTL.as_secs(),
+        };
+        let keys = vec![EncryptedKey::ZERO];
+        self.create(Record {
+            token,
+            session: &session,
+            exchange: Some(EncryptedExchange { hash, keys }),
+        })
+        .await?;
+        self.exchanged(hash).await?;
+        self.find(token).await?;
+        // Another process may check at the same time and end this session first.
+        self.end_listed(&user, Some(token)).await.map(|_| ())
     }
 
     async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Unavailable> {
@@ -168,7 +217,7 @@ impl Store {
         let json: Option<Vec<u8>> = self.bounded(self.connection.one(command)).await?;
         json.map(|json| serde_json::from_slice(&json))
             .transpose()
-            .map_err(|_| Unavailable("a value in Redis is not ours".into()))
+            .map_err(|_| self.unavailable("a value is not of wxlogin's format"))
     }
 
     async fn bounded<T>(
@@ -176,9 +225,20 @@ impl Store {
         answer: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, Unavailable> {
         match tokio::time::timeout(TIMEOUT, answer).await {
-            Ok(result) => result.map_err(|error| Unavailable(describe(&error))),
-            Err(_) => Err(Unavailable("no answer from Redis in time".into())),
+            Ok(result) => result.map_err(|error| self.unavailable(&describe(&error))),
+            Err(_) => Err(self.unavailable("no answer in time")),
         }
+    }
+
+    fn unavailable(&self, cause: &str) -> Unavailable {
+        Unavailable(format!("{}: {cause}", self.address))
+    }
+}
+
+fn check_user() -> UserId {
+    UserId {
+        appid: "check".into(),
+        openid: "check".into(),
     }
 }
 
@@ -208,13 +268,4 @@ fn json(value: &impl Serialize) -> Result<String, Unavailable> {
 
 fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// What kind of error it is, and Redis' own code for it, such as `READONLY` or `WRONGPASS`. Not its
-/// text, which can quote the command, and with it keys.
-fn describe(error: &RedisError) -> String {
-    match error.code() {
-        Some(code) => format!("Redis answered {code}"),
-        None => error.category().to_owned(),
-    }
 }
