@@ -2,6 +2,7 @@
 //!
 //! Knows neither WeChat's API, nor our HTTP interface, nor the environment.
 
+#[cfg(feature = "file-store")]
 mod embedded;
 mod encryption;
 mod redis;

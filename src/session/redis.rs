@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     EXCHANGE_TTL, EncryptedExchange, EncryptedKey, ExchangeHash, MAX_FAILURES, OpenError, Record,
-    Session, TokenHash, Unavailable, User, UserId,
+    Session, TokenHash, TokenId, Unavailable, User, UserId,
 };
 use crate::clock::Clock;
 use connection::Connection;
@@ -69,7 +69,8 @@ impl Store {
         })
     }
 
-    pub(super) async fn create(&self, new: Record<'_>) -> Result<(), Unavailable> {
+    /// Stores a session. Its token needs no selector.
+    pub(super) async fn create(&self, new: Record<'_>) -> Result<Option<[u8; 8]>, Unavailable> {
         let session = new.session;
         let left = session.expires.saturating_sub(self.clock.now()).max(1);
         let keys = new.exchange.as_ref().map(|exchange| &*exchange.keys);
@@ -98,11 +99,12 @@ impl Store {
             let key = exchange_at(exchange.hash);
             commands.push(set(&key, &json(&exchanged)?, ttl));
         }
-        self.bounded(self.connection.in_order(commands)).await
+        self.bounded(self.connection.in_order(commands)).await?;
+        Ok(None)
     }
 
-    pub(super) async fn find(&self, token: TokenHash) -> Result<Option<Session>, Unavailable> {
-        let session: Option<Session> = self.get(&session_at(token)).await?;
+    pub(super) async fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
+        let session: Option<Session> = self.get(&session_at(token.hash)).await?;
         Ok(session.filter(|session| self.clock.now() < session.expires))
     }
 
@@ -118,9 +120,12 @@ impl Store {
     }
 
     /// The keys, if one more attempt may fail.
-    pub(super) async fn begin_attempt(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
-        self.stored_keys(self.connection.once(scripts::begin_attempt(user)))
-            .await
+    pub(super) async fn begin_attempt(
+        &self,
+        user: &UserId,
+    ) -> Result<(Vec<Vec<u8>>, Option<i64>), Unavailable> {
+        let keys = self.stored_keys(self.connection.once(scripts::begin_attempt(user)));
+        Ok((keys.await?, None))
     }
 
     async fn stored_keys(
@@ -131,13 +136,18 @@ impl Store {
         Ok(keys.into_iter().flatten().collect())
     }
 
-    pub(super) async fn end_attempt(&self, user: &UserId, failed: bool) -> Result<(), Unavailable> {
+    pub(super) async fn end_attempt(
+        &self,
+        user: &UserId,
+        _: Option<i64>,
+        failed: bool,
+    ) -> Result<(), Unavailable> {
         let command = scripts::end_attempt(user, failed);
         self.bounded(self.connection.once(command)).await
     }
 
-    pub(super) async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {
-        let command = delete(&session_at(token));
+    pub(super) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
+        let command = delete(&session_at(token.hash));
         self.bounded(self.connection.one(command)).await
     }
 
@@ -147,9 +157,9 @@ impl Store {
     pub(super) async fn end_all(
         &self,
         user: &UserId,
-        token: Option<TokenHash>,
+        token: Option<TokenId>,
     ) -> Result<(), Unavailable> {
-        if self.end_listed(user, token).await? {
+        if self.end_listed(user, token.map(|token| token.hash)).await? {
             Ok(())
         } else {
             Err(self.unavailable("the list of a user's sessions is incomplete: keys were evicted"))
@@ -206,7 +216,8 @@ impl Store {
         })
         .await?;
         self.exchanged(hash).await?;
-        self.find(token).await?;
+        let found: Option<Session> = self.get(&session_at(token)).await?;
+        drop(found);
         // Another process may check at the same time and end this session first.
         self.end_listed(&user, Some(token)).await.map(|_| ())
     }

@@ -213,7 +213,8 @@ fn what_looks_like_a_mistake_is_a_warning() {
         assert!(
             with(&[("WECHAT_API_BASE", loopback)])
                 .unwrap()
-                .service.warnings
+                .service
+                .warnings
                 .is_empty()
         );
     }
