@@ -12,8 +12,8 @@ interface Order { id: number }
 
 export async function use(): Promise<number> {
   try {
-    const token: string = (await login.token()) + (await login.renew())
-    const answer = await login.request<Order[]>({ url: '/orders', method: 'POST', data: { token }, timeout: 1 })
+    const tokens: string[] = [await login.token(), await login.renew()]
+    const answer = await login.request<Order[]>({ url: '/orders', method: 'POST', data: { tokens }, timeout: 1 })
     await login.logOut()
     await login.logOut({ all: true })
     return answer.statusCode + answer.data[0].id + Number(answer.header['Retry-After'])
