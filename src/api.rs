@@ -1,10 +1,13 @@
 //! The HTTP interface: the table of contents of the service. Only here is axum known.
 //!
-//! Two routers, one for each door, and one layer around both ([`layer`]).
+//! One layer is around all routes ([`layer`]), of another app's as of the binary's two doors.
 
 mod body;
+#[cfg(feature = "server")]
+mod doors;
 mod layer;
 mod login;
+#[cfg(feature = "server")]
 mod probes;
 mod problem;
 mod query;
@@ -14,7 +17,6 @@ mod signed_in;
 mod user_data;
 
 use axum::Router;
-use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
@@ -28,17 +30,6 @@ impl WxLogin {
     /// merges or nests them stay its own.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         self.finish(paths())
-    }
-
-    /// The public door: the paths, the probes, and nothing else.
-    pub(crate) fn public_door(&self) -> Router {
-        self.finish(probes(paths()).fallback(not_found))
-    }
-
-    /// The internal door: metrics and probes.
-    pub(crate) fn internal_door(&self) -> Router {
-        let metrics = Router::new().route("/metrics", get(probes::metrics));
-        self.finish(probes(metrics).fallback(not_found))
     }
 
     fn finish<S: Clone + Send + Sync + 'static>(&self, router: Router<Self>) -> Router<S> {
@@ -60,14 +51,4 @@ fn paths() -> Router<WxLogin> {
         .route("/session", get(session::show).delete(session::end))
         .route("/session/decrypt", post(user_data::decrypt))
         .route("/session/verify", post(user_data::verify))
-}
-
-fn probes(router: Router<WxLogin>) -> Router<WxLogin> {
-    router
-        .route("/healthz", get(probes::healthz))
-        .route("/readyz", get(probes::readyz))
-}
-
-async fn not_found(uri: Uri) -> Problem {
-    Problem::NotFound(layer::redacted_path(uri.path()))
 }

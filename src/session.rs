@@ -175,6 +175,12 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The crate is built without the feature `file-store`.
+    #[cfg(not(feature = "file-store"))]
+    #[error(
+        "this build keeps sessions in Redis only (feature file-store): set SESSION_STORE to a redis:// URL"
+    )]
+    NoFileStore,
     /// A fault that has nothing to do with a file.
     #[error("cannot set up the session store: {0}")]
     Other(String),

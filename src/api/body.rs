@@ -62,5 +62,5 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
 
 fn is_too_large(error: &axum::Error) -> bool {
     let source = std::error::Error::source(error);
-    source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+    source.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }

@@ -18,8 +18,6 @@ use crate::app::WxLogin;
 
 /// nginx's status for a client that has closed the connection.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
-/// The longest path that is logged, in characters.
-const MAX_LOGGED_PATH: usize = 64;
 
 /// The middleware function.
 pub(super) async fn observe(
@@ -166,20 +164,4 @@ fn method_label(method: &Method) -> &'static str {
         Method::HEAD => "HEAD",
         _ => "other",
     }
-}
-
-/// A path that matched no route, as it may be logged: segments that are not from our routes can hold a
-/// code, a token or an openid, and become `…`.
-pub(super) fn redacted_path(path: &str) -> String {
-    let known = [
-        "", "onLogin", "session", "decrypt", "verify", "healthz", "readyz", "metrics",
-    ];
-    let segments = path
-        .split('/')
-        .map(|segment| match known.contains(&segment) {
-            true => segment,
-            false => "…",
-        });
-    let path = segments.collect::<Vec<_>>().join("/");
-    path.chars().take(MAX_LOGGED_PATH).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::RangeInclusive;
+#[cfg(feature = "server")]
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -101,8 +102,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A value that need not be there, and says for itself whether it is right; `form` tells the user
-    /// what it must be.
+    /// A value of a type that parses itself; `form` tells what it must be.
+    #[cfg(feature = "server")]
     pub(super) fn parse_optional<T: FromStr>(
         &mut self,
         name: &'static str,
@@ -115,18 +116,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The same with a default; `form` tells the user what it must be.
+    /// The same with a default.
+    #[cfg(feature = "server")]
     pub(super) fn parse_or<T: FromStr>(
         &mut self,
         name: &'static str,
         default: T,
         form: &str,
     ) -> Result<T, Reported> {
-        match self.get(name).map(str::parse) {
-            None => Ok(default),
-            Some(Ok(value)) => Ok(value),
-            Some(Err(_)) => Err(self.problem(format!("{name} must be {form}"))),
-        }
+        let value = self.parse_optional(name, form)?;
+        Ok(value.unwrap_or(default))
     }
 
     /// A duration with a unit, such as `4s`, `10m` or `7d`.

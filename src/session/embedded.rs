@@ -193,6 +193,7 @@ impl Store {
         Ok(Some(self.mask.selector(row, new.token)))
     }
 
+    #[expect(clippy::unused_async, reason = "the interface of both backends")]
     pub(super) async fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
         let now = self.clock.now();
         let found = self.row(token)?;
@@ -200,6 +201,7 @@ impl Store {
         Ok(living.map(|row| row.session))
     }
 
+    #[expect(clippy::unused_async, reason = "the interface of both backends")]
     pub(super) async fn exchanged(
         &self,
         exchange: ExchangeHash,

@@ -222,6 +222,10 @@ impl Store {
         self.end_listed(&user, Some(token)).await.map(|_| ())
     }
 
+    /// There is nothing to close: Redis notices that the process is gone.
+    #[expect(clippy::unused_async, reason = "the interface of both backends")]
+    pub(super) async fn close(&self) {}
+
     async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Unavailable> {
         let mut command = cmd("GET");
         command.arg(key);

@@ -86,6 +86,8 @@ impl Database {
             StoreUrl::Memory => {
                 DatabaseKind::Embedded(embedded::Database::in_memory(settings, clock)?)
             }
+            #[cfg(not(feature = "file-store"))]
+            StoreUrl::File(_) | StoreUrl::Memory => return Err(OpenError::NoFileStore),
             StoreUrl::Redis(url) => DatabaseKind::Redis(url.clone(), clock),
         };
         Ok(Self {
@@ -289,7 +291,7 @@ impl Store {
         match &self.backend {
             #[cfg(feature = "file-store")]
             Backend::Embedded(store) => store.close().await,
-            Backend::Redis(_) => {}
+            Backend::Redis(store) => store.close().await,
         }
     }
 }
