@@ -16,6 +16,7 @@ mod bodies;
 mod canary;
 mod check;
 mod embedded;
+mod embedding;
 mod encryption;
 mod failures;
 mod gateways;
