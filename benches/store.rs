@@ -18,6 +18,7 @@ use secrecy::SecretBox;
 use tikv_jemallocator::Jemalloc;
 use tokio::task::JoinSet;
 use wxlogin::clock::Clock;
+use wxlogin::metrics::Metrics;
 use wxlogin::session::{
     Encryption, Exchange, ExchangeHash, NewSession, Session, Settings, Store, Token, TokenId,
     UserId,
@@ -175,7 +176,7 @@ fn open(place: &str) -> Store {
         segment_len: NonZeroU16::MAX,
     };
     let clock = Clock::from_fn(|| NOW.load(Ordering::Relaxed));
-    Store::open(&settings, seals, Arc::default(), clock).unwrap()
+    Store::open(&settings, seals, Arc::new(Metrics::new().unwrap()), clock).unwrap()
 }
 
 /// So many users log in, [`CLIENTS`] at a time.

@@ -31,6 +31,9 @@ use problem::Problem;
 #[must_use]
 pub fn service(app: Arc<App>) -> impl Answers {
     let router = router(app.clone());
+    for (method, route) in SERIES {
+        app.metrics.add_route(method, route);
+    }
     service_fn(move |request| layer::answer(app.clone(), router.clone(), request))
 }
 
@@ -71,6 +74,17 @@ const ROUTES: [&str; 6] = [
     "/session/verify",
     "/healthz",
     "/readyz",
+];
+
+/// The requests that are counted from 0.
+const SERIES: [(&str, &str); 7] = [
+    ("GET", "/onLogin"),
+    ("GET", "/session"),
+    ("DELETE", "/session"),
+    ("POST", "/session/decrypt"),
+    ("POST", "/session/verify"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
 ];
 
 fn router(app: Arc<App>) -> Router {

@@ -29,6 +29,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("cannot set up the connection to WeChat: {0}")]
     Wechat(#[from] wechat::Error),
+    /// The metrics contradict each other.
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// No keys can be made from the AppSecrets.
     #[error("cannot make keys from the AppSecrets")]
     Encryption,
@@ -43,7 +46,7 @@ impl App {
     /// # Errors
     /// [`StartError`], for the operator to read.
     pub fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new()?);
         let wechat = wechat::Client::new(config.wechat)?;
         let apps = config.mini_programs.iter();
         let encryption = session::Encryption::new(apps.map(|app| (app.appid(), app.secrets())))

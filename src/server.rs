@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::api::{self, Answers};
 use crate::app::{App, StartError};
+use crate::metrics::Metrics;
 use connections::Connections;
 
 /// Request line and headers together.
@@ -140,12 +141,17 @@ impl Server {
     /// timeouts allows.
     async fn answer(self, stop: impl Future<Output = ()>) {
         let connections = Arc::new(Connections::default());
-        let answers = serve(&self.listener, api::service(self.app.clone()), &connections);
+        let answers = serve(
+            &self.listener,
+            api::service(self.app.clone()),
+            &connections,
+            &self.app.metrics,
+        );
         let metrics = async {
             match &self.metrics {
                 Some(listener) => {
                     let metrics = api::metrics_service(self.app.clone());
-                    serve(listener, metrics, &connections).await
+                    serve(listener, metrics, &connections, &self.app.metrics).await
                 }
                 None => std::future::pending().await,
             }
@@ -187,13 +193,14 @@ async fn serve(
     listener: &TcpListener,
     service: impl Answers,
     connections: &Arc<Connections>,
+    metrics: &Metrics,
 ) -> Infallible {
     let mut http = http1::Builder::new();
     // An answer is one small write.
     http.max_buf_size(MAX_HEADERS).writev(false);
     loop {
         let stream = accept(listener).await;
-        connections.serve(stream, service.clone(), &http);
+        connections.serve(stream, service.clone(), &http, metrics);
     }
 }
 

@@ -91,13 +91,14 @@ struct Record {
 impl Record {
     fn complete(mut self, status: StatusCode, problem: Option<&Problem>) {
         self.is_complete = true;
-        self.count(status.as_u16());
+        self.count(status.as_str());
         self.log(status, problem);
     }
 
-    fn count(&self, status: u16) {
+    fn count(&self, status: &str) {
         let route = self.route.unwrap_or("none");
-        self.app.metrics.answered(self.method, route, status);
+        let metrics = &self.app.metrics;
+        metrics.answered(self.method, route, status, self.begin.elapsed());
     }
 
     fn milliseconds(&self) -> f64 {
@@ -156,7 +157,7 @@ impl Drop for Record {
         if self.is_complete {
             return;
         }
-        self.count(CLIENT_GONE);
+        self.count("499");
         tracing::info!(
             request_id = self.id.as_str(),
             method = self.method,

@@ -40,7 +40,7 @@ pub(super) async fn on_login(
         Ok(_) => app.metrics.logged_in(),
         Err(problem) => app
             .metrics
-            .not_logged_in(problem.code(), problem.errcode_label()),
+            .not_logged_in(problem.code(), &problem.errcode_label()),
     }
     result
 }

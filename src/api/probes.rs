@@ -7,6 +7,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderName};
 
 use super::problem::Problem;
 use crate::app::App;
+use crate::metrics;
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -20,7 +21,8 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, 
 
 pub(super) async fn metrics(
     State(app): State<Arc<App>>,
-) -> ([(HeaderName, &'static str); 1], String) {
-    let open_metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, open_metrics)], app.metrics.text())
+) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
+    let text = app.metrics.text();
+    let text = text.map_err(|_| Problem::Internal("the metrics cannot be written"))?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }

@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::api::{Answer, Answers};
+use crate::metrics::Metrics;
 
 /// Looks while one connection may wait; so its time is exact to this part of it.
 const LOOKS: u32 = 4;
@@ -55,11 +56,13 @@ impl Connections {
         stream: TcpStream,
         service: impl Answers,
         http: &http1::Builder,
+        metrics: &Metrics,
     ) {
         let state = Arc::new(State {
             is_busy: AtomicBool::new(false),
             since: AtomicU32::new(self.now.load(Relaxed)),
         });
+        let counted = metrics.connection();
         let place = Place {
             connections: self.clone(),
             number: self.next.fetch_add(1, Relaxed),
@@ -77,7 +80,7 @@ impl Connections {
         });
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let task = tokio::spawn(async move {
-            let _place = place;
+            let (_place, _counted) = (place, counted);
             // A client that breaks off or is too slow is no fault of the service.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended early");

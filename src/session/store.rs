@@ -13,7 +13,7 @@ use super::{
     embedded, redis,
 };
 use crate::clock::Clock;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StoreMetrics, StoreOperation};
 
 /// Sessions by their token, the `session_key`s of users, and what codes were exchanged
 /// for. Cheap to clone.
@@ -108,7 +108,7 @@ impl Store {
                 .map(|selector| token.with_selector(selector)),
             Backend::Redis(store) => Box::pin(store.create(record)).await.map(|()| token),
         };
-        let token = self.measured("create", begin, created)?;
+        let token = self.measured(|store| &store.create, begin, created)?;
         self.metrics.session_opened();
         Ok(token)
     }
@@ -123,7 +123,7 @@ impl Store {
             Backend::Embedded(store) => store.find(token),
             Backend::Redis(store) => Box::pin(store.find(token.hash)).await,
         };
-        self.measured("find", begin, found)
+        self.measured(|store| &store.find, begin, found)
     }
 
     /// Whom a code was exchanged for in the last minute.
@@ -136,7 +136,7 @@ impl Store {
             Backend::Embedded(store) => store.exchanged(exchange),
             Backend::Redis(store) => Box::pin(store.exchanged(exchange)).await,
         };
-        self.measured("exchanged", begin, exchanged)
+        self.measured(|store| &store.exchanged, begin, exchanged)
     }
 
     /// The two newest `session_key`s of a user, the newest first, as far as they are there.
@@ -149,7 +149,7 @@ impl Store {
             Backend::Embedded(store) => store.keys(user).await,
             Backend::Redis(store) => store.keys(user).await,
         };
-        Ok(self.opened(user, &self.measured("keys", begin, stored)?))
+        Ok(self.opened(user, &self.measured(|store| &store.keys, begin, stored)?))
     }
 
     /// Gives the user's keys to `open`, the newest first, until it makes something of one.
@@ -189,7 +189,7 @@ impl Store {
             Backend::Embedded(store) => store.begin_attempt(user).await,
             Backend::Redis(store) => Ok((store.begin_attempt(user).await?, None)),
         };
-        let (stored, counted_at) = self.measured("begin_attempt", begin, stored)?;
+        let (stored, counted_at) = self.measured(|store| &store.begin_attempt, begin, stored)?;
         if stored.is_empty() {
             return Ok(None);
         }
@@ -205,7 +205,7 @@ impl Store {
             },
             Backend::Redis(store) => store.end_attempt(user, failed).await,
         };
-        if let Err(error) = self.measured("end_attempt", begin, ended) {
+        if let Err(error) = self.measured(|store| &store.end_attempt, begin, ended) {
             tracing::warn!(%error, "an attempt to open user data stays counted as a failure");
         }
         Ok(opened)
@@ -236,7 +236,7 @@ impl Store {
             Backend::Embedded(store) => store.end(token).await,
             Backend::Redis(store) => store.end(token.hash).await,
         };
-        self.measured("end", begin, ended)?;
+        self.measured(|store| &store.end, begin, ended)?;
         self.metrics.session_ended();
         Ok(())
     }
@@ -251,7 +251,7 @@ impl Store {
             Backend::Embedded(store) => store.end_all(user).await,
             Backend::Redis(store) => store.end_all(user, token.hash).await,
         };
-        self.measured("end_all", begin, ended)?;
+        self.measured(|store| &store.end_all, begin, ended)?;
         self.metrics.session_ended();
         Ok(())
     }
@@ -266,18 +266,17 @@ impl Store {
             Backend::Embedded(store) => store.check().await,
             Backend::Redis(store) => store.check().await,
         };
-        self.measured("check", begin, checked)
+        self.measured(|store| &store.check, begin, checked)
     }
 
     /// Counts an operation, and how long it took.
     fn measured<T>(
         &self,
-        operation: &'static str,
+        operation: impl Fn(&StoreMetrics) -> &StoreOperation,
         begin: Instant,
         result: Result<T, Unavailable>,
     ) -> Result<T, Unavailable> {
-        self.metrics
-            .stored(operation, begin.elapsed(), result.is_err());
+        operation(&self.metrics.store).done(begin.elapsed(), result.is_err());
         result
     }
 

@@ -4,7 +4,6 @@
 use std::fs;
 use std::num::NonZeroU16;
 use std::path::Path;
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +11,7 @@ use futures_util::future::join_all;
 use proptest::prelude::*;
 use wxlogin::session::{ExchangeHash, Session, Store, Token, TokenId, UserId};
 
-use crate::app::{ManualClock, TestApp};
+use crate::app::{ManualClock, TestApp, metrics};
 use crate::stores::{create, encryption, keys, log_in, new, session, settings, token, user};
 
 const NOW: u64 = 1_800_000_000;
@@ -20,13 +19,7 @@ const NOW: u64 = 1_800_000_000;
 fn open(place: &str, segment_len: u16, hands: &ManualClock) -> Store {
     let mut settings = settings(place);
     settings.segment_len = NonZeroU16::new(segment_len).unwrap();
-    Store::open(
-        &settings,
-        encryption(&["s1"]),
-        Arc::default(),
-        hands.clock(),
-    )
-    .unwrap()
+    Store::open(&settings, encryption(&["s1"]), metrics(), hands.clock()).unwrap()
 }
 
 fn on_file(path: &Path) -> String {
@@ -408,7 +401,7 @@ proptest! {
         let secrets = ["s1".into()];
         let seals = wxlogin::session::Encryption::new([(&*user.appid, &secrets[..])]).unwrap();
         let clock = ManualClock::at(created).clock();
-        let store = Store::open(&settings("memory:"), seals, Arc::default(), clock).unwrap();
+        let store = Store::open(&settings("memory:"), seals, metrics(), clock).unwrap();
         let session = Session { user: user.clone(), unionid, created, expires: u64::MAX };
         let exchange = is_first.then_some(7);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

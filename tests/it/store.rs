@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use wxlogin::session::{OpenError, Store};
 
-use crate::app::{ManualClock, TestApp, vars};
+use crate::app::{ManualClock, TestApp, metrics, vars};
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
 use crate::stores::{encryption, log_in, settings};
@@ -27,7 +27,7 @@ fn open(path: &Path) -> Result<Store, OpenError> {
     Store::open(
         &settings(&place(path)),
         encryption(&["s1"]),
-        Arc::default(),
+        metrics(),
         clock,
     )
 }
@@ -173,7 +173,7 @@ async fn a_damaged_store_is_refused_and_left_as_it_is() {
     let mut small = settings(&place(&path));
     small.segment_len = 4.try_into().unwrap();
     let hands = ManualClock::at(1_800_000_000);
-    let store = Store::open(&small, encryption(&["s1"]), Arc::default(), hands.clock()).unwrap();
+    let store = Store::open(&small, encryption(&["s1"]), metrics(), hands.clock()).unwrap();
     for login in 0..10 {
         log_in(&store, "oAlice", login).await;
     }
