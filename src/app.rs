@@ -68,6 +68,9 @@ pub enum StartError {
     /// Settings are wrong: one line for each.
     #[error(transparent)]
     Settings(#[from] config::Problems),
+    /// The metrics contradict each other.
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// TLS cannot be set up.
     #[error("cannot set up the connection to WeChat: {0}")]
     Wechat(#[from] wechat::Error),
@@ -103,7 +106,7 @@ impl WxLogin {
     /// # Errors
     /// [`StartError`].
     pub fn with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new()?);
         let apps = config.mini_programs.iter();
         let encryption = session::Encryption::new(apps.map(|app| (app.appid(), app.secrets())))
             .map_err(|_| StartError::Encryption)?;

@@ -60,8 +60,8 @@ macro_rules! call {
             // Boxed: its futures are large, and many logins wait for WeChat at a time.
             Backend::Redis(store) => Box::pin(store.$method($($argument),*)).await,
         };
-        let operation = stringify!($method);
-        $self.metrics.stored(operation, begin.elapsed(), result.is_err());
+        let operation = &$self.metrics.store.$method;
+        operation.done(begin.elapsed(), result.is_err());
         result
     }};
 }

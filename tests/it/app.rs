@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use wxlogin::WxLogin;
 use wxlogin::clock::Clock;
 use wxlogin::config::Config;
+use wxlogin::metrics::Metrics;
 use wxlogin::server::{Drained, Server, Timeouts};
 
 use crate::fake_wechat::{APPID, FakeWechat, SECRET};
@@ -133,6 +134,11 @@ impl TestApp {
 /// The settings of a test: those given over an app that the stand-in at `base` knows.
 pub fn config(base: &str, settings: &[(&str, &str)]) -> Config {
     Config::from_vars(&vars(base, settings)).unwrap()
+}
+
+/// For a store without a service.
+pub fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::new().unwrap())
 }
 
 pub fn vars(base: &str, settings: &[(&str, &str)]) -> BTreeMap<String, String> {

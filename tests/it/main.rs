@@ -22,6 +22,7 @@ mod failures;
 mod gateways;
 mod hosts;
 mod log;
+mod log_reader;
 mod login;
 mod metrics;
 mod miniprogram;

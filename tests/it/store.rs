@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use wxlogin::session::{OpenError, Store};
 
-use crate::app::{Client, ManualClock, TestApp, vars};
+use crate::app::{Client, ManualClock, TestApp, metrics, vars};
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
 use crate::stores::{encryption, log_in, settings};
@@ -29,7 +29,7 @@ fn open(path: &Path) -> Result<Store, OpenError> {
     Store::open(
         &settings(&place(path)),
         encryption(&["s1"]),
-        Arc::default(),
+        metrics(),
         clock,
     )
 }
