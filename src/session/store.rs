@@ -269,6 +269,15 @@ impl Store {
         self.measured("check", begin, checked)
     }
 
+    /// What works for now and will not be enough, a sentence each; for the start, once
+    /// [`check`](Self::check) has succeeded.
+    pub async fn warnings(&self) -> Vec<String> {
+        match &self.backend {
+            Backend::Embedded(_) => Vec::new(),
+            Backend::Redis(store) => store.warnings().await,
+        }
+    }
+
     /// Counts an operation, and how long it took.
     fn measured<T>(
         &self,
