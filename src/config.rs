@@ -1,17 +1,19 @@
 //! Every setting of the service, read from a map of names and values: all problems are reported at
 //! once, by name, and never with the value of a secret.
 
+mod base_urls;
 mod mini_programs;
+mod proxies;
 mod reader;
 mod sources;
+mod text_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
+use std::path::Path;
 use std::time::Duration;
-
-pub use sources::{SourceError, load};
 
 use crate::wechat::MiniProgram;
 use crate::{session, telemetry, wechat};
@@ -20,6 +22,7 @@ use reader::{Reader, Reported};
 /// What `WECHAT_API_BASE` is when it is not set.
 const DEFAULT_API_BASES: &str = "https://api.weixin.qq.com,https://api2.weixin.qq.com";
 
+const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -48,6 +51,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Reads the settings from the environment and, below it, the file `.env` in `dir`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, a line for each setting.
+    pub fn load(dir: &Path) -> Result<Self, Problems> {
+        let sources = sources::load(dir).map_err(|error| Problems(vec![error.to_string()]))?;
+        let mut config = Self::from_vars(&sources.vars)?;
+        config.warnings.extend(sources.warnings);
+        Ok(config)
+    }
+
     /// Reads the settings out of `vars`.
     ///
     /// # Errors
@@ -71,11 +85,11 @@ impl Config {
 pub fn names() -> BTreeSet<&'static str> {
     let vars = BTreeMap::new();
     let mut reader = Reader::new(&vars);
-    let _ = read(&mut reader); // only what it asks for counts
+    let _ = read(&mut reader); // for what it asks for
     reader.asked()
 }
 
-/// Asks for every setting, whatever the others are, so that no problem hides another.
+/// Asks for every setting, also after a problem, so that all problems are reported.
 fn read(reader: &mut Reader) -> Result<Config, Reported> {
     let listen_addr = reader.parse_or(
         "LISTEN_ADDR",
@@ -86,12 +100,22 @@ fn read(reader: &mut Reader) -> Result<Config, Reported> {
         "METRICS_ADDR",
         "an IP address and a port, such as 127.0.0.1:9090",
     );
+    if let (Ok(listen), Ok(Some(metrics))) = (&listen_addr, &metrics_addr)
+        && overlap(*listen, *metrics)
+    {
+        let _ = reader.problem("METRICS_ADDR must be another address or port than LISTEN_ADDR");
+    }
     let mini_programs = mini_programs::read(reader);
-    let api_bases = reader.base_urls("WECHAT_API_BASE", DEFAULT_API_BASES);
+    let api_bases = base_urls::read(reader, "WECHAT_API_BASE", DEFAULT_API_BASES);
+    let proxies = match &api_bases {
+        Ok(api_bases) => proxies::read(reader, api_bases),
+        Err(_) => Err(Reported),
+    };
     let timeout = reader.duration(
         "WECHAT_TIMEOUT",
         4 * SECOND,
-        Duration::from_millis(100)..=60 * SECOND,
+        100 * MILLISECOND..=60 * SECOND,
+        MILLISECOND,
     );
     let max_in_flight = reader.number("WECHAT_MAX_IN_FLIGHT", 1024, 1..=1_000_000);
     let url = match reader.get("SESSION_STORE").map(str::parse) {
@@ -104,9 +128,13 @@ fn read(reader: &mut Reader) -> Result<Config, Reported> {
             )))
         }
     };
-    let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY);
-    let userdata_max_age =
-        reader.duration("USERDATA_MAX_AGE", 10 * MINUTE, Duration::ZERO..=3650 * DAY);
+    let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY, SECOND);
+    let userdata_max_age = reader.duration(
+        "USERDATA_MAX_AGE",
+        10 * MINUTE,
+        Duration::ZERO..=3650 * DAY,
+        SECOND,
+    );
     let filter = reader.parse_or(
         "RUST_LOG",
         telemetry::Filter::default(),
@@ -121,6 +149,7 @@ fn read(reader: &mut Reader) -> Result<Config, Reported> {
         wechat: wechat::Settings {
             api_bases: api_bases?,
             timeout: timeout?,
+            proxies: proxies?,
         },
         max_in_flight: max_in_flight?,
         sessions: session::Settings {
@@ -135,6 +164,12 @@ fn read(reader: &mut Reader) -> Result<Config, Reported> {
         },
         warnings: Vec::new(),
     })
+}
+
+/// Whether both cannot be listened on.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_wide = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || is_wide)
 }
 
 /// What is wrong with the settings: a line for each, none with the value of a secret.

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use wxlogin::app::App;
 use wxlogin::clock::Clock;
-use wxlogin::config::{self, Config};
+use wxlogin::config::Config;
 use wxlogin::server::{Server, Timeouts};
 use wxlogin::telemetry;
 
@@ -62,11 +62,7 @@ fn main() -> ExitCode {
 
 /// The settings, or the exit status after telling what is wrong with them.
 fn config() -> Result<Config, ExitCode> {
-    match config::load(Path::new(".")).map(|vars| Config::from_vars(&vars)) {
-        Ok(Ok(config)) => Ok(config),
-        Ok(Err(problems)) => Err(refuse(&problems)),
-        Err(error) => Err(refuse(&error)),
-    }
+    Config::load(Path::new(".")).map_err(|problems| refuse(&problems))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -135,8 +131,13 @@ async fn run(config: Config) -> Result<(), String> {
         None => None,
     };
     let app = App::open(config, Clock::system()).map_err(|error| error.to_string())?;
-    if let Err(error) = app.sessions.check().await {
-        tracing::warn!(%error, "logins fail until the session store answers");
+    match app.sessions.check().await {
+        Ok(()) => {
+            for warning in app.sessions.warnings().await {
+                tracing::warn!("{warning}");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "logins fail until the session store answers"),
     }
     let mut server = Server::new(listener, app, Timeouts::default());
     let addr = server.local_addr().map_err(|error| error.to_string())?;

@@ -27,6 +27,7 @@ mod model;
 mod once;
 mod overload;
 mod properties;
+mod proxies;
 mod replicas;
 mod segments;
 mod server;
