@@ -62,9 +62,6 @@ impl From<Session> for User {
 /// Why the service could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The settings could not be read.
-    #[error(transparent)]
-    Source(#[from] config::SourceError),
     /// Settings are wrong: one line for each.
     #[error(transparent)]
     Settings(#[from] config::Problems),
@@ -90,7 +87,7 @@ impl WxLogin {
     /// # Errors
     /// [`StartError`], for the operator to read.
     pub fn from_env() -> Result<Self, StartError> {
-        Self::new(Config::from_vars(&config::load(Path::new("."))?)?)
+        Self::new(Config::load(Path::new("."))?)
     }
 
     /// Opens the session store. Connects to nothing on the network yet.
@@ -159,6 +156,11 @@ impl WxLogin {
     /// [`Unavailable`] if not.
     pub async fn ready(&self) -> Result<(), Unavailable> {
         self.sessions().check().await
+    }
+
+    /// What works for now and will not be enough, such as a Redis that evicts keys: a sentence each.
+    pub async fn store_warnings(&self) -> Vec<String> {
+        self.sessions().warnings().await
     }
 
     /// The user whose living session has this token (`wxs_…`), if there is one.

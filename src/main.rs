@@ -9,7 +9,7 @@ use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wxlogin::WxLogin;
-use wxlogin::config::{self, ServerConfig};
+use wxlogin::config::ServerConfig;
 use wxlogin::server::{Drained, Server, Timeouts};
 use wxlogin::telemetry;
 
@@ -61,11 +61,7 @@ fn main() -> ExitCode {
 
 /// The settings, or the exit status after telling what is wrong with them.
 fn config() -> Result<ServerConfig, ExitCode> {
-    match config::load(Path::new(".")).map(|vars| ServerConfig::from_vars(&vars)) {
-        Ok(Ok(config)) => Ok(config),
-        Ok(Err(problems)) => Err(refuse(&problems)),
-        Err(error) => Err(refuse(&error)),
-    }
+    ServerConfig::load(Path::new(".")).map_err(|problems| refuse(&problems))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -154,8 +150,13 @@ async fn run(config: ServerConfig) -> Result<Drained, String> {
     }
     tracing::info!(%addr, "listening");
     tokio::spawn(async move {
-        if let Err(error) = wxlogin.ready().await {
-            tracing::warn!(%error, "logins fail until the session store answers");
+        match wxlogin.ready().await {
+            Ok(()) => {
+                for warning in wxlogin.store_warnings().await {
+                    tracing::warn!("{warning}");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "logins fail until the session store answers"),
         }
     });
     let stop = async {

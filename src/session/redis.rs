@@ -226,6 +226,48 @@ impl Store {
     #[expect(clippy::unused_async, reason = "the interface of both backends")]
     pub(super) async fn close(&self) {}
 
+    /// What works for now and will not be enough, a sentence each.
+    pub(super) async fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let (memory, replication) = (self.info("memory").await, self.info("replication").await);
+        match (memory, replication) {
+            (Ok(memory), Ok(replication)) => {
+                let policies = memory
+                    .iter()
+                    .filter_map(|text| field(text, "maxmemory_policy"));
+                if let Some(policy) = policies.into_iter().find(|policy| *policy != "noeviction") {
+                    warnings.push(format!(
+                        "{}: maxmemory-policy is {policy}: when memory is short, Redis evicts sessions of its choice, and a session whose user ended all can go on; set it to noeviction",
+                        self.address
+                    ));
+                }
+                let mut roles = replication.iter().filter_map(|text| field(text, "role"));
+                if roles.any(|role| role == "slave") {
+                    warnings.push(format!(
+                        "{} is a replica: what is written to it does not last; name the primary",
+                        self.address
+                    ));
+                }
+            }
+            (Err(error), _) | (_, Err(error)) => warnings.push(format!(
+                "cannot see whether Redis evicts sessions or is a replica: {error}"
+            )),
+        }
+        // The check has left a key behind.
+        let attempt = async {
+            self.begin_attempt(&check_user()).await?;
+            self.end_attempt(&check_user(), None, false).await
+        };
+        if let Err(error) = attempt.await {
+            warnings.push(format!("user data cannot be decrypted: {error}"));
+        }
+        warnings
+    }
+
+    async fn info(&self, section: &str) -> Result<Vec<String>, Unavailable> {
+        self.bounded(self.connection.info(section)).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Unavailable> {
         let mut command = cmd("GET");
         command.arg(key);
@@ -255,6 +297,13 @@ fn check_user() -> UserId {
         appid: "check".into(),
         openid: "check".into(),
     }
+}
+
+/// A value in what `INFO` answers.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let values = info.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = values.into_iter().find(|(field, _)| *field == name)?;
+    Some(value.trim())
 }
 
 fn session_at(token: TokenHash) -> String {

@@ -286,6 +286,16 @@ impl Store {
         call!(self.check())
     }
 
+    /// What works for now and will not be enough, a sentence each; for the start, once
+    /// [`check`](Self::check) has succeeded.
+    pub async fn warnings(&self) -> Vec<String> {
+        match &self.backend {
+            #[cfg(feature = "file-store")]
+            Backend::Embedded(_) => Vec::new(),
+            Backend::Redis(store) => store.warnings().await,
+        }
+    }
+
     /// Finishes what waits, and lets another process have the store.
     pub async fn close(&self) {
         match &self.backend {

@@ -50,6 +50,7 @@ impl CodeSession {
     /// # Errors
     /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is no answer of WeChat's.
     pub fn from_json(body: &[u8]) -> Result<Self, Error> {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body); // a gateway's byte order mark
         let Object(answer) =
             serde_json::from_slice::<Object<Answer>>(body).map_err(|_| Invalid::NotJson)?;
         match errcode(answer.errcode)? {

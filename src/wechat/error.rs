@@ -54,6 +54,9 @@ pub enum Invalid {
     /// Not a JSON object with fields of the documented types.
     #[error("not the JSON object that WeChat documents")]
     NotJson,
+    /// Compressed, although `identity` was asked for.
+    #[error("compressed, although it was asked not to be")]
+    Encoded,
     /// WeChat was busy at first, and when asked again said that the code was used.
     #[error("busy first, then a used code")]
     BusyThenUsed,

@@ -30,6 +30,7 @@ mod model;
 mod once;
 mod overload;
 mod properties;
+mod proxies;
 mod replicas;
 mod server;
 mod session;

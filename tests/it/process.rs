@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -169,8 +170,57 @@ fn a_broken_dotenv_is_told_without_its_content() {
     .unwrap();
     let output = output(dir.path(), &[]);
     assert_eq!(output.status.code(), Some(2));
-    let told = "wxlogin: in .env, the line after WECHAT_APPID is not of the form NAME=value\n";
+    let told = "wxlogin: .env, line 2, is not of the form NAME=value, in 'single quotes' if the value has spaces, quotes or $\n";
     assert_eq!(stderr(&output), told);
+    for (content, line) in [
+        (
+            "\u{feff}WECHAT_APPID=wx1\r\n\r\n# WECHAT_SECRET: s3cret\r\nWECHAT_SECRET: s3cret\r\n",
+            "line 4",
+        ),
+        ("A=1\nWECHAT_SECRET=s3c ret\nB=2\n", "line 2"),
+        ("A=1\nB='s3cret\nC=2\n", "line 2"),
+        ("A=1\n\n=s3cret\n", "line 3"),
+        ("A=s3cret\nB=1\nexport A=2\n", "sets A twice"),
+        ("A=1\nB=\0s3cret\n", "line 2 is not UTF-8"),
+    ] {
+        fs::write(dir.path().join(".env"), content).unwrap();
+        let output = self::output(dir.path(), &[]);
+        let stderr = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(
+            stderr.starts_with("wxlogin: .env") && stderr.contains(line),
+            "{line}: {stderr}"
+        );
+        assert!(!stderr.contains("s3c"), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_dotenv_that_others_can_read_and_a_dollar_outside_quotes_are_warned_of() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = vars(&wechat.base(), &[]);
+    let path = dir.path().join(".env");
+    for (mode, dotenv, warnings) in [
+        (0o640, "A='a$b'\nB=\"a\\$b\"\n", &[][..]),
+        (0o644, "A=1\n", &["can be read by every user"]),
+        (
+            0o600,
+            "A=1\nB=a$A\nC=a$undefined\n",
+            &["value of B, $", "value of C, $"],
+        ),
+    ] {
+        fs::write(&path, dotenv).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let process = Process::start(dir.path(), &settings);
+        process.signal("TERM");
+        let (_, log) = process.wait();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(".env")).collect();
+        assert_eq!(lines.len(), warnings.len(), "{log}");
+        for (line, warning) in lines.iter().zip(warnings) {
+            assert!(line.contains(" WARN ") && line.contains(warning), "{line}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -195,18 +245,6 @@ async fn the_environment_wins_over_dotenv_and_unknown_names_are_warned_of() {
         "{log}"
     );
     assert!(!log.contains("SESSION_TTL"), "{log}");
-}
-
-#[tokio::test]
-async fn a_proxy_is_not_asked_for_a_wechat_on_this_machine() {
-    let wechat = FakeWechat::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let mut settings = vars(&wechat.base(), &[]);
-    for name in ["http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
-        settings.insert(name.into(), "http://127.0.0.1:9".into());
-    }
-    let process = Process::start(dir.path(), &settings);
-    process.client.login("user-alice").await.assert_status(200);
 }
 
 #[test]

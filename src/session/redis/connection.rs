@@ -1,5 +1,6 @@
 //! One connection that many requests share, to a server or to a cluster. It comes back by itself.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,20 @@ impl Connection {
             result => result,
         };
         self.renew_after(result)
+    }
+
+    /// A section of what each server says of itself.
+    pub(super) async fn info(&self, section: &str) -> Result<Vec<String>, RedisError> {
+        let mut command = redis::cmd("INFO");
+        command.arg(section);
+        let link = self.link();
+        match &link {
+            Link::Server(_) => Ok(vec![link.query(&command).await?]),
+            Link::Cluster(_) => {
+                let by_node: HashMap<String, String> = link.query(&command).await?;
+                Ok(by_node.into_values().collect())
+            }
+        }
     }
 
     fn link(&self) -> Link {
