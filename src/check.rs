@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::config::Config;
 use crate::wechat::{Client, Error, JsCode, Meaning, MiniProgram};
 
-/// Shorter than the timeouts of whoever runs the check.
+/// Shorter than the timeout of whoever runs the check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What WeChat has to say about one AppSecret of a Mini Program.
@@ -32,7 +32,7 @@ pub struct Report(Vec<Finding>);
 /// # Errors
 /// If TLS cannot be set up.
 pub async fn check(config: Config) -> Result<Report, Error> {
-    let client = Client::new(config.wechat)?;
+    let client = Client::new(config.wechat.into())?;
     let mut findings = Vec::new();
     for program in &config.mini_programs {
         let secrets = program.secrets();

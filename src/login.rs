@@ -26,17 +26,22 @@ use exchange::Finished;
 use single_flight::{Entered, Exchanged, Leader, Outcome, SingleFlight};
 use spawn_on_drop::SpawnOnDrop;
 
-/// Logs users in.
+/// Logs users in, in one runtime.
 pub struct Login {
     wechat: Client,
-    mini_programs: Vec<Arc<MiniProgram>>,
     sessions: Store,
+    shared: Arc<Shared>,
+}
+
+/// What the logins of all runtimes share.
+pub struct Shared {
+    mini_programs: Vec<Arc<MiniProgram>>,
     ttl: Duration,
     metrics: Arc<Metrics>,
     clock: Clock,
     flights: Arc<SingleFlight>,
-    /// A permit for each exchange that may run.
-    slots: Arc<Semaphore>,
+    /// A permit for each exchange that may be in flight.
+    slots: Semaphore,
 }
 
 /// A code, and where it is from.
@@ -77,56 +82,43 @@ pub enum LoginError {
     Internal(&'static str),
 }
 
-impl Login {
-    /// Exchanges codes of the users of `mini_programs` with `wechat`, at most `max_in_flight` at a
-    /// time, for sessions in `sessions` that live for `ttl`.
+impl Shared {
+    /// For the users of `mini_programs`, the first of which is meant where none is named. At most
+    /// `max_in_flight` exchanges are in flight; sessions live for `ttl`.
     #[must_use]
     pub fn new(
-        wechat: Client,
         mini_programs: Vec<MiniProgram>,
         max_in_flight: u32,
-        sessions: Store,
         ttl: Duration,
         metrics: Arc<Metrics>,
         clock: Clock,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            wechat,
+    ) -> Self {
+        Self {
             mini_programs: mini_programs.into_iter().map(Arc::new).collect(),
-            sessions,
             ttl,
             metrics,
             flights: Arc::new(SingleFlight::new(clock.clone())),
             clock,
-            slots: Arc::new(Semaphore::new(max_in_flight as usize)),
-        })
+            slots: Semaphore::new(max_in_flight as usize),
+        }
     }
+}
 
-    /// The same for another runtime, with connections of its own.
+impl Login {
+    /// Exchanges codes with `wechat` for sessions in `sessions`.
     #[must_use]
-    pub fn sibling(&self, wechat: Client, sessions: Store) -> Arc<Self> {
+    pub fn new(wechat: Client, sessions: Store, shared: Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
             wechat,
             sessions,
-            mini_programs: self.mini_programs.clone(),
-            ttl: self.ttl,
-            metrics: self.metrics.clone(),
-            clock: self.clock.clone(),
-            flights: self.flights.clone(),
-            slots: self.slots.clone(),
+            shared,
         })
     }
 
-    /// How WeChat is asked.
-    #[must_use]
-    pub fn wechat(&self) -> &Client {
-        &self.wechat
-    }
-
-    /// The Mini Programs whose users are logged in; the first is meant where none is named.
+    /// The Mini Programs whose users are logged in.
     #[must_use]
     pub fn mini_programs(&self) -> &[Arc<MiniProgram>] {
-        &self.mini_programs
+        &self.shared.mini_programs
     }
 
     /// Makes a session for whoever presents this code; it is stored when this returns. All who
@@ -136,7 +128,7 @@ impl Login {
     /// [`LoginError`]. Whether the code is used up then depends on the error.
     pub async fn log_in(self: &Arc<Self>, request: &LoginRequest) -> Result<LoggedIn, LoginError> {
         let hash = ExchangeHash(request.js_code.hash(request.mini_program.appid()));
-        let outcome = match self.flights.enter(hash) {
+        let outcome = match self.shared.flights.enter(hash) {
             Entered::First(leader) => {
                 return self.begin(request.clone(), hash, leader).await;
             }
@@ -146,7 +138,7 @@ impl Login {
             },
             Entered::Known(outcome) => outcome,
         };
-        self.metrics.repeat();
+        self.shared.metrics.repeat();
         match outcome {
             Outcome::Refused(error) => Err(error.into()),
             Outcome::Good(exchanged) => Box::pin(self.repeat(request, &exchanged)).await,
@@ -206,7 +198,7 @@ impl Login {
                 // With its session_key, which must not stay for want of a next login.
                 tokio::spawn(async move {
                     sleep(EXCHANGE_TTL).await;
-                    self.flights.forget();
+                    self.shared.flights.forget();
                 });
                 Err(error)
             }
@@ -219,7 +211,7 @@ impl Login {
 
     /// Waits until no exchange is running, those whose clients hung up included.
     pub async fn drain(&self) {
-        self.flights.drain().await;
+        self.shared.flights.drain().await;
     }
 
     /// A session for `user`, stored; with its exchange, unless that is stored already.
@@ -231,7 +223,7 @@ impl Login {
     ) -> Result<LoggedIn, LoginError> {
         let token =
             Token::generate().map_err(|_| LoginError::Internal("no random bytes for a token"))?;
-        let created = self.clock.now();
+        let created = self.shared.clock.now();
         let session = Session {
             user: UserId {
                 appid: appid.to_owned(),
@@ -239,7 +231,7 @@ impl Login {
             },
             unionid: user.unionid.clone(),
             created,
-            expires: created + self.ttl.as_secs(),
+            expires: created + self.shared.ttl.as_secs(),
         };
         let new = NewSession { session, exchange };
         let token = self.sessions.create(token, &new).await?;

@@ -38,7 +38,7 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     method: &'static str,
-    route: &'static str,
+    route: String,
     status: u16,
 }
 
@@ -130,10 +130,10 @@ impl Metrics {
     }
 
     /// A request was answered. `route` is one of ours or "none".
-    pub(crate) fn answered(&self, method: &'static str, route: &'static str, status: u16) {
+    pub(crate) fn answered(&self, method: &'static str, route: &str, status: u16) {
         let labels = RequestLabels {
             method,
-            route,
+            route: route.to_owned(),
             status,
         };
         self.requests.get_or_create(&labels).inc();

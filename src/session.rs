@@ -2,6 +2,7 @@
 //!
 //! Knows neither WeChat's API, nor our HTTP interface, nor the environment.
 
+#[cfg(feature = "file-store")]
 mod embedded;
 mod encryption;
 mod redis;
@@ -20,8 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use self::redis::{InvalidUrl, RedisUrl};
 use encryption::EncryptedKey;
 pub use encryption::Encryption;
-use store::Record;
-pub use store::Store;
+pub use store::{Database, Store};
+use store::{EncryptedExchange, Record};
 use token::TokenHash;
 pub use token::{Token, TokenId};
 
@@ -63,8 +64,19 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            _ => text.parse().map(Self::Redis),
+            Some(("memory", _)) => Err(InvalidUrl("nothing follows memory:")),
+            Some(("file", "")) => Err(InvalidUrl("a path follows file:")),
+            Some(("file", path)) if path.starts_with("//") && !path.starts_with("///") => {
+                Err(InvalidUrl("a path follows file:, and no host"))
+            }
+            Some(("file", path)) if path.starts_with('~') => {
+                Err(InvalidUrl("~ is not replaced by a directory"))
+            }
+            Some(("file", path)) => Ok(Self::File(path.into())),
+            Some(("redis" | "rediss" | "redis+cluster" | "rediss+cluster", _)) => {
+                text.parse().map(Self::Redis)
+            }
+            _ => Err(InvalidUrl("it begins with none of these")),
         }
     }
 }
@@ -163,6 +175,12 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The crate is built without the feature `file-store`.
+    #[cfg(not(feature = "file-store"))]
+    #[error(
+        "this build keeps sessions in Redis only (feature file-store): set SESSION_STORE to a redis:// URL"
+    )]
+    NoFileStore,
     /// A fault that has nothing to do with a file.
     #[error("cannot set up the session store: {0}")]
     Other(String),

@@ -8,6 +8,7 @@ mod error;
 mod js_code;
 mod mini_program;
 mod refusal;
+mod transit;
 mod user_data;
 
 pub use answer::{CodeSession, SessionKey};

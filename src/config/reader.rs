@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::RangeInclusive;
+#[cfg(feature = "server")]
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::wechat::is_loopback;
 
+#[cfg(feature = "server")]
 /// A name that starts like this is meant for us. `SESSION_MANAGER` is X11's.
 const PREFIXES: [&str; 6] = [
     "WECHAT_",
@@ -20,6 +22,7 @@ const PREFIXES: [&str; 6] = [
     "METRICS_",
     "LOG_",
 ];
+#[cfg(feature = "server")]
 const FOREIGN: [&str; 1] = ["SESSION_MANAGER"];
 
 /// A setting has no value that could be used, and the user is told why.
@@ -46,8 +49,14 @@ impl<'a> Reader<'a> {
         self.asked
     }
 
-    /// The problems, and the warnings with the names that nobody asked for.
-    pub(super) fn finish(mut self) -> (Vec<String>, Vec<String>) {
+    /// The problems and the warnings.
+    pub(super) fn finish(self) -> (Vec<String>, Vec<String>) {
+        (self.problems, self.warnings)
+    }
+
+    /// Warns of the names that nobody has asked for.
+    #[cfg(feature = "server")]
+    pub(super) fn warn_of_unknown_names(&mut self) {
         for name in self.vars.keys() {
             let ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
             if ours && !self.asked.contains(name.as_str()) && !FOREIGN.contains(&name.as_str()) {
@@ -55,7 +64,6 @@ impl<'a> Reader<'a> {
                     .push(format!("{name} is not a setting of wxlogin"));
             }
         }
-        (self.problems, self.warnings)
     }
 
     /// The trimmed value; an empty one counts as not set.
@@ -94,8 +102,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A value that need not be there, and says for itself whether it is right; `form` tells the user
-    /// what it must be.
+    /// A value of a type that parses itself; `form` tells what it must be.
+    #[cfg(feature = "server")]
     pub(super) fn parse_optional<T: FromStr>(
         &mut self,
         name: &'static str,
@@ -108,18 +116,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The same with a default; `form` tells the user what it must be.
+    /// The same with a default.
+    #[cfg(feature = "server")]
     pub(super) fn parse_or<T: FromStr>(
         &mut self,
         name: &'static str,
         default: T,
         form: &str,
     ) -> Result<T, Reported> {
-        match self.get(name).map(str::parse) {
-            None => Ok(default),
-            Some(Ok(value)) => Ok(value),
-            Some(Err(_)) => Err(self.problem(format!("{name} must be {form}"))),
-        }
+        let value = self.parse_optional(name, form)?;
+        Ok(value.unwrap_or(default))
     }
 
     /// A duration with a unit, such as `4s`, `10m` or `7d`.

@@ -37,7 +37,7 @@ impl Login {
         match self.sessions.exchanged(hash).await {
             Ok(None) => {}
             Ok(Some(user)) => {
-                self.metrics.repeat();
+                self.shared.metrics.repeat();
                 return Finished::Earlier(user);
             }
             Err(error) => return Finished::NotAsked(error.into()),
@@ -46,7 +46,7 @@ impl Login {
             Ok(slot) => slot,
             Err(error) => return Finished::NotAsked(error),
         };
-        let running = self.metrics.exchange();
+        let running = self.shared.metrics.exchange();
         let answer = self.wechat.code_to_session(mini_program, &request.js_code);
         let answer = answer.await;
         drop(running);
@@ -64,17 +64,17 @@ impl Login {
     async fn slot(&self, mini_program: &MiniProgram) -> Result<SemaphorePermit<'_>, LoginError> {
         self.check_quota(mini_program)?;
         // Most find one free, and need no timer.
-        if let Ok(slot) = self.slots.try_acquire() {
+        if let Ok(slot) = self.shared.slots.try_acquire() {
             return Ok(slot);
         }
-        match timeout(SLOT_TIMEOUT, self.slots.acquire()).await {
+        match timeout(SLOT_TIMEOUT, self.shared.slots.acquire()).await {
             Ok(Ok(slot)) => self.check_quota(mini_program).map(|()| slot),
             _ => Err(LoginError::Overloaded),
         }
     }
 
     fn check_quota(&self, mini_program: &MiniProgram) -> Result<(), LoginError> {
-        if mini_program.has_exhausted_quota(self.clock.now()) {
+        if mini_program.has_exhausted_quota(self.shared.clock.now()) {
             return Err(wechat::Error::from(Errcode::QUOTA_EXHAUSTED).into());
         }
         Ok(())
@@ -116,7 +116,7 @@ impl Login {
             _ => None,
         };
         match meaning {
-            Some(Meaning::QuotaExhausted) => mini_program.exhaust_quota(self.clock.now()),
+            Some(Meaning::QuotaExhausted) => mini_program.exhaust_quota(self.shared.clock.now()),
             Some(Meaning::CodeUsed) if self.sessions.is_shared() => {
                 if let Some(user) = self.exchanged_elsewhere(hash).await {
                     return Finished::Earlier(user);

@@ -189,21 +189,26 @@ impl Database {
 
 impl Store {
     /// Stores a session, and returns the selector of its token.
-    pub(super) async fn create(&self, new: Record<'_>) -> Result<[u8; 8], Unavailable> {
+    pub(super) async fn create(&self, new: Record<'_>) -> Result<Option<[u8; 8]>, Unavailable> {
         let row = Box::new(Row::new(&new));
         let key = new.exchange.and_then(|it| it.keys.first().copied());
         let row = self.write(Write::Create(row, key)).await?;
-        Ok(self.mask.selector(row, new.token))
+        Ok(Some(self.mask.selector(row, new.token)))
     }
 
-    pub(super) fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
+    #[expect(clippy::unused_async, reason = "the interface of both backends")]
+    pub(super) async fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
         let now = self.clock.now();
         let found = self.row(token)?;
         let living = found.filter(|row| !row.is_ended && now < row.session.expires);
         Ok(living.map(|row| row.session))
     }
 
-    pub(super) fn exchanged(&self, exchange: ExchangeHash) -> Result<Option<User>, Unavailable> {
+    #[expect(clippy::unused_async, reason = "the interface of both backends")]
+    pub(super) async fn exchanged(
+        &self,
+        exchange: ExchangeHash,
+    ) -> Result<Option<User>, Unavailable> {
         let Some(id) = self.exchanges.row(exchange, self.clock.monotonic()) else {
             return Ok(None);
         };
@@ -230,10 +235,20 @@ impl Store {
         Ok((to_vecs(&keys), keys.newest))
     }
 
-    /// The attempt whose failure was counted in this row did not fail.
-    pub(super) async fn take_failure_back(&self, row: i64) -> Result<(), Unavailable> {
-        let change = Write::Change(Change::TakeFailureBack, vec![row]);
-        self.write(change).await.map(drop)
+    /// Takes the failure back that was counted in this row, unless it did happen.
+    pub(super) async fn end_attempt(
+        &self,
+        _: &UserId,
+        counted: Option<i64>,
+        failed: bool,
+    ) -> Result<(), Unavailable> {
+        match counted.filter(|_| !failed) {
+            Some(row) => {
+                let change = Write::Change(Change::TakeFailureBack, vec![row]);
+                self.write(change).await.map(drop)
+            }
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
@@ -244,7 +259,11 @@ impl Store {
         Ok(())
     }
 
-    pub(super) async fn end_all(&self, user: &UserId) -> Result<(), Unavailable> {
+    pub(super) async fn end_all(
+        &self,
+        user: &UserId,
+        _: Option<TokenId>,
+    ) -> Result<(), Unavailable> {
         let rows = self.search(user, tables::sessions).await?;
         self.write(Write::Change(Change::End, rows)).await.map(drop)
     }

@@ -48,20 +48,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Unreachable`] if TLS cannot be set up.
-    pub fn new(settings: Settings) -> Result<Self, Error> {
-        Self::with(Arc::new(settings))
-    }
-
-    /// A client with the same settings and connections of its own, for another runtime: a connection
-    /// lives in the one that made it.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn sibling(&self) -> Result<Self, Error> {
-        Self::with(self.settings.clone())
-    }
-
-    fn with(settings: Arc<Settings>) -> Result<Self, Error> {
+    pub fn new(settings: Arc<Settings>) -> Result<Self, Error> {
         // However many hosts are dead, there is time to connect to the last one and ask it.
         let share = u32::try_from(settings.api_bases.len() + 1).unwrap_or(u32::MAX);
         let mut builder = reqwest::Client::builder();

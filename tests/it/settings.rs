@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use wxlogin::config::{self, Config};
+use wxlogin::config::{self, Config, ServerConfig};
 use wxlogin::session::StoreUrl;
 
 const REQUIRED: [(&str, &str); 2] = [("WECHAT_APPID", "wx1"), ("WECHAT_SECRET", "s")];
 
-fn with(settings: &[(&str, &str)]) -> Result<Config, config::Problems> {
+fn with(settings: &[(&str, &str)]) -> Result<ServerConfig, config::Problems> {
     let settings = REQUIRED.iter().chain(settings);
-    Config::from_vars(
+    ServerConfig::from_vars(
         &settings
             .map(|(name, value)| ((*name).into(), (*value).into()))
             .collect(),
@@ -25,6 +25,7 @@ fn defaults_are_those_of_the_readme() {
     let config = with(&[]).unwrap();
     assert_eq!(config.listen_addr.to_string(), "127.0.0.1:3000");
     let bases: Vec<_> = config
+        .service
         .wechat
         .api_bases
         .iter()
@@ -34,13 +35,17 @@ fn defaults_are_those_of_the_readme() {
         bases,
         ["https://api.weixin.qq.com/", "https://api2.weixin.qq.com/"]
     );
-    assert_eq!(config.max_in_flight, 1024);
-    assert_eq!(config.wechat.timeout, Duration::from_secs(4));
+    assert_eq!(config.service.max_in_flight, 1024);
+    assert_eq!(config.service.wechat.timeout, Duration::from_secs(4));
     assert!(
-        matches!(config.sessions.url, StoreUrl::File(path) if path == Path::new("wxlogin.sessions"))
+        matches!(config.service.sessions.url, StoreUrl::File(path) if path == Path::new("wxlogin.sessions"))
     );
-    assert_eq!(config.sessions.ttl, Duration::from_secs(604_800));
-    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert_eq!(config.service.sessions.ttl, Duration::from_secs(604_800));
+    assert!(
+        config.service.warnings.is_empty(),
+        "{:?}",
+        config.service.warnings
+    );
 }
 
 #[test]
@@ -52,10 +57,10 @@ fn values_are_trimmed_and_empty_ones_are_not_set() {
         ("SESSION_STORE", "memory:\r"),
     ])
     .unwrap();
-    assert_eq!(config.mini_programs[0].appid(), "wx2");
-    assert_eq!(config.sessions.ttl, Duration::from_secs(3600));
+    assert_eq!(config.service.mini_programs[0].appid(), "wx2");
+    assert_eq!(config.service.sessions.ttl, Duration::from_secs(3600));
     assert_eq!(config.listen_addr.port(), 3000);
-    assert!(matches!(config.sessions.url, StoreUrl::Memory));
+    assert!(matches!(config.service.sessions.url, StoreUrl::Memory));
     let problems = with(&[("WECHAT_SECRET", " ")]).unwrap_err().to_string();
     assert!(
         problems.starts_with("WECHAT_SECRET is not set"),
@@ -198,6 +203,7 @@ fn what_looks_like_a_mistake_is_a_warning() {
     ])
     .unwrap();
     let names: Vec<_> = config
+        .service
         .warnings
         .iter()
         .map(|warning| warning.split(' ').next().unwrap())
@@ -207,6 +213,7 @@ fn what_looks_like_a_mistake_is_a_warning() {
         assert!(
             with(&[("WECHAT_API_BASE", loopback)])
                 .unwrap()
+                .service
                 .warnings
                 .is_empty()
         );
@@ -215,23 +222,98 @@ fn what_looks_like_a_mistake_is_a_warning() {
 
 #[test]
 fn addresses_of_redis() {
-    for text in [
-        "redis://localhost",
-        "redis://:p%40ss@localhost:7000/15",
-        "rediss://user:pass@redis.internal",
-        "redis+cluster://one,two:7001",
-        "rediss+cluster://user:a,b@one,two",
-        "redis://[::1]:6379",
+    for (text, shown) in [
+        ("redis://localhost", "Redis at localhost:6379"),
+        ("redis://localhost/", "Redis at localhost:6379"),
+        (
+            "redis://:p%40ss@localhost:7000/15",
+            "Redis at localhost:7000",
+        ),
+        (
+            "rediss://user:pass@redis.internal",
+            "Redis at redis.internal:6379",
+        ),
+        (
+            "rediss://us%3Aer:pa%23%3f%2Fss@my_redis",
+            "Redis at my_redis:6379",
+        ),
+        (
+            "redis+cluster://one,two:7001",
+            "Redis cluster at one:6379, two:7001",
+        ),
+        ("redis+cluster://one/0", "Redis cluster at one:6379"),
+        (
+            "rediss+cluster://user:a,b@one,two",
+            "Redis cluster at one:6379, two:6379",
+        ),
+        ("redis://[::1]:6379", "Redis at ::1:6379"),
+        ("redis://[::1]", "Redis at ::1:6379"),
     ] {
         let config = with(&[("SESSION_STORE", text)]).expect(text);
-        let StoreUrl::Redis(address) = config.sessions.url else {
+        let StoreUrl::Redis(address) = config.service.sessions.url else {
             panic!("{text}");
         };
-        let debug = format!("{address:?}");
-        assert!(
-            !debug.contains("ss@") && !debug.contains("pass") && !debug.contains("a,b"),
-            "{debug}"
-        );
+        assert_eq!(format!("{address:?}"), shown);
+    }
+}
+
+#[test]
+fn an_address_of_redis_that_could_mean_another_is_refused_without_its_password() {
+    let unescaped = "percent-encode";
+    for (text, reason) in [
+        // To a URL, the first of these is the host `default` at port 57.
+        ("redis://default:57#s3cret@host", unescaped),
+        ("redis://:s3c/ret@host", unescaped),
+        ("redis://:s3c?ret@host", unescaped),
+        ("redis://:s3c@ret@host", unescaped),
+        ("redis://:s3c:ret@host", unescaped),
+        ("redis://:s3c%ret@host", unescaped),
+        ("redis://:s3c%4@host", unescaped),
+        ("redis://:s3c ret@host", unescaped),
+        ("redis://:s3crét@host", unescaped),
+        ("redis://:s3c[ret@host", unescaped),
+        ("redis://s3cret@host", "a password follows a colon"),
+        ("redis://default:@host", "a password follows a colon"),
+        ("redis://@host", "a password follows a colon"),
+        ("redis://:#s3cret", "a host is"),
+        ("rediss://host#insecure", "a host is"),
+        ("rediss://host/#insecure", "number of a database"),
+        ("redis://host/0#s3cret", "number of a database"),
+        ("redis://host?db=3", "a host is"),
+        ("redis://host/3?protocol=resp3", "number of a database"),
+        ("redis://host/three", "number of a database"),
+        ("redis://host/-1", "number of a database"),
+        ("redis://host/+1", "number of a database"),
+        ("redis://host/1/", "number of a database"),
+        ("redis://host/99999999999", "number of a database"),
+        ("redis+cluster://one,two/3", "no other database"),
+        ("redis+cluster://one/3,two", "number of a database"),
+        ("redis+cluster://one,one:6379", "twice"),
+        ("redis://one,two", "redis+cluster://"),
+        ("redis://", "a host is"),
+        ("redis:///3", "a host is"),
+        ("redis://:6379", "a host is"),
+        ("redis://host:", "a host is"),
+        ("redis://host:0", "a host is"),
+        ("redis://host:65536", "a host is"),
+        ("redis://host:+1", "a host is"),
+        ("redis://::1", "a host is"),
+        ("redis://0.0.0.0", "a host is"),
+        ("redis:host", "are followed by"),
+        ("'redis://:s3cret@host'", "none of these"),
+        ("unix:///run/redis.sock", "none of these"),
+        ("file://host/path", "no host"),
+        ("file:~/sessions", "~ is not"),
+        ("memory", "none of these"),
+    ] {
+        let problems = with(&[("SESSION_STORE", text)])
+            .expect_err(text)
+            .to_string();
+        assert!(problems.starts_with("SESSION_STORE must be "), "{problems}");
+        assert!(problems.contains(reason), "{text}: {problems}");
+        for part in ["s3c", "57#", "protocol"] {
+            assert!(!problems.contains(part), "{text}: {problems}");
+        }
     }
 }
 
@@ -261,7 +343,7 @@ fn env_example_works_as_it_stands_once_the_app_is_filled_in_and_shows_the_defaul
     assert_eq!(example["WECHAT_SECRET"], "");
     let mut filled = example.clone();
     filled.extend(REQUIRED.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    let shown = Config::from_vars(&filled).unwrap();
+    let shown = ServerConfig::from_vars(&filled).unwrap();
     assert_eq!(format!("{shown:?}"), format!("{:?}", with(&[]).unwrap()));
 }
 

@@ -47,11 +47,6 @@ impl Connection {
         Self::to(Arc::new(target), timeout)
     }
 
-    /// Another one to the same place, for another runtime.
-    pub(super) fn sibling(&self) -> Result<Self, RedisError> {
-        Self::to(self.target.clone(), self.timeout)
-    }
-
     fn to(target: Arc<Target>, timeout: Duration) -> Result<Self, RedisError> {
         let current = Current {
             link: target.link(timeout)?,

@@ -1,4 +1,4 @@
-//! What happens to a user's keys and tokens, each as one step that no other replica comes between.
+//! The Lua scripts that change a user's keys and tokens atomically, so that replicas do not interfere.
 
 use redis::{Cmd, cmd};
 
@@ -7,25 +7,29 @@ use super::{EncryptedKey, MAX_FAILURES, TokenHash, UserId, encode};
 /// The session of token ARGV[1] begins at ARGV[2], ends at ARGV[3], and lives for ARGV[4] more seconds.
 /// With ARGV[5], it is a new login, which has brought this key, encrypted; what follows is the
 /// same key encrypted with other AppSecrets.
+///
+/// Here and below each call names its key as `KEYS[n]`, since proxies of managed Redis clusters refuse
+/// a script that keeps a key in a variable.
 const LOG_IN: &str = "
-    local keys, tokens, seconds = KEYS[1], KEYS[2], tonumber(ARGV[4])
+    local seconds = tonumber(ARGV[4])
     if ARGV[5] then
-        local newest = redis.call('HGET', keys, 'newest')
+        local newest = redis.call('HGET', KEYS[1], 'newest')
         local same = false
         for i = 5, #ARGV do
             same = same or newest == ARGV[i]
         end
         if newest and not same then
-            redis.call('HSET', keys, 'previous', newest)
+            redis.call('HSET', KEYS[1], 'previous', newest)
         end
-        redis.call('HSET', keys, 'newest', ARGV[5], 'failures', 0)
+        redis.call('HSET', KEYS[1], 'newest', ARGV[5], 'failures', 0)
     end
-    redis.call('ZREMRANGEBYSCORE', tokens, '-inf', ARGV[2])
-    redis.call('ZADD', tokens, ARGV[3], ARGV[1])
-    for _, key in ipairs({keys, tokens}) do
-        if redis.call('TTL', key) < seconds then
-            redis.call('EXPIRE', key, seconds)
-        end
+    redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
+    redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+    if redis.call('TTL', KEYS[1]) < seconds then
+        redis.call('EXPIRE', KEYS[1], seconds)
+    end
+    if redis.call('TTL', KEYS[2]) < seconds then
+        redis.call('EXPIRE', KEYS[2], seconds)
     end";
 
 /// The keys, unless there have been ARGV[1] failures.
