@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rusqlite::Connection;
 use wxlogin::session::{OpenError, Store};
 
@@ -124,18 +125,17 @@ async fn log_in_and_out(http: Client, user: String, answered: Arc<AtomicUsize>) 
             _ => continue,
         };
         // Not known until it is answered, but what had ended before stays so.
-        let ended: Vec<_> = told[ended..]
+        let mut ended: Vec<_> = told[ended..]
             .iter_mut()
             .filter(|it| it.1 != Some(401))
             .collect();
-        let mut set = ended;
-        set.iter_mut().for_each(|it| it.1 = None);
+        ended.iter_mut().for_each(|it| it.1 = None);
         let end = [("authorization", bearer.as_str())];
         let Ok(answer) = http.try_send(reqwest::Method::DELETE, path, &end).await else {
             break;
         };
         answer.assert_status(204);
-        set.iter_mut().for_each(|it| it.1 = Some(401));
+        ended.iter_mut().for_each(|it| it.1 = Some(401));
         answered.fetch_add(1, Ordering::SeqCst);
     }
     told
@@ -158,7 +158,7 @@ async fn what_was_answered_is_so_after_sigkill() {
             })
             .collect();
         // At another place in a commit each time.
-        while answered.load(Ordering::SeqCst) < 100 + 7 * round {
+        while answered.load(Ordering::SeqCst) < 40 + 3 * round {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         process.signal("KILL");
@@ -167,15 +167,18 @@ async fn what_was_answered_is_so_after_sigkill() {
         }
     }
     let process = Process::start(dir.path(), &settings);
-    for (token, status) in &told {
-        let session = process.client.session(token).await;
-        if let Some(status) = status {
-            session.assert_status(*status);
-        }
+    for told in told.chunks(16) {
+        join_all(told.iter().map(async |(token, status)| {
+            let session = process.client.session(token).await;
+            if let Some(status) = status {
+                session.assert_status(*status);
+            }
+        }))
+        .await;
     }
     for status in [200, 401] {
         let count = told.iter().filter(|it| it.1 == Some(status)).count();
-        assert!(count > 500, "{count} times {status}");
+        assert!(count > 300, "{count} times {status}");
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) fn check(path: &Path, whole: bool) -> Result<Option<String>> {
     // The newest are on the last pages, which are missing if something is.
     for sql in [
         "SELECT count(*) FROM (SELECT * FROM session ORDER BY id DESC LIMIT 100)",
-        "SELECT count(*) FROM (SELECT * FROM user_session ORDER BY slice DESC LIMIT 100)",
+        "SELECT count(*) FROM (SELECT * FROM user_session ORDER BY key DESC LIMIT 100)",
         "SELECT sum(expires) FROM slice",
         "SELECT key FROM mask",
     ] {

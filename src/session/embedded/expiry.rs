@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Result, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Result, Transaction};
 
-use super::SLICE_BITS;
 use super::slices::Slices;
 use super::tables::seconds;
+use super::{SLICE_BITS, USER_BITS};
 use crate::clock::Clock;
 
 /// How long sessions are kept after they have expired, in seconds.
@@ -107,21 +107,26 @@ fn expired(db: &Connection, before: u64) -> Result<Option<i64>> {
 /// Deletes at most so many rows, the index first. Returns 0 when the slice is gone.
 fn delete(db: &Connection, slice: i64, rows: usize) -> Result<usize> {
     let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-    let index = "DELETE FROM user_session WHERE (slice, user, session) IN
-        (SELECT slice, user, session FROM user_session WHERE slice = ? LIMIT ?)";
-    let deleted = db.prepare_cached(index)?.execute((slice, rows))?;
-    if deleted > 0 {
-        return Ok(deleted);
+    for (sql, bits) in [
+        (
+            "DELETE FROM user_session WHERE key IN
+                (SELECT key FROM user_session WHERE key >= ? AND key < ? LIMIT ?)",
+            SLICE_BITS + USER_BITS,
+        ),
+        (
+            "DELETE FROM session WHERE id IN
+                (SELECT id FROM session WHERE id >= ? AND id < ? LIMIT ?)",
+            SLICE_BITS,
+        ),
+    ] {
+        let bounds = (slice << bits, (slice + 1) << bits, rows);
+        let deleted = db.prepare_cached(sql)?.execute(bounds)?;
+        if deleted > 0 {
+            return Ok(deleted);
+        }
     }
-    let sessions = "DELETE FROM session WHERE id IN
-        (SELECT id FROM session WHERE id >= ?1 << ?3 AND id < ?1 + 1 << ?3 LIMIT ?2)";
-    let deleted = db
-        .prepare_cached(sessions)?
-        .execute(params![slice, rows, SLICE_BITS])?;
-    if deleted == 0 {
-        db.execute("DELETE FROM slice WHERE id = ?", [slice])?;
-    }
-    Ok(deleted)
+    db.execute("DELETE FROM slice WHERE id = ?", [slice])?;
+    Ok(0)
 }
 
 /// Gives free pages back to the file system, unless the next logins will need them. Returns whether

@@ -5,10 +5,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Result};
 
-use super::SLICE_BITS;
 use super::tables::seconds;
-
-const SLICE_LEN: i64 = 1 << SLICE_BITS;
+use super::{SLICE_BITS, SLICE_LEN};
 
 #[derive(Clone)]
 pub(super) struct Slices {

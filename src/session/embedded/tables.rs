@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::SLICE_BITS;
+use super::{SLICE_BITS, SLICE_LEN, USER_BITS};
 use crate::session::encryption::{ENCRYPTED_KEY_LEN, EncryptedKey};
 use crate::session::token::TokenHash;
 use crate::session::{ExchangeHash, MAX_FAILURES, Record, Session, User, UserId};
@@ -93,8 +93,8 @@ pub(super) fn insert(
             key.map(EncryptedKey::as_bytes),
             row.checksum(),
         ])?;
-    db.prepare_cached("INSERT INTO user_session VALUES (?, ?, ?)")?
-        .execute((id >> SLICE_BITS, user_hash(&session.user), id))?;
+    db.prepare_cached("INSERT INTO user_session VALUES (?)")?
+        .execute([index_key(id, &session.user)])?;
     Ok(())
 }
 
@@ -117,8 +117,8 @@ pub(super) fn insert_and_delete(db: &Connection, id: i64) -> Result<()> {
         is_ended: true,
     };
     insert(db, id, &row, None)?;
-    db.prepare_cached("DELETE FROM user_session WHERE slice = ? AND user = ? AND session = ?")?
-        .execute((id >> SLICE_BITS, user_hash(&row.session.user), id))?;
+    db.prepare_cached("DELETE FROM user_session WHERE key = ?")?
+        .execute([index_key(id, &row.session.user)])?;
     db.prepare_cached("DELETE FROM session WHERE id = ?")?
         .execute([id])?;
     Ok(())
@@ -162,16 +162,19 @@ fn of_user(
 ) -> Result<()> {
     // Slice by slice: the tables are joined in this order.
     let sql = "SELECT session.id, session_key, failures FROM slice
-        CROSS JOIN user_session ON user_session.slice = slice.id AND user = ?1
-        CROSS JOIN session ON session.id = user_session.session
+        CROSS JOIN user_session ON key BETWEEN (slice.id << ?5) + ?1 AND (slice.id << ?5) + ?1 + ?6
+        CROSS JOIN session ON session.id = (slice.id << ?7) + (key & ?6)
         WHERE slice.expires > ?4 AND session.expires > ?4 AND appid = ?2 AND openid = ?3
-        ORDER BY slice.id DESC, user_session.session DESC";
+        ORDER BY slice.id DESC, key DESC";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![
-        user_hash(user),
+        index_key(0, user),
         user.appid,
         user.openid,
-        seconds(now)
+        seconds(now),
+        SLICE_BITS + USER_BITS,
+        SLICE_LEN - 1,
+        SLICE_BITS,
     ])?;
     while let Some(row) = rows.next()? {
         if !show(row.get(0)?, row.get(1)?, row.get(2)?) {
@@ -249,15 +252,16 @@ pub(super) fn exchanges_since(
     Ok(recent)
 }
 
-/// A user in the index, where others may have the same hash. NUL is in no id.
-fn user_hash(user: &UserId) -> i64 {
-    let digest = digest(
-        &SHA256,
-        &[user.appid.as_bytes(), user.openid.as_bytes()].join(&0),
-    );
-    let mut hash = [0; 8];
-    hash.copy_from_slice(&digest.as_ref()[..8]);
-    i64::from_le_bytes(hash)
+/// A session in the index of its slice, where other users may have the same bits. NUL is in no id.
+fn index_key(id: i64, user: &UserId) -> i64 {
+    let ids = [user.appid.as_bytes(), user.openid.as_bytes()].join(&0);
+    let user = digest(&SHA256, &ids)
+        .as_ref()
+        .iter()
+        .take(8)
+        .fold(0, |bits, byte| bits << 8 | i64::from(*byte));
+    let user = user & ((1 << USER_BITS) - 1);
+    (id >> SLICE_BITS << USER_BITS | user) << SLICE_BITS | id & (SLICE_LEN - 1)
 }
 
 /// A time as SQLite can compare it.
