@@ -129,13 +129,17 @@ async fn log_in_and_out(http: Client, user: String, answered: Arc<AtomicUsize>) 
             .iter_mut()
             .filter(|it| it.1 != Some(401))
             .collect();
-        ended.iter_mut().for_each(|it| it.1 = None);
+        for it in &mut ended {
+            it.1 = None;
+        }
         let end = [("authorization", bearer.as_str())];
         let Ok(answer) = http.try_send(reqwest::Method::DELETE, path, &end).await else {
             break;
         };
         answer.assert_status(204);
-        ended.iter_mut().for_each(|it| it.1 = Some(401));
+        for it in ended {
+            it.1 = Some(401);
+        }
         answered.fetch_add(1, Ordering::SeqCst);
     }
     told
@@ -267,7 +271,7 @@ async fn a_damaged_store_is_refused_and_left_as_it_is() {
         ("zeros", |file| file.fill(0)),
         ("a header of zeros", |file| file[..100].fill(0)),
         ("a page of zeros in the middle", |file| {
-            file[8192..12288].fill(0)
+            file[8192..12288].fill(0);
         }),
         ("a page of noise at the end", |file| {
             let last = file.len() - 4096;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
 
-use super::exchanges::{Exchanges, MAX_EXCHANGES};
+use super::exchanges::Exchanges;
 use super::expiry::Expiry;
 use super::slices::Slices;
 use super::tables::{self, Change, Row};
@@ -32,14 +32,13 @@ pub(super) struct Engine {
 impl Engine {
     /// `max_age` is that of a slice, in seconds.
     pub(super) fn new(db: Connection, max_age: u64, clock: Clock) -> Result<Self> {
-        let exchanges = Arc::default();
-        remember_stored(&db, &exchanges, &clock)?;
+        let exchanges = Exchanges::load(&db, &clock)?;
         Ok(Self {
             slices: Slices::open(&db, max_age)?,
             db,
             expiry: Expiry::new(clock.clone()),
             clock,
-            exchanges,
+            exchanges: Arc::new(exchanges),
         })
     }
 
@@ -69,7 +68,8 @@ impl Engine {
                     Write::Create(row, _) => row.exchange.map(|exchange| (exchange, *id)),
                     _ => None,
                 });
-                self.exchanges.remember(created, self.clock.monotonic());
+                let now = self.clock.monotonic();
+                self.exchanges.remember(created, now + EXCHANGE_TTL, now);
             }
             Err(_) => self.slices = slices,
         }
@@ -121,15 +121,4 @@ fn apply(db: &Transaction<'_>, write: &Write, slices: &mut Slices, now: u64) -> 
             Ok(0)
         }
     }
-}
-
-/// Remembers the exchanges of the last minute that a store which was opened just now holds.
-fn remember_stored(db: &Connection, exchanges: &Exchanges, clock: &Clock) -> Result<()> {
-    let (now, monotonic) = (clock.now(), clock.monotonic());
-    let since = now.saturating_sub(EXCHANGE_TTL.as_secs());
-    for (hash, row, created) in tables::exchanges_since(db, since, MAX_EXCHANGES)? {
-        let age = std::time::Duration::from_secs(now.saturating_sub(created));
-        exchanges.remember([(hash, row)], monotonic.saturating_sub(age));
-    }
-    Ok(())
 }

@@ -4,10 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::{Connection, Result};
+
+use crate::clock::Clock;
 use crate::session::{EXCHANGE_TTL, ExchangeHash};
 
 /// Exchanges that are remembered: a thousand a second.
-pub(super) const MAX_EXCHANGES: usize = 1 << 16;
+const MAX_EXCHANGES: u32 = 1 << 16;
 
 /// By the monotonic clock: a wall clock that is set does not change for how long a code is known.
 #[derive(Default)]
@@ -15,39 +18,70 @@ pub(super) struct Exchanges(Mutex<Recent>);
 
 #[derive(Default)]
 struct Recent {
-    /// By the beginning of their hashes; of two that are alike, the later.
-    by_key: HashMap<u64, i64>,
-    /// When they were stored, their keys and rows, in this order.
-    order: VecDeque<(Duration, u64, i64)>,
+    /// Rows by the beginning of their hashes, each with its end. Of two that are alike, the later.
+    by_key: HashMap<u64, (i64, Duration)>,
+    /// Keys, nearly in the order of their ends.
+    order: VecDeque<(u64, i64)>,
 }
 
 impl Exchanges {
-    /// Remembers exchanges that were stored at `time`, with their rows, and forgets old ones.
+    /// Those that a store holds which is opened now: by the wall clock, as there is no other for what
+    /// was before.
+    pub(super) fn load(db: &Connection, clock: &Clock) -> Result<Self> {
+        let (now, monotonic) = (clock.now(), clock.monotonic());
+        let mut statement =
+            db.prepare("SELECT exchange, id, created FROM session ORDER BY id DESC LIMIT ?")?;
+        let mut rows = statement.query([MAX_EXCHANGES])?;
+        let mut recent = Vec::new();
+        while let Some(row) = rows.next()? {
+            let created = row.get::<_, i64>(2)?.cast_unsigned();
+            let age = Duration::from_secs(now.saturating_sub(created));
+            // They are nearly in the order of their times.
+            if age >= 2 * EXCHANGE_TTL {
+                break;
+            }
+            if let Some(hash) = row.get(0)? {
+                let left = EXCHANGE_TTL.saturating_sub(age);
+                recent.push((ExchangeHash(hash), row.get(1)?, monotonic + left));
+            }
+        }
+        let exchanges = Self::default();
+        for (hash, row, end) in recent.into_iter().rev() {
+            exchanges.remember([(hash, row)], end, monotonic);
+        }
+        Ok(exchanges)
+    }
+
+    /// Remembers exchanges, with their rows, until `end`, and forgets old ones.
     pub(super) fn remember(
         &self,
         stored: impl IntoIterator<Item = (ExchangeHash, i64)>,
-        time: Duration,
+        end: Duration,
+        now: Duration,
     ) {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (hash, row) in stored {
-            recent.by_key.insert(key(hash), row);
-            recent.order.push_back((time, key(hash), row));
+            recent.by_key.insert(key(hash), (row, end));
+            recent.order.push_back((key(hash), row));
         }
-        while let Some(&(stored, key, row)) = recent.order.front()
-            && (recent.order.len() > MAX_EXCHANGES || time >= stored + EXCHANGE_TTL)
-        {
-            recent.order.pop_front();
-            if recent.by_key.get(&key) == Some(&row) {
+        while let Some(&(key, row)) = recent.order.front() {
+            let known = recent.by_key.get(&key).filter(|known| known.0 == row);
+            let is_old = known.is_none_or(|known| known.1 <= now);
+            if !is_old && recent.order.len() <= MAX_EXCHANGES as usize {
+                break;
+            }
+            if known.is_some() {
                 recent.by_key.remove(&key);
             }
+            recent.order.pop_front();
         }
     }
 
     /// The row that an exchange of the last minute may have begun.
     pub(super) fn row(&self, exchange: ExchangeHash, now: Duration) -> Option<i64> {
-        self.remember([], now);
         let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.by_key.get(&key(exchange)).copied()
+        let known = recent.by_key.get(&key(exchange));
+        known.filter(|known| now < known.1).map(|known| known.0)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The selector in a token: the row of its session, masked.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 
+use crate::session::OpenError;
 use crate::session::token::{TokenHash, TokenId};
 
 /// Masks row numbers in tokens, because they tell how many sessions there are.
@@ -11,9 +11,9 @@ use crate::session::token::{TokenHash, TokenId};
 pub(super) struct Mask(pub(super) [u8; 32]);
 
 impl Mask {
-    pub(super) fn generate() -> Result<Self, Unspecified> {
+    pub(super) fn generate() -> Result<Self, OpenError> {
         let mut key = [0; 32];
-        rand::fill(&mut key)?;
+        rand::fill(&mut key).map_err(|_| OpenError::Other("there are no random bytes".into()))?;
         Ok(Self(key))
     }
 

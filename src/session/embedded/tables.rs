@@ -98,29 +98,20 @@ pub(super) fn insert(
     Ok(())
 }
 
-/// Writes all that a login writes, and nothing that stays.
+/// Writes what a login writes, and nothing that stays.
 pub(super) fn insert_and_delete(db: &Connection, id: i64) -> Result<()> {
-    let nobody = UserId {
-        appid: String::new(),
-        openid: String::new(),
-    };
-    let session = Session {
-        user: nobody,
-        unionid: None,
-        created: 0,
-        expires: 0,
-    };
-    let row = Row {
-        token: TokenHash([0; 32]),
-        session,
-        exchange: None,
-        is_ended: true,
-    };
-    insert(db, id, &row, None)?;
-    db.prepare_cached("DELETE FROM user_session WHERE key = ?")?
-        .execute([index_key(id, &row.session.user)])?;
-    db.prepare_cached("DELETE FROM session WHERE id = ?")?
-        .execute([id])?;
+    let key = key_of(id, 0);
+    for (sql, id) in [
+        (
+            "INSERT INTO session VALUES (?, x'', '', '', NULL, 0, 0, NULL, NULL, 0, 1, 0)",
+            id,
+        ),
+        ("INSERT INTO user_session VALUES (?)", key),
+        ("DELETE FROM user_session WHERE key = ?", key),
+        ("DELETE FROM session WHERE id = ?", id),
+    ] {
+        db.prepare_cached(sql)?.execute([id])?;
+    }
     Ok(())
 }
 
@@ -226,41 +217,15 @@ pub(super) fn change(db: &Connection, id: i64, change: Change) -> Result<()> {
     Ok(())
 }
 
-/// The exchanges that were stored since `since`, with their rows and times, the oldest first.
-pub(super) fn exchanges_since(
-    db: &Connection,
-    since: u64,
-    max: usize,
-) -> Result<Vec<(ExchangeHash, i64, u64)>> {
-    let sql = "SELECT exchange, id, created FROM session ORDER BY id DESC LIMIT ?";
-    let mut statement = db.prepare(sql)?;
-    let mut rows = statement.query([i64::try_from(max).unwrap_or(i64::MAX)])?;
-    let mut recent = Vec::new();
-    while let Some(row) = rows.next()? {
-        let created = row.get::<_, i64>(2)?.cast_unsigned();
-        // They are nearly in the order of their times.
-        if created.saturating_add(60) <= since {
-            break;
-        }
-        if let Some(hash) = row.get::<_, Option<_>>(0)?
-            && created > since
-        {
-            recent.push((ExchangeHash(hash), row.get(1)?, created));
-        }
-    }
-    recent.reverse();
-    Ok(recent)
-}
-
 /// A session in the index of its slice, where other users may have the same bits. NUL is in no id.
 fn index_key(id: i64, user: &UserId) -> i64 {
     let ids = [user.appid.as_bytes(), user.openid.as_bytes()].join(&0);
-    let user = digest(&SHA256, &ids)
-        .as_ref()
-        .iter()
-        .take(8)
-        .fold(0, |bits, byte| bits << 8 | i64::from(*byte));
-    let user = user & ((1 << USER_BITS) - 1);
+    let user = digest(&SHA256, &ids);
+    let user = user.as_ref().iter().take(USER_BITS as usize / 8);
+    key_of(id, user.fold(0, |bits, byte| bits << 8 | i64::from(*byte)))
+}
+
+fn key_of(id: i64, user: i64) -> i64 {
     (id >> SLICE_BITS << USER_BITS | user) << SLICE_BITS | id & (SLICE_LEN - 1)
 }
 
