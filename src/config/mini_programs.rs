@@ -62,17 +62,13 @@ fn several(
 ) -> Result<Vec<MiniProgram>, Reported> {
     let name = file.map_or("WECHAT_APPS", |_| "WECHAT_APPS_FILE");
     let mut apps: Vec<(&str, Vec<SecretString>)> = Vec::new();
-    let lines = (1..).zip(text.lines().map(str::trim));
-    let pairs = lines
-        .filter(|(_, line)| !line.is_empty())
-        .flat_map(|(line, text)| {
-            (1..)
-                .zip(text.split(','))
-                .map(move |(number, pair)| (line, number, pair))
-        });
-    for (line, number, pair) in pairs {
+    let lines = (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| !line.trim().is_empty());
+    let pairs = lines.flat_map(|(line, text)| text.split(',').map(move |pair| (line, pair)));
+    for (number, (line, pair)) in (1..).zip(pairs) {
         let at = match file {
-            Some(file) => format!("{file}, line {line}, number {number}"),
+            Some(file) => format!("{file}, line {line}"),
             None => format!("number {number}"),
         };
         let pair = pair
@@ -85,20 +81,14 @@ fn several(
             )));
         };
         let secret = SecretString::from(secret);
-        let (appid_at, secret_at) = (
-            format!("{name}, {at}, the AppID"),
-            format!("{name}, {at}, the AppSecret"),
-        );
-        warn_of_unlikely(reader, &appid_at, &secret_at, appid, &secret);
+        let [appid_name, secret_name] =
+            ["AppID", "AppSecret"].map(|what| format!("{name}, {at}, the {what}"));
+        warn_of_unlikely(reader, &appid_name, &secret_name, appid, &secret);
+        let is_known = |known: &SecretString| known.expose_secret() == secret.expose_secret();
         match apps.iter_mut().find(|(known, _)| *known == appid) {
-            Some((_, secrets))
-                if secrets
-                    .iter()
-                    .any(|known| known.expose_secret() == secret.expose_secret()) =>
-            {
-                return Err(reader.problem(format!(
-                    "{name} must not have the same pair twice; {at} is one"
-                )));
+            Some((_, secrets)) if secrets.iter().any(is_known) => {
+                let problem = format!("{name} must not have the same pair twice; {at} is one");
+                return Err(reader.problem(problem));
             }
             Some((_, secrets)) => secrets.push(secret),
             None => apps.push((appid, vec![secret])),

@@ -79,10 +79,10 @@ impl<'a> Reader<'a> {
 
     /// A variable that is not of wxlogin alone: the first of these names that has a value, and this.
     pub(super) fn shared(&self, names: &[&'static str]) -> Option<(&'static str, &'a str)> {
-        let values = names
+        let mut values = names
             .iter()
             .filter_map(|name| Some((*name, self.vars.get(*name)?.trim())));
-        values.into_iter().find(|(_, value)| !value.is_empty())
+        values.find(|(_, value)| !value.is_empty())
     }
 
     pub(super) fn warning(&mut self, warning: String) {

@@ -67,44 +67,25 @@ fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), SourceError> {
             .warnings
             .push(".env can be read by every user of this machine: chmod 600 .env".to_owned());
     }
-    let mut last = None;
     for line in dotenvy::from_read_iter(text.as_bytes()) {
-        let (name, value) = line.map_err(|error| bad_line(&error, &text, last.as_deref()))?;
+        let (name, value) = line.map_err(|_| SourceError::BadLine(first_bad_line(&text)))?;
         let before = sources.vars.insert(name.clone(), value);
         if before.is_some_and(|before| !before.trim().is_empty()) {
             return Err(SourceError::Twice(name));
         }
-        last = Some(name);
     }
     warn_of_replaced_parts(&text, sources);
     Ok(())
 }
 
-/// The line after the one that sets `last` where what is wrong begins.
-fn bad_line(error: &dotenvy::Error, text: &str, last: Option<&str>) -> SourceError {
-    let wrong = match error {
-        dotenvy::Error::LineParse(wrong, _) => wrong.lines().next().unwrap_or_default(),
-        _ => "",
+/// The one after the longest beginning that is well-formed.
+fn first_bad_line(text: &str) -> usize {
+    let lines: Vec<_> = text.split_inclusive('\n').collect();
+    let is_well_formed = |count: &usize| {
+        let beginning = lines[..*count].concat();
+        dotenvy::from_read_iter(beginning.as_bytes()).all(|line| line.is_ok())
     };
-    let sets_last = |line: &str| {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        last.is_some_and(|last| {
-            line.strip_prefix(last)
-                .is_some_and(|rest| rest.trim_start().starts_with('='))
-        })
-    };
-    let lines: Vec<_> = text.lines().collect();
-    let begin = lines
-        .iter()
-        .rposition(|line| sets_last(line))
-        .map_or(0, |line| line + 1);
-    let rest = lines.iter().skip(begin);
-    let is_wrong = |line: &&str| {
-        !line.trim_start().starts_with('#') && line.contains(wrong) && !line.trim().is_empty()
-    };
-    let line = rest.clone().position(is_wrong).unwrap_or_default();
-    SourceError::BadLine(begin + line + 1)
+    1 + (0..lines.len()).rev().find(is_well_formed).unwrap_or(0)
 }
 
 /// A `$` in a password silently takes what follows it away, unless it is in single quotes.

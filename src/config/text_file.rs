@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-const MAX_LEN: u64 = 1024 * 1024;
+const MAX_LEN: u64 = 64 * 1024;
 
 /// Why a file is not read. Holds nothing of its content.
 #[derive(Debug, thiserror::Error)]
@@ -12,14 +12,14 @@ pub enum TextFileError {
     /// It is not there, or not accessible.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// Windows calls this "Unicode".
+    /// What Windows calls "Unicode".
     #[error("it is UTF-16: save it as UTF-8")]
     Utf16,
-    /// Neither.
+    /// Not text in UTF-8; the number of the first such line.
     #[error("line {0} is not UTF-8 text")]
     NotText(usize),
-    /// No file of settings is.
-    #[error("it is larger than 1 MiB")]
+    /// More than a file of settings or a secret has.
+    #[error("it is larger than 64 KiB")]
     TooLarge,
 }
 

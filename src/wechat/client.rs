@@ -1,6 +1,5 @@
 //! The call to WeChat: hosts, retries, AppSecrets. Only this file puts an AppSecret into a request.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ pub struct Settings {
     /// Where WeChat's API begins, at least one; `/sns/jscode2session` is appended. The next is
     /// asked only when WeChat certainly has not got the request.
     pub api_bases: Vec<Url>,
-    /// For a whole exchange, further tries included.
+    /// For a whole exchange, retries included.
     pub timeout: Duration,
     /// For hosts that are not on this machine.
     pub proxies: Proxies,
@@ -216,28 +215,4 @@ fn with_jitter(pause: Duration) -> Duration {
     // Without randomness there is no jitter.
     let _ = rand::fill(&mut byte);
     pause + pause * u32::from(byte[0]) / 255
-}
-
-impl From<reqwest::Error> for Error {
-    /// Keeps the causes and drops the URL, which contains the AppSecret and the code.
-    fn from(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut text = error.to_string();
-        let mut not_http = false;
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            not_http |= cause
-                .downcast_ref::<hyper::Error>()
-                .is_some_and(hyper::Error::is_parse);
-            source = cause.source();
-        }
-        if not_http {
-            Invalid::NotHttp.into()
-        } else if error.is_connect() || error.is_builder() {
-            Self::Unreachable(text)
-        } else {
-            Self::Broken(text)
-        }
-    }
 }

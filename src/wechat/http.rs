@@ -1,13 +1,14 @@
 //! The HTTP clients: one asks hosts on this machine directly, one asks others by the proxies of the
 //! settings. A proxy on the way to a stand-in or a relay on this machine would log the `AppSecret`.
 
+use std::error::Error as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Error, Settings};
+use super::{Error, Invalid, Settings};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Shorter than any gateway keeps an idle connection, so that we rarely write into a closed one.
@@ -95,4 +96,28 @@ pub(crate) fn is_on_this_machine(url: &Url) -> bool {
         let address = address.to_canonical();
         address.is_loopback() || address.is_unspecified()
     })
+}
+
+impl From<reqwest::Error> for Error {
+    /// Keeps the causes and drops the URL, which contains the AppSecret and the code.
+    fn from(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut text = error.to_string();
+        let mut not_http = false;
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            not_http |= cause
+                .downcast_ref::<hyper::Error>()
+                .is_some_and(hyper::Error::is_parse);
+            source = cause.source();
+        }
+        if not_http {
+            Invalid::NotHttp.into()
+        } else if error.is_connect() || error.is_builder() {
+            Self::Unreachable(text)
+        } else {
+            Self::Broken(text)
+        }
+    }
 }

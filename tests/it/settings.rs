@@ -262,12 +262,12 @@ fn a_file_is_read_as_editors_save_it_and_a_problem_names_file_and_line() {
     let with_mark = [&b"\xff\xfe"[..], &utf_16].concat();
     for (content, reason) in [
         (&b"wx1:s1\n\nwx2 s3cret\n"[..], "line 3"),
-        (b"wx1:s1\nwx2:s2,wx3\n", "line 2, number 2"),
+        (b"wx1:s1\nwx2:s2,wx3\n", "apps.txt, line 2 is none"),
         (b"wx1:s1\nwx2:s3cret\xff", "line 2 is not UTF-8"),
         (&with_mark, "UTF-16"),
         (&utf_16, "not UTF-8 text"),
         (b" \r\n", "empty"),
-        (&[b'x'; 1024 * 1024 + 1], "1 MiB"),
+        (&[b'x'; 64 * 1024 + 1], "64 KiB"),
     ] {
         let problems = read(content).unwrap_err();
         assert!(problems.starts_with("WECHAT_APPS"), "{problems}");
