@@ -6,8 +6,11 @@
 )]
 
 mod app;
+mod disk;
 #[allow(dead_code, reason = "the sandbox shows the rest")]
 mod fake_wechat;
+mod load;
+mod power_cut;
 mod process;
 mod redis_server;
 
@@ -16,6 +19,7 @@ mod bodies;
 mod canary;
 mod check;
 mod embedded;
+mod crashes;
 mod encryption;
 mod failures;
 mod gateways;
