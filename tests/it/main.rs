@@ -6,8 +6,11 @@
 )]
 
 mod app;
+mod disk;
 #[allow(dead_code, reason = "the sandbox shows the rest")]
 mod fake_wechat;
+mod load;
+mod power_cut;
 mod process;
 mod redis_server;
 
@@ -15,6 +18,7 @@ mod apps;
 mod bodies;
 mod canary;
 mod check;
+mod crashes;
 mod embedded;
 mod embedding;
 mod encryption;
