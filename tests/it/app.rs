@@ -249,7 +249,7 @@ impl Client {
 }
 
 impl Answer {
-    async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
+    pub async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
         Ok(Self {
             status: response.status(),
             headers: response.headers().clone(),
