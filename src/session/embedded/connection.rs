@@ -100,6 +100,12 @@ pub(super) fn check(path: &Path, whole: bool) -> Result<Option<String>> {
     Ok(None)
 }
 
+/// Writes what it can of the write-ahead log into the database, as commits do too, but says what went wrong.
+/// If that was all, the next commit begins the log anew.
+pub(super) fn checkpoint(db: &Connection) -> Result<()> {
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
 /// Writes all of the write-ahead log into the database, and truncates it.
 pub(super) fn empty_log(db: &Connection) -> Result<()> {
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
