@@ -16,7 +16,7 @@ mod tables;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -77,7 +77,7 @@ struct Shared {
 enum Place {
     Directory {
         database: PathBuf,
-        jobs: Sender<Job>,
+        jobs: SyncSender<Job>,
         /// Of all runtimes.
         readers: Mutex<Vec<Reader>>,
     },

@@ -13,12 +13,14 @@ pub(super) const APPLICATION_ID: u32 = 0x7778_6c67; // "wxlg"
 /// The version of the tables.
 pub(super) const VERSION: u32 = 1;
 
+/// With 8,192 a login costs as much, and a lookup more.
 pub(super) const PAGE_SIZE: u32 = 4096;
 /// KiB of the writer's page cache: the pages of the current slice are in it.
 const WRITER_CACHE: i32 = 4096;
 /// KiB of the page cache of each reading connection. It is emptied whenever something was committed.
 const READER_CACHE: i32 = 1024;
-/// Pages in the write-ahead log from which on a commit also writes them into the database.
+/// Pages in the write-ahead log from which on a commit also writes them into the database: so many that fewer
+/// than one login in a hundred waits for that.
 const CHECKPOINT: u32 = 4096;
 /// Bytes of the write-ahead log that are kept when it begins anew.
 const KEPT_WAL: u64 = CHECKPOINT as u64 * (PAGE_SIZE as u64 + 24);
@@ -98,6 +100,12 @@ pub(super) fn check(path: &Path, whole: bool) -> Result<Option<String>> {
         return Ok((said != "ok").then_some(said));
     }
     Ok(None)
+}
+
+/// Writes what it can of the write-ahead log into the database, as commits do too, but says what went wrong.
+/// If that was all, the next commit begins the log anew.
+pub(super) fn checkpoint(db: &Connection) -> Result<()> {
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
 /// Writes all of the write-ahead log into the database, and truncates it.

@@ -124,12 +124,12 @@ impl Directory {
         Ok(())
     }
 
-    /// Empties the write-ahead log if it has become too long, as it does if its content cannot be
-    /// written into the database.
+    /// Whether the write-ahead log is not too long, as it becomes if its content cannot be written into
+    /// the database.
     pub(super) fn limit_log(&self, db: &Connection) -> Result<(), String> {
         let length = fs::metadata(self.path.join(WAL)).map_or(0, |metadata| metadata.len());
         if length > connection::MAX_WAL {
-            connection::empty_log(db).map_err(|error| describe(&error))?;
+            connection::checkpoint(db).map_err(|error| describe(&error))?;
         }
         Ok(())
     }

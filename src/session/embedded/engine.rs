@@ -78,7 +78,7 @@ impl Engine {
 
     fn transaction<'a>(&mut self, writes: impl Iterator<Item = &'a Write>) -> Result<Vec<i64>> {
         let now = self.clock.now();
-        let is_due = self.expiry.is_due(&self.db);
+        let is_due = self.expiry.is_due(&self.db, &mut self.slices);
         let mut db = self
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -86,7 +86,7 @@ impl Engine {
             .map(|write| apply(&db, write, &mut self.slices, now))
             .collect::<Result<_>>()?;
         if is_due {
-            self.expiry.run(&mut db, &mut self.slices, rows.len());
+            self.expiry.run(&mut db, rows.len());
         }
         db.commit()?;
         Ok(rows)
@@ -95,7 +95,7 @@ impl Engine {
     /// Deletes a few expired rows, if there are any, when nothing else is to be written. Returns whether
     /// there may be more.
     pub(super) fn delete_expired(&mut self) -> Result<bool> {
-        let is_due = self.expiry.is_due(&self.db);
+        let is_due = self.expiry.is_due(&self.db, &mut self.slices);
         if is_due {
             self.commit([].iter())?;
         }

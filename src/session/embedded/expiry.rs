@@ -52,8 +52,9 @@ impl Expiry {
         }
     }
 
-    /// Whether something is to be deleted or given back now.
-    pub(super) fn is_due(&mut self, db: &Connection) -> bool {
+    /// Whether something is to be deleted or given back now. No session is stored any more in a slice that
+    /// is being deleted.
+    pub(super) fn is_due(&mut self, db: &Connection, slices: &mut Slices) -> bool {
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         let (wall, since) = self.agreed;
         let elapsed = monotonic.saturating_sub(since);
@@ -62,6 +63,7 @@ impl Expiry {
                 tracing::warn!("the clock was set: for some minutes nothing is deleted");
             }
             self.agreed = (now, monotonic);
+            self.slice = None;
             return false;
         }
         if elapsed < AGREEMENT || monotonic < self.resume {
@@ -71,15 +73,17 @@ impl Expiry {
             self.looked = now;
             self.slice = expired(db, now.saturating_sub(MARGIN)).unwrap_or_default();
         }
+        if let Some(slice) = self.slice {
+            slices.leave(slice);
+        }
         self.slice.is_some() || self.vacuum
     }
 
     /// Deletes a few rows, or gives a few pages back, beside a commit that stores so many sessions.
-    pub(super) fn run(&mut self, db: &mut Transaction<'_>, slices: &mut Slices, stored: usize) {
+    pub(super) fn run(&mut self, db: &mut Transaction<'_>, stored: usize) {
         let done = db.savepoint().and_then(|savepoint| {
             match self.slice {
                 Some(slice) => {
-                    slices.leave(slice);
                     if delete(&savepoint, slice, ROWS.max(2 * stored))? == 0 {
                         (self.slice, self.looked, self.vacuum) = (None, 0, true);
                     }

@@ -1,6 +1,7 @@
 //! The store as one runtime uses it.
 
 use std::sync::Arc;
+use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -141,7 +142,7 @@ impl Store {
             lock(reader).take();
         }
         let (sender, closed) = oneshot::channel();
-        let _ = jobs.send(Job::Close(sender));
+        let _ = jobs.try_send(Job::Close(sender));
         if tokio::time::timeout(WRITE_TIMEOUT, closed).await.is_err() {
             tracing::warn!("the session store was not closed in time");
         }
@@ -194,7 +195,11 @@ impl Store {
             }
         };
         let (reply, answer) = oneshot::channel();
-        jobs.send(Job::Write(write, reply)).map_err(|_| closed())?;
+        jobs.try_send(Job::Write(write, reply))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => Unavailable("too many writes wait for the disk".into()),
+                TrySendError::Disconnected(_) => closed(),
+            })?;
         match tokio::time::timeout(WRITE_TIMEOUT, answer).await {
             Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),
             Err(_) => Err(Unavailable("no write in time".into())),

@@ -2,7 +2,7 @@
 //! logins share it, and answers each only then.
 
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ use super::directory::Directory;
 use super::engine::{Engine, Write};
 use super::{Unavailable, describe};
 
+/// Writes that wait, at most: more only come if the disk hangs.
+const MAX_WAITING: usize = 4096;
 /// Writes that share a sync, at most.
 const MAX_BATCH: usize = 1024;
 /// The least time from one commit to the next, so that those who come in a crowd share one.
@@ -39,8 +41,8 @@ struct Writer {
 }
 
 /// Starts the thread, which ends with the last sender.
-pub(super) fn start(engine: Engine, directory: Directory) -> io::Result<Sender<Job>> {
-    let (sender, jobs) = channel();
+pub(super) fn start(engine: Engine, directory: Directory) -> io::Result<SyncSender<Job>> {
+    let (sender, jobs) = sync_channel(MAX_WAITING);
     let writer = Writer {
         engine,
         directory,
