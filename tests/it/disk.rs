@@ -21,8 +21,7 @@ static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
     library
 });
 
-/// The file that a line names the present fault in has one for each fault, so that the calls are
-/// counted anew.
+/// Makes the line of each fault another one, so that its calls are counted anew.
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
 /// The disk of one service: its working directory, and beside it what governs the disk.
@@ -80,13 +79,17 @@ impl Disk {
 
     /// From now on each call of this kind has this fault: both are words of `disk_faults.c`.
     pub fn fault(&self, kind: &str, fault: &str) {
-        self.fault_for(kind, fault, u16::MAX);
+        self.set(kind, fault, 0, u16::MAX);
     }
 
-    /// The next `count` calls of this kind have this fault.
-    pub fn fault_for(&self, kind: &str, fault: &str, count: u16) {
+    /// One call of this kind has this fault, after `skip` that have not.
+    pub fn fault_once(&self, kind: &str, fault: &str, skip: u16) {
+        self.set(kind, fault, skip, 1);
+    }
+
+    fn set(&self, kind: &str, fault: &str, skip: u16, count: u16) {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let line = format!("{kind} {fault} 0 {count} {serial}\n");
+        let line = format!("{kind} {fault} {skip} {count} {serial}\n");
         let written = self.temp.path().join("control.new");
         fs::write(&written, line).unwrap();
         fs::rename(written, self.control()).unwrap();
