@@ -17,6 +17,7 @@ use secrecy::SecretBox;
 use tikv_jemallocator::Jemalloc;
 use tokio::task::JoinSet;
 use wxlogin::clock::Clock;
+use wxlogin::metrics::Metrics;
 use wxlogin::session::{
     Encryption, Exchange, ExchangeHash, NewSession, Session, Settings, Store, Token, TokenId,
     UserId,
@@ -174,7 +175,7 @@ fn open(place: &str) -> Store {
     };
     let now = || NOW.load(Ordering::Relaxed);
     let clock = Clock::new(now, move || Duration::from_secs(now()));
-    Store::open(&settings, seals, Arc::default(), clock).unwrap()
+    Store::open(&settings, seals, Arc::new(Metrics::new().unwrap()), clock).unwrap()
 }
 
 /// So many users log in, [`CLIENTS`] at a time.

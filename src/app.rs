@@ -62,12 +62,12 @@ impl From<Session> for User {
 /// Why the service could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The settings could not be read.
-    #[error(transparent)]
-    Source(#[from] config::SourceError),
     /// Settings are wrong: one line for each.
     #[error(transparent)]
     Settings(#[from] config::Problems),
+    /// The metrics contradict each other.
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// TLS cannot be set up.
     #[error("cannot set up the connection to WeChat: {0}")]
     Wechat(#[from] wechat::Error),
@@ -87,7 +87,7 @@ impl WxLogin {
     /// # Errors
     /// [`StartError`], for the operator to read.
     pub fn from_env() -> Result<Self, StartError> {
-        Self::new(Config::from_vars(&config::load(Path::new("."))?)?)
+        Self::new(Config::load(Path::new("."))?)
     }
 
     /// Opens the session store. Connects to nothing on the network yet.
@@ -103,7 +103,7 @@ impl WxLogin {
     /// # Errors
     /// [`StartError`].
     pub fn with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new()?);
         let apps = config.mini_programs.iter();
         let encryption = session::Encryption::new(apps.map(|app| (app.appid(), app.secrets())))
             .map_err(|_| StartError::Encryption)?;
@@ -156,6 +156,11 @@ impl WxLogin {
     /// [`Unavailable`] if not.
     pub async fn ready(&self) -> Result<(), Unavailable> {
         self.sessions().check().await
+    }
+
+    /// What works for now and will not be enough, such as a Redis that evicts keys: a sentence each.
+    pub async fn store_warnings(&self) -> Vec<String> {
+        self.sessions().warnings().await
     }
 
     /// The user whose living session has this token (`wxs_…`), if there is one.

@@ -1,30 +1,30 @@
-//! `wxlogin check` asks WeChat about every Mini Program with a code that cannot be one, and
-//! `wxlogin healthcheck` the running service whether it answers.
+//! `wxlogin check` asks WeChat about every Mini Program with a dummy code. `wxlogin healthcheck` asks
+//! the running service whether it is alive.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use std::{fmt, io};
+use std::{error, fmt};
 
+use reqwest::StatusCode;
+use reqwest::redirect::Policy;
 use secrecy::SecretString;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::config::Config;
 use crate::wechat::{Client, Error, JsCode, Meaning, MiniProgram};
 
-/// Shorter than the timeout of whoever runs the check.
+/// Shorter than the timeouts of container health checks.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What WeChat has to say about one AppSecret of a Mini Program.
+/// What WeChat answered about one AppSecret of a Mini Program.
 pub struct Finding {
     appid: String,
     /// Which AppSecret, and of how many.
     place: (usize, usize),
-    /// WeChat's answer to a code that cannot be one: a refusal of the code is what is hoped for.
+    /// WeChat's answer to the dummy code: good if it refuses the code and nothing else.
     answer: Result<(), Error>,
 }
 
-/// What is to be said of all Mini Programs.
+/// The findings of all Mini Programs.
 pub struct Report(Vec<Finding>);
 
 /// Asks WeChat once with each AppSecret.
@@ -58,8 +58,8 @@ async fn ask(client: &Client, appid: &str, secret: &SecretString) -> Result<(), 
     }
 }
 
-/// Asks the service at `addr` whether it runs. An address that stands for all of the machine's is
-/// asked at the loopback.
+/// Asks the service at `addr` whether it is alive. Instead of an address that stands for all of the
+/// machine's, the loopback's is asked.
 ///
 /// # Errors
 /// What went wrong.
@@ -70,20 +70,26 @@ pub async fn health(mut addr: SocketAddr) -> Result<(), String> {
             SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    let asked = async {
-        let mut stream = TcpStream::connect(addr).await?;
-        let request = format!("GET /healthz HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.take(1024).read_to_string(&mut answer).await?;
-        Ok::<_, io::Error>(answer)
-    };
-    match tokio::time::timeout(HEALTH_TIMEOUT, asked).await {
-        Ok(Ok(answer)) if answer.starts_with("HTTP/1.1 200 ") => Ok(()),
-        Ok(Ok(_)) => Err(format!("{addr} does not answer as wxlogin does")),
-        Ok(Err(error)) => Err(format!("{addr} does not answer: {error}")),
-        Err(_) => Err(format!("{addr} does not answer in time")),
+    match status(format!("http://{addr}/healthz")).await {
+        Ok(StatusCode::OK) => Ok(()),
+        Ok(status) => Err(format!("{addr} answers with HTTP status {status}")),
+        Err(error) if error.is_timeout() => Err(format!("{addr} does not answer in time")),
+        Err(error) => Err(format!("{addr} does not answer: {}", root_cause(&error))),
     }
+}
+
+async fn status(url: String) -> reqwest::Result<StatusCode> {
+    let client = reqwest::Client::builder()
+        .tls_certs_only([]) // plain HTTP: the system's certificates need not be there
+        .no_proxy()
+        .redirect(Policy::none())
+        .timeout(HEALTH_TIMEOUT)
+        .build()?;
+    Ok(client.get(url).send().await?.status())
+}
+
+fn root_cause(error: &dyn error::Error) -> &dyn error::Error {
+    error.source().map_or(error, root_cause)
 }
 
 impl Report {

@@ -1,19 +1,22 @@
 //! Every setting of the service, read from a map of names and values: all problems are reported at
 //! once, by name, and never with the value of a secret.
 
+mod base_urls;
 mod mini_programs;
+mod proxies;
 mod reader;
 #[cfg(feature = "server")]
 mod server;
 mod sources;
+mod text_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 #[cfg(feature = "server")]
 pub use server::ServerConfig;
-pub use sources::{SourceError, load};
 
 use crate::wechat::MiniProgram;
 use crate::{session, wechat};
@@ -22,6 +25,7 @@ use reader::{Reader, Reported};
 /// What `WECHAT_API_BASE` is when it is not set.
 const DEFAULT_API_BASES: &str = "https://api.weixin.qq.com,https://api2.weixin.qq.com";
 
+const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -44,6 +48,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Reads the settings from the environment and, below it, the file `.env` in `dir`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one line for each setting.
+    pub fn load(dir: &Path) -> Result<Self, Problems> {
+        let sources = sources::load(dir).map_err(|error| Problems(vec![error.to_string()]))?;
+        let mut config = Self::from_vars(&sources.vars)?;
+        config.warnings.extend(sources.warnings);
+        Ok(config)
+    }
+
     /// Reads the settings out of `vars`. Other names in it are ignored.
     ///
     /// # Errors
@@ -71,14 +86,19 @@ pub fn names() -> BTreeSet<&'static str> {
     reader.asked()
 }
 
-/// Asks for every setting, whatever the others are, so that no problem hides another.
+/// Asks for every setting, also after a problem, so that all problems are reported.
 fn read(reader: &mut Reader) -> Result<Config, Reported> {
     let mini_programs = mini_programs::read(reader);
-    let api_bases = reader.base_urls("WECHAT_API_BASE", DEFAULT_API_BASES);
+    let api_bases = base_urls::read(reader, "WECHAT_API_BASE", DEFAULT_API_BASES);
+    let proxies = match &api_bases {
+        Ok(api_bases) => proxies::read(reader, api_bases),
+        Err(_) => Err(Reported),
+    };
     let timeout = reader.duration(
         "WECHAT_TIMEOUT",
         4 * SECOND,
-        Duration::from_millis(100)..=60 * SECOND,
+        100 * MILLISECOND..=60 * SECOND,
+        MILLISECOND,
     );
     let max_in_flight = reader.number("WECHAT_MAX_IN_FLIGHT", 1024, 1..=1_000_000);
     let url = match reader.get("SESSION_STORE").map(str::parse) {
@@ -91,15 +111,20 @@ fn read(reader: &mut Reader) -> Result<Config, Reported> {
             )))
         }
     };
-    let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY);
-    let userdata_max_age =
-        reader.duration("USERDATA_MAX_AGE", 10 * MINUTE, Duration::ZERO..=3650 * DAY);
+    let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY, SECOND);
+    let userdata_max_age = reader.duration(
+        "USERDATA_MAX_AGE",
+        10 * MINUTE,
+        Duration::ZERO..=3650 * DAY,
+        SECOND,
+    );
 
     Ok(Config {
         mini_programs: mini_programs?,
         wechat: wechat::Settings {
             api_bases: api_bases?,
             timeout: timeout?,
+            proxies: proxies?,
         },
         max_in_flight: max_in_flight?,
         sessions: session::Settings {

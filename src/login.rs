@@ -1,8 +1,9 @@
-//! The use case: a code is exchanged at WeChat, once, and becomes a session of ours.
+//! The login: a code is exchanged at WeChat once, and becomes a session.
 //!
-//! `jscode2session` is a GET with a side effect: a repeated exchange is refused, and even a refused
-//! one uses the code up. So all requests for one code share one exchange, which goes on when its
-//! client hangs up, and whose outcome is remembered, here and, when good, in the store.
+//! `jscode2session` is a GET with a side effect: a second exchange of a code is refused, and even a refused
+//! one uses the code up. So concurrent requests for one code share one exchange (single-flight), which goes
+//! on when its client closes the connection. Its outcome is remembered for a minute in this process and,
+//! when good, in the session store.
 
 mod diagnosis;
 mod exchange;
@@ -44,24 +45,24 @@ pub struct Shared {
     slots: Semaphore,
 }
 
-/// A code, and where it is from.
+/// A request to log in.
 #[derive(Clone)]
 pub struct LoginRequest {
-    /// The Mini Program whose code it is said to be.
+    /// The Mini Program that the code is exchanged for.
     pub mini_program: Arc<MiniProgram>,
-    /// The code.
+    /// What `wx.login` gave the Mini Program.
     pub js_code: JsCode,
-    /// The Mini Program that the request comes from, by its own account.
+    /// The appid in the `Referer` of the request, which a script can forge.
     pub referring_appid: Option<String>,
-    /// Names the request in the log.
+    /// The request id, for the log.
     pub request_id: String,
 }
 
-/// A fresh session and the token that stands for it.
+/// A new session and its token.
 pub struct LoggedIn {
-    /// For the client, and nobody else.
+    /// For the client only.
     pub token: Token,
-    /// What the token stands for.
+    /// The session of the token.
     pub session: Session,
 }
 
@@ -71,11 +72,11 @@ pub enum LoginError {
     /// WeChat did not exchange the code.
     #[error(transparent)]
     Wechat(#[from] wechat::Error),
-    /// The session could not be stored, or the store not asked.
+    /// The session store did not answer.
     #[error(transparent)]
     Store(#[from] Unavailable),
-    /// Too many exchanges are running.
-    #[error("too many exchanges are running")]
+    /// No slot for an exchange was free in time.
+    #[error("too many exchanges are in flight")]
     Overloaded,
     /// A fault of ours.
     #[error("{0}")]
@@ -121,11 +122,11 @@ impl Login {
         &self.shared.mini_programs
     }
 
-    /// Makes a session for whoever presents this code; it is stored when this returns. All who
-    /// present it within a minute become the same user, with a token of their own.
+    /// Exchanges a code for a new session, which is stored when this returns. Every request with the same
+    /// code within a minute gets the same user and a token of its own.
     ///
     /// # Errors
-    /// [`LoginError`]. Whether the code is used up then depends on the error.
+    /// [`LoginError`]. Whether the code is used up depends on the error.
     pub async fn log_in(self: &Arc<Self>, request: &LoginRequest) -> Result<LoggedIn, LoginError> {
         let hash = ExchangeHash(request.js_code.hash(request.mini_program.appid()));
         let outcome = match self.shared.flights.enter(hash) {
@@ -145,7 +146,7 @@ impl Login {
         }
     }
 
-    /// One more session from an exchange that is over.
+    /// Another session from an exchange that is over.
     async fn repeat(
         &self,
         request: &LoginRequest,
@@ -158,7 +159,7 @@ impl Login {
         self.open_session(appid, exchanged.user(), None).await
     }
 
-    /// Not `async`, so that no future has room for another that is in a box.
+    /// Not an `async fn`: its future would be as large as the one that is boxed inside.
     fn begin(
         self: &Arc<Self>,
         request: LoginRequest,
@@ -168,7 +169,7 @@ impl Login {
         SpawnOnDrop::new(self.clone().lead(request, hash, leader))
     }
 
-    /// Exchanges a code and lets all know who wait for it or come later.
+    /// Exchanges a code, and publishes the outcome to concurrent and later requests.
     async fn lead(
         self: Arc<Self>,
         request: LoginRequest,
@@ -195,7 +196,7 @@ impl Login {
             }
             Finished::NotStored(user, error) => {
                 leader.keep(user, error.clone());
-                // With its session_key, which must not stay for want of a next login.
+                // The outcome holds a session_key: it is dropped after a minute without a login, too.
                 tokio::spawn(async move {
                     sleep(EXCHANGE_TTL).await;
                     self.shared.flights.forget();
@@ -209,12 +210,12 @@ impl Login {
         }
     }
 
-    /// Waits until no exchange is running, those whose clients hung up included.
+    /// Waits until no exchange is in flight, also of clients that have closed their connections.
     pub async fn drain(&self) {
         self.shared.flights.drain().await;
     }
 
-    /// A session for `user`, stored; with its exchange, unless that is stored already.
+    /// Stores a new session for `user`, with its exchange unless that is stored already.
     async fn open_session(
         &self,
         appid: &str,

@@ -1,6 +1,6 @@
 //! The binary: settings in, exit status out.
 
-use std::io;
+use std::io::{self, Write, stderr, stdout};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wxlogin::WxLogin;
-use wxlogin::config::{self, ServerConfig};
+use wxlogin::config::ServerConfig;
 use wxlogin::server::{Drained, Server, Timeouts};
 use wxlogin::telemetry;
 
@@ -33,6 +33,8 @@ Exit status: 0 stopped by a signal, or all is well; 1 could not start or run, or
 well; 2 wrong settings or arguments.
 ";
 
+/// Could not start or run, or a check failed.
+const FAILURE: u8 = 1;
 /// Wrong settings or arguments.
 const USAGE: u8 = 2;
 
@@ -45,40 +47,29 @@ fn main() -> ExitCode {
         [word] if word == "healthcheck" => {
             config().map_or(ExitCode::FAILURE, |config| healthcheck(config.listen_addr))
         }
-        [word] if word == "--help" || word == "-h" => {
-            print!("{HELP}");
-            ExitCode::SUCCESS
-        }
+        [word] if word == "--help" || word == "-h" => print(stdout(), HELP, 0),
         [word] if word == "--version" || word == "-V" => {
-            println!("wxlogin {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
+            let version = concat!("wxlogin ", env!("CARGO_PKG_VERSION"), "\n");
+            print(stdout(), version, 0)
         }
         _ => {
-            eprint!("wxlogin: these arguments are not known\n\n{HELP}");
-            ExitCode::from(USAGE)
+            let text = format!("wxlogin: these arguments are not known\n\n{HELP}");
+            print(stderr(), &text, USAGE)
         }
     }
 }
 
 /// The settings, or the exit status after telling what is wrong with them.
 fn config() -> Result<ServerConfig, ExitCode> {
-    match config::load(Path::new(".")).map(|vars| ServerConfig::from_vars(&vars)) {
-        Ok(Ok(config)) => Ok(config),
-        Ok(Err(problems)) => Err(refuse(&problems)),
-        Err(error) => Err(refuse(&error)),
-    }
+    ServerConfig::load(Path::new(".")).map_err(|problems| refuse(&problems))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn check(config: ServerConfig) -> ExitCode {
     match wxlogin::check::check(config.service).await {
         Ok(report) => {
-            print!("{report}");
-            if report.is_good() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
+            let status = if report.is_good() { 0 } else { FAILURE };
+            print(stdout(), &report.to_string(), status)
         }
         Err(error) => fail(&error),
     }
@@ -93,7 +84,7 @@ async fn healthcheck(addr: SocketAddr) -> ExitCode {
 }
 
 fn serve(config: ServerConfig) -> ExitCode {
-    let _logging = match telemetry::init(&config.log) {
+    let logging = match telemetry::init(&config.log) {
         Ok(logging) => logging,
         Err(error) => return fail(&format_args!("cannot start logging: {error}")),
     };
@@ -106,21 +97,31 @@ fn serve(config: ServerConfig) -> ExitCode {
             tracing::warn!("stopped with requests unanswered: they took too long");
             ExitCode::FAILURE
         }
-        // Whatever RUST_LOG says: without this line nobody knows why.
-        Err(error) => fail(&error),
+        Err(error) => {
+            logging.print(&format!("wxlogin: {error}"));
+            ExitCode::FAILURE
+        }
     }
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("wxlogin: {error}");
-    ExitCode::FAILURE
+    print(stderr(), &format!("wxlogin: {error}\n"), FAILURE)
 }
 
 fn refuse(problems: &dyn std::fmt::Display) -> ExitCode {
-    for line in problems.to_string().lines() {
-        eprintln!("wxlogin: {line}");
-    }
-    ExitCode::from(USAGE)
+    let problems = problems.to_string();
+    let lines = problems.lines().map(|line| format!("wxlogin: {line}\n"));
+    print(stderr(), &lines.collect::<String>(), USAGE)
+}
+
+/// Prints, and returns `status`, or a failure if the text could not be written.
+fn print(mut out: impl Write, text: &str, status: u8) -> ExitCode {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    ExitCode::from(if written.is_ok() {
+        status
+    } else {
+        status.max(FAILURE)
+    })
 }
 
 /// Serves until a signal stops it. This thread only waits: see [`Server::run_on_every_core`].
@@ -149,8 +150,13 @@ async fn run(config: ServerConfig) -> Result<Drained, String> {
     }
     tracing::info!(%addr, "listening");
     tokio::spawn(async move {
-        if let Err(error) = wxlogin.ready().await {
-            tracing::warn!(%error, "logins fail until the session store answers");
+        match wxlogin.ready().await {
+            Ok(()) => {
+                for warning in wxlogin.store_warnings().await {
+                    tracing::warn!("{warning}");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "logins fail until the session store answers"),
         }
     });
     let stop = async {

@@ -1,142 +1,140 @@
-//! What is counted, for Prometheus: amounts and times, never who. Every label has few values.
+//! Metrics for Prometheus: how many and how long, never who. Labels have few values, and the series
+//! that can be foreseen exist from the start, so that `increase()` sees a first failure.
 
-use std::time::{Duration, Instant};
+mod series;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use std::time::Duration;
 
-/// Seconds. WeChat takes 50 to 200 ms, or until `WECHAT_TIMEOUT`.
-const EXCHANGE_BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0];
-/// Seconds. From a lookup in memory to a disk that stands still.
-const STORE_BUCKETS: [f64; 10] = [
-    0.000_01, 0.000_05, 0.000_2, 0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 5.0,
-];
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, PullingGauge,
+    Registry, TextEncoder,
+};
 
-/// The numbers of one process.
+#[cfg(feature = "server")]
+use crate::telemetry;
+use series::{Exporter, LOGIN_OUTCOMES, STATUSES};
+
+/// The content type of [`Metrics::text`].
+pub use prometheus::TEXT_FORMAT as CONTENT_TYPE;
+
+/// The metrics of one process.
 pub struct Metrics {
     registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    logins: Family<LoginLabels, Counter>,
-    /// The one of them that is counted most.
-    good_logins: Counter,
-    repeats: Counter,
-    exchanges: Histogram,
-    exchanges_in_flight: Gauge,
-    store: Family<StoreLabels, Histogram, fn() -> Histogram>,
-    /// The operations that every login or lookup has: to look a label up costs more than to count.
-    often: [(&'static str, Histogram); 3],
-    store_errors: Family<StoreLabels, Counter>,
-    sessions_opened: Counter,
-    sessions_ended: Counter,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    connections: IntGauge,
+    logins: IntCounterVec,
+    good_logins: IntCounter,
+    login_repeats: IntCounter,
+    exchange_duration: Histogram,
+    exchanges_in_flight: IntGauge,
+    sessions_opened: IntCounter,
+    sessions_ended: IntCounter,
+    pub(crate) store: StoreMetrics,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    route: String,
-    status: u16,
+/// The operations of the session store.
+pub(crate) struct StoreMetrics {
+    pub(crate) create: StoreOperation,
+    pub(crate) find: StoreOperation,
+    pub(crate) exchanged: StoreOperation,
+    pub(crate) keys: StoreOperation,
+    pub(crate) begin_attempt: StoreOperation,
+    pub(crate) end_attempt: StoreOperation,
+    pub(crate) end: StoreOperation,
+    pub(crate) end_all: StoreOperation,
+    pub(crate) check: StoreOperation,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LoginLabels {
-    outcome: &'static str,
-    errcode: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StoreLabels {
-    operation: &'static str,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        let logins = Family::<LoginLabels, Counter>::default();
-        let good = LoginLabels {
-            outcome: "ok",
-            errcode: "none".into(),
-        };
-        let store: Family<StoreLabels, Histogram, fn() -> Histogram> =
-            Family::new_with_constructor(|| Histogram::new(STORE_BUCKETS));
-        let often = ["create", "find", "exchanged"].map(|operation| {
-            let histogram = store.get_or_create_owned(&StoreLabels { operation });
-            (operation, histogram)
-        });
-        let mut metrics = Self {
-            good_logins: logins.get_or_create_owned(&good),
-            logins,
-            registry: Registry::with_prefix("wxlogin"),
-            requests: Family::default(),
-            repeats: Counter::default(),
-            exchanges: Histogram::new(EXCHANGE_BUCKETS),
-            exchanges_in_flight: Gauge::default(),
-            store,
-            often,
-            store_errors: Family::default(),
-            sessions_opened: Counter::default(),
-            sessions_ended: Counter::default(),
-        };
-        metrics.register();
-        metrics
-    }
+/// The series of one operation of the session store.
+pub(crate) struct StoreOperation {
+    duration: Histogram,
+    errors: IntCounter,
 }
 
 impl Metrics {
-    fn register(&mut self) {
-        let all = &mut self.registry;
-        all.register(
-            "requests",
-            "Requests that were answered",
-            self.requests.clone(),
-        );
-        all.register("logins", "Logins by their outcome", self.logins.clone());
-        let help =
-            "Logins that were answered without asking WeChat, from the outcome of the same code";
-        all.register("login_repeats", help, self.repeats.clone());
-        let help = "How long WeChat took for an exchange, all tries together";
-        all.register_with_unit(
-            "exchange_duration",
-            help,
-            Unit::Seconds,
-            self.exchanges.clone(),
-        );
-        let help = "Exchanges that run now";
-        all.register(
-            "exchanges_in_flight",
-            help,
-            self.exchanges_in_flight.clone(),
-        );
-        let help = "How long the session store took";
-        all.register_with_unit("store_duration", help, Unit::Seconds, self.store.clone());
-        let help = "Operations that the session store failed";
-        all.register("store_errors", help, self.store_errors.clone());
-        let help = "Sessions that began with a login";
-        all.register("sessions_opened", help, self.sessions_opened.clone());
-        let help = "Requests that ended one session or all of a user; expiry is not counted";
-        all.register("sessions_ended", help, self.sessions_ended.clone());
+    /// Metrics that count from 0.
+    ///
+    /// # Errors
+    /// If two of them have the same name.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+        let exporter = Exporter(&registry);
+        exporter.build_info()?;
+        let logins = exporter.logins()?;
+        Ok(Self {
+            requests: exporter.requests()?,
+            request_duration: exporter.request_duration()?,
+            connections: exporter.gauge("connections", "Open connections of clients")?,
+            good_logins: logins.with_label_values(&LOGIN_OUTCOMES[0]),
+            logins,
+            login_repeats: exporter.counter(
+                "login_repeats_total",
+                "Logins that were answered from an earlier exchange of the same code",
+            )?,
+            exchange_duration: exporter.exchange_duration()?,
+            exchanges_in_flight: exporter.gauge("exchanges_in_flight", "Exchanges in flight")?,
+            sessions_opened: exporter
+                .counter("sessions_opened_total", "Sessions that began with a login")?,
+            sessions_ended: exporter.counter(
+                "sessions_ended_total",
+                "Requests that ended one session or all of a user; expiry is not counted",
+            )?,
+            store: exporter.store()?,
+            registry,
+        })
     }
 
-    /// All numbers in the OpenMetrics text format.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        // A String takes everything that is written to it.
-        let _ = encode(&mut text, &self.registry);
-        text
+    /// All metrics in Prometheus' text format 0.0.4.
+    ///
+    /// # Errors
+    /// If the format cannot express a metric.
+    pub fn text(&self) -> prometheus::Result<String> {
+        let mut families = self.registry.gather();
+        // The log counts them itself, for the whole process.
+        #[cfg(feature = "server")]
+        {
+            let help = "Log lines that were dropped: the reader of standard error is too slow";
+            let dropped = IntCounter::new("wxlogin_log_lines_dropped_total", help)?;
+            dropped.inc_by(telemetry::dropped_lines());
+            families.extend(dropped.collect());
+        }
+        TextEncoder::new().encode_to_string(&families)
     }
 
-    /// A request was answered. `route` is one of ours or "none".
-    pub(crate) fn answered(&self, method: &'static str, route: &str, status: u16) {
-        let labels = RequestLabels {
-            method,
-            route: route.to_owned(),
-            status,
-        };
-        self.requests.get_or_create(&labels).inc();
+    /// Adds a gauge whose value is asked for at every scrape.
+    ///
+    /// # Errors
+    /// If the name is taken or not valid.
+    pub fn add_gauge(
+        &self,
+        name: &str,
+        help: &str,
+        value: impl Fn() -> f64 + Send + Sync + 'static,
+    ) -> prometheus::Result<()> {
+        let gauge = PullingGauge::new(name, help, Box::new(value))?;
+        self.registry.register(Box::new(gauge))
+    }
+
+    /// Makes the series of a route, which begin at 0.
+    pub(crate) fn add_route(&self, method: &str, route: &str) {
+        for status in STATUSES {
+            self.requests.with_label_values(&[method, route, status]);
+        }
+        self.request_duration.with_label_values(&[route]);
+    }
+
+    /// A request was answered. `method`, `route` and `status` are each one of few.
+    pub(crate) fn answered(&self, method: &str, route: &str, status: &str, duration: Duration) {
+        let requests = self.requests.with_label_values(&[method, route, status]);
+        requests.inc();
+        let durations = self.request_duration.with_label_values(&[route]);
+        durations.observe(duration.as_secs_f64());
     }
 
     /// A login succeeded.
@@ -145,40 +143,24 @@ impl Metrics {
     }
 
     /// A login failed. `errcode` is one that has a meaning here, "other" or "none".
-    pub(crate) fn not_logged_in(&self, outcome: &'static str, errcode: String) {
-        self.logins
-            .get_or_create(&LoginLabels { outcome, errcode })
-            .inc();
+    pub(crate) fn not_logged_in(&self, outcome: &str, errcode: &str) {
+        self.logins.with_label_values(&[outcome, errcode]).inc();
     }
 
     /// A login did not have to ask WeChat.
     pub(crate) fn repeat(&self) {
-        self.repeats.inc();
+        self.login_repeats.inc();
     }
 
-    /// An exchange begins; it ends when what this returns is dropped.
-    pub(crate) fn exchange(&self) -> impl Drop + '_ {
-        self.exchanges_in_flight.inc();
-        Exchange {
-            metrics: self,
-            begin: Instant::now(),
-        }
+    /// An exchange begins; it ends when this is dropped.
+    pub(crate) fn exchange(&self) -> (Counted, HistogramTimer) {
+        let counted = Counted::new(&self.exchanges_in_flight);
+        (counted, self.exchange_duration.start_timer())
     }
 
-    /// The store did something, or failed to.
-    pub(crate) fn stored(&self, operation: &'static str, duration: Duration, failed: bool) {
-        let seconds = duration.as_secs_f64();
-        match self.often.iter().find(|(name, _)| *name == operation) {
-            Some((_, histogram)) => histogram.observe(seconds),
-            None => self
-                .store
-                .get_or_create(&StoreLabels { operation })
-                .observe(seconds),
-        }
-        if failed {
-            let labels = StoreLabels { operation };
-            self.store_errors.get_or_create(&labels).inc();
-        }
+    /// A client has connected; the connection ends when this is dropped.
+    pub(crate) fn connection(&self) -> Counted {
+        Counted::new(&self.connections)
     }
 
     /// A session began.
@@ -192,15 +174,29 @@ impl Metrics {
     }
 }
 
-struct Exchange<'a> {
-    metrics: &'a Metrics,
-    begin: Instant,
+impl StoreOperation {
+    /// The store did this, or failed to.
+    pub(crate) fn done(&self, duration: Duration, failed: bool) {
+        self.duration.observe(duration.as_secs_f64());
+        if failed {
+            self.errors.inc();
+        }
+    }
 }
 
-impl Drop for Exchange<'_> {
+/// Counts in a gauge until it is dropped.
+#[must_use]
+pub(crate) struct Counted(IntGauge);
+
+impl Counted {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.metrics.exchanges_in_flight.dec();
-        let seconds = self.begin.elapsed().as_secs_f64();
-        self.metrics.exchanges.observe(seconds);
+        self.0.dec();
     }
 }

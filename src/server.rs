@@ -218,13 +218,18 @@ async fn serve(
     stop: impl Future<Output = ()>,
 ) -> io::Result<Drained> {
     let mut connections = Connections::new(timeouts.head);
+    let metrics = wxlogin.metrics();
     {
         let public = TcpListener::from_std(listeners.public)?;
-        let public = connections.accept(public, wxlogin.public_door());
+        let public = connections.accept(public, wxlogin.public_door(), metrics);
         let internal = listeners.internal.map(TcpListener::from_std).transpose()?;
         let internal = async {
             match internal {
-                Some(listener) => connections.accept(listener, wxlogin.internal_door()).await,
+                Some(listener) => {
+                    connections
+                        .accept(listener, wxlogin.internal_door(), metrics)
+                        .await
+                }
                 None => std::future::pending().await,
             }
         };

@@ -1,9 +1,8 @@
 //! The log: one subscriber for the process, on standard error, as text or as JSON.
 
-mod lines;
-mod timestamp;
+mod writer;
 
-use std::io;
+use std::io::{self, Write};
 use std::str::FromStr;
 
 use tracing::level_filters::LevelFilter;
@@ -11,10 +10,10 @@ use tracing_subscriber::filter::{FilterExt, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt};
 
-use lines::Lines;
-use timestamp::Timestamp;
+pub use writer::dropped_lines;
+use writer::{Flush, Lines};
 
-/// What is logged, and how.
+/// What is logged, and in which format.
 #[derive(Debug)]
 pub struct Settings {
     /// `RUST_LOG`.
@@ -23,7 +22,7 @@ pub struct Settings {
     pub format: Format,
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// For people.
@@ -57,8 +56,8 @@ impl Default for Filter {
 impl FromStr for Filter {
     type Err = ();
 
-    /// Unlike [`Targets`], takes a single word for a level only: a mistyped one would be the name
-    /// of a target that nobody has, and silence everything.
+    /// Unlike in [`Targets`], a word without `=` must be a level: a mistyped one would be taken for
+    /// the name of a target, and would switch everything off.
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut words = text.split(',').map(str::trim);
         if words.any(|word| !word.contains('=') && word.parse::<LevelFilter>().is_err()) {
@@ -68,44 +67,52 @@ impl FromStr for Filter {
     }
 }
 
-/// Writes, when it is dropped, the lines that still wait.
+/// Writes the queued lines when it is dropped, for at most a second.
 #[must_use]
-pub struct Logging(Lines);
+pub struct Logging {
+    lines: Lines,
+    _flush: Flush,
+}
 
-impl Drop for Logging {
-    fn drop(&mut self) {
-        self.0.flush();
+impl Logging {
+    /// Writes a line that `RUST_LOG` cannot switch off.
+    pub fn print(&self, line: &str) {
+        // The queue takes or drops it.
+        let _ = self.lines.clone().write_all(format!("{line}\n").as_bytes());
     }
 }
 
-/// Starts logging, and logs panics as well. Does nothing if the process logs already.
+/// Installs the subscriber of the process, and logs panics. Does nothing if there is a subscriber.
+///
+/// Lines go to standard error. Those that its reader is too slow for are dropped and counted.
 ///
 /// # Errors
-/// If the system has no thread for it.
+/// If standard error cannot be duplicated: the process is out of file descriptors.
 pub fn init(settings: &Settings) -> io::Result<Logging> {
-    let lines = Lines::start()?;
-    let layer = fmt::layer()
-        .with_writer(lines.clone())
-        .with_timer(Timestamp);
+    let (lines, flush) = writer::start()?;
+    let layer = fmt::layer().with_writer(lines.clone());
     let layer = match settings.format {
         Format::Text => layer.boxed(),
         Format::Json => layer.json().flatten_event(true).boxed(),
     };
-    let filter = settings.filter.0.clone().and(only_ours_in_detail());
+    let filter = settings.filter.0.clone().and(only_ours_below_info());
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
-        // Without the message: a panic quotes the text that it choked on.
+        // Without the message, which can quote a secret.
         std::panic::set_hook(Box::new(|panic| {
             let location = panic.location().map(ToString::to_string);
             tracing::error!(location, "panicked");
         }));
     }
-    Ok(Logging(lines))
+    Ok(Logging {
+        lines,
+        _flush: flush,
+    })
 }
 
-/// Below INFO, HTTP libraries print URLs, headers and bodies: the AppSecret, tokens, codes. So
-/// nobody's details are logged but our own, whatever `RUST_LOG` asks for.
-fn only_ours_in_detail() -> Targets {
+/// Below INFO, HTTP libraries log URLs, headers and bodies, and with them the AppSecret, tokens and
+/// codes. So only our own lines are logged below INFO, whatever `RUST_LOG` says.
+fn only_ours_below_info() -> Targets {
     Targets::new()
         .with_default(LevelFilter::INFO)
         .with_target("wxlogin", LevelFilter::TRACE)

@@ -15,6 +15,7 @@ command -v caddy >/dev/null || missing="$missing caddy"
 command -v redis-server >/dev/null || missing="$missing redis-server" # for the shared store
 command -v node >/dev/null || missing="$missing nodejs" # for the client in a Mini Program
 command -v npm >/dev/null || missing="$missing npm" # for the build tools of Mini Programs
+command -v promtool >/dev/null || missing="$missing prometheus" # checks the metrics
 
 if [ -n "$missing" ]; then
     as_root=

@@ -16,6 +16,18 @@ const SEGMENTS: [&str; 8] = [
     "", "onLogin", "session", "decrypt", "verify", "healthz", "readyz", "metrics",
 ];
 
+/// The requests whose metrics exist from the start.
+const SERIES: [(&str, &str); 8] = [
+    ("GET", "/onLogin"),
+    ("GET", "/session"),
+    ("DELETE", "/session"),
+    ("POST", "/session/decrypt"),
+    ("POST", "/session/verify"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+];
+
 impl WxLogin {
     /// The public door: the paths of [`routes`](Self::routes) and the probes.
     pub(crate) fn public_door(&self) -> Router {
@@ -28,6 +40,9 @@ impl WxLogin {
     }
 
     fn door(&self, router: Router<Self>) -> Router {
+        for (method, route) in SERIES {
+            self.metrics().add_route(method, route);
+        }
         let probes = router
             .route("/healthz", get(probes::healthz))
             .route("/readyz", get(probes::readyz));

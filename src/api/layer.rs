@@ -71,7 +71,7 @@ struct Record {
 impl Record {
     fn complete(mut self, status: StatusCode, problem: Option<&Problem>) {
         self.is_complete = true;
-        self.count(status.as_u16());
+        self.count(status.as_str());
         self.log(status, problem);
     }
 
@@ -79,10 +79,10 @@ impl Record {
         self.route.as_ref().map(MatchedPath::as_str)
     }
 
-    fn count(&self, status: u16) {
+    fn count(&self, status: &str) {
         let route = self.route().unwrap_or("none");
         let metrics = self.wxlogin.metrics();
-        metrics.answered(self.method, route, status);
+        metrics.answered(self.method, route, status, self.begin.elapsed());
     }
 
     fn milliseconds(&self) -> f64 {
@@ -142,7 +142,7 @@ impl Drop for Record {
         if self.is_complete {
             return;
         }
-        self.count(CLIENT_CLOSED_REQUEST);
+        self.count("499");
         tracing::info!(
             request_id = self.id.as_str(),
             method = self.method,

@@ -40,7 +40,7 @@ pub(super) async fn on_login(
         Ok(_) => wxlogin.metrics().logged_in(),
         Err(problem) => wxlogin
             .metrics()
-            .not_logged_in(problem.code(), problem.errcode_label()),
+            .not_logged_in(problem.code(), &problem.errcode_label()),
     }
     result
 }

@@ -5,6 +5,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderName};
 
 use super::problem::Problem;
 use crate::app::WxLogin;
+use crate::metrics;
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -18,7 +19,8 @@ pub(super) async fn readyz(State(wxlogin): State<WxLogin>) -> Result<&'static st
 
 pub(super) async fn metrics(
     State(wxlogin): State<WxLogin>,
-) -> ([(HeaderName, &'static str); 1], String) {
-    let open_metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, open_metrics)], wxlogin.metrics().text())
+) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
+    let text = wxlogin.metrics().text();
+    let text = text.map_err(|_| Problem::Internal("the metrics cannot be written"))?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }

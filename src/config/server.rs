@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use super::reader::{Reader, Reported};
-use super::{Config, Problems};
+use super::{Config, Problems, sources};
 use crate::telemetry;
 
 /// The settings of one process, valid as a whole.
@@ -21,6 +22,17 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
+    /// Reads the settings from the environment and, below it, the file `.env` in `dir`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one line for each setting.
+    pub fn load(dir: &Path) -> Result<Self, Problems> {
+        let sources = sources::load(dir).map_err(|error| Problems(vec![error.to_string()]))?;
+        let mut config = Self::from_vars(&sources.vars)?;
+        config.service.warnings.extend(sources.warnings);
+        Ok(config)
+    }
+
     /// Reads the settings out of `vars`. A name in it that looks like a setting and is none is a warning.
     ///
     /// # Errors
@@ -54,6 +66,11 @@ pub(super) fn read(
         "METRICS_ADDR",
         "an IP address and a port, such as 127.0.0.1:9090",
     );
+    if let (Ok(listen), Ok(Some(metrics))) = (&listen_addr, &metrics_addr)
+        && overlap(*listen, *metrics)
+    {
+        let _ = reader.problem("METRICS_ADDR must be another address or port than LISTEN_ADDR");
+    }
     let filter = reader.parse_or(
         "RUST_LOG",
         telemetry::Filter::default(),
@@ -71,4 +88,10 @@ pub(super) fn read(
         log,
         service,
     })
+}
+
+/// Whether both cannot be listened on.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_wide = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || is_wide)
 }

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::Drained;
+use crate::metrics::{Counted, Metrics};
 
 /// Request line and headers together, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
@@ -56,10 +57,15 @@ impl Connections {
     }
 
     /// Serves what connects to `listener`, until this is dropped.
-    pub(super) async fn accept(&self, listener: TcpListener, router: Router) -> Infallible {
+    pub(super) async fn accept(
+        &self,
+        listener: TcpListener,
+        router: Router,
+        metrics: &Metrics,
+    ) -> Infallible {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.serve(stream, &router),
+                Ok((stream, _)) => self.serve(stream, &router, metrics.connection()),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -68,7 +74,7 @@ impl Connections {
         }
     }
 
-    fn serve(&self, stream: TcpStream, router: &Router) {
+    fn serve(&self, stream: TcpStream, router: &Router, counted: Counted) {
         // Neither fails on a socket that works. The second one ends a client that does not read.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(self.head_timeout));
@@ -89,6 +95,7 @@ impl Connections {
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let connection = self.graceful.watch(connection);
         self.tasks.spawn(async move {
+            let _counted = counted;
             // A client that breaks off or is too slow is no fault of the service.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended early");

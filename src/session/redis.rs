@@ -14,6 +14,7 @@
 
 mod connection;
 mod error;
+mod health;
 mod scripts;
 mod url;
 
@@ -27,8 +28,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EXCHANGE_TTL, EncryptedExchange, EncryptedKey, ExchangeHash, MAX_FAILURES, OpenError, Record,
-    Session, TokenHash, TokenId, Unavailable, User, UserId,
+    EXCHANGE_TTL, EncryptedKey, ExchangeHash, MAX_FAILURES, OpenError, Record, Session, TokenHash,
+    TokenId, Unavailable, User, UserId,
 };
 use crate::clock::Clock;
 use connection::Connection;
@@ -81,8 +82,7 @@ impl Store {
             seconds: left,
             keys: keys.unwrap_or_default(),
         };
-        // In this order: a session that exists can be found by `end_all` from then on, and who finds
-        // the exchange takes it that the key is there too.
+        // In this order, so that whoever finds the exchange finds the user's key too.
         let mut commands = vec![
             set(&session_at(new.token), &json(session)?, left),
             log_in.command(&session.user),
@@ -119,7 +119,7 @@ impl Store {
             .await
     }
 
-    /// The keys, if one more attempt may fail.
+    /// The keys, if one more failure is allowed; it is counted in advance.
     pub(super) async fn begin_attempt(
         &self,
         user: &UserId,
@@ -197,31 +197,6 @@ impl Store {
         Ok(ended == 0 || last.is_none_or(|last| listed.contains(&last)))
     }
 
-    /// Runs what a login, a lookup and a logout run, on keys of its own: permissions, scripts, memory
-    /// and a replica that is read-only show in these commands only.
-    pub(super) async fn check(&self) -> Result<(), Unavailable> {
-        let (user, token, hash) = (check_user(), TokenHash([0; 32]), ExchangeHash([0; 32]));
-        let now = self.clock.now();
-        let session = Session {
-            user: user.clone(),
-            unionid: None,
-            created: now,
-            expires: now + EXCHANGE_TTL.as_secs(),
-        };
-        let keys = vec![EncryptedKey::ZERO];
-        self.create(Record {
-            token,
-            session: &session,
-            exchange: Some(EncryptedExchange { hash, keys }),
-        })
-        .await?;
-        self.exchanged(hash).await?;
-        let found: Option<Session> = self.get(&session_at(token)).await?;
-        drop(found);
-        // Another process may check at the same time and end this session first.
-        self.end_listed(&user, Some(token)).await.map(|_| ())
-    }
-
     /// There is nothing to close: Redis notices that the process is gone.
     #[expect(clippy::unused_async, reason = "the interface of both backends")]
     pub(super) async fn close(&self) {}
@@ -247,13 +222,6 @@ impl Store {
 
     fn unavailable(&self, cause: &str) -> Unavailable {
         Unavailable(format!("{}: {cause}", self.address))
-    }
-}
-
-fn check_user() -> UserId {
-    UserId {
-        appid: "check".into(),
-        openid: "check".into(),
     }
 }
 

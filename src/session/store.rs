@@ -60,8 +60,8 @@ macro_rules! call {
             // Boxed: its futures are large, and many logins wait for WeChat at a time.
             Backend::Redis(store) => Box::pin(store.$method($($argument),*)).await,
         };
-        let operation = stringify!($method);
-        $self.metrics.stored(operation, begin.elapsed(), result.is_err());
+        let operation = &$self.metrics.store.$method;
+        operation.done(begin.elapsed(), result.is_err());
         result
     }};
 }
@@ -284,6 +284,16 @@ impl Store {
     /// If not.
     pub async fn check(&self) -> Result<(), Unavailable> {
         call!(self.check())
+    }
+
+    /// What works for now and will not be enough, a sentence each; for the start, once
+    /// [`check`](Self::check) has succeeded.
+    pub async fn warnings(&self) -> Vec<String> {
+        match &self.backend {
+            #[cfg(feature = "file-store")]
+            Backend::Embedded(_) => Vec::new(),
+            Backend::Redis(store) => store.warnings().await,
+        }
     }
 
     /// Finishes what waits, and lets another process have the store.

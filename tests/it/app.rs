@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use wxlogin::WxLogin;
 use wxlogin::clock::Clock;
 use wxlogin::config::Config;
+use wxlogin::metrics::Metrics;
 use wxlogin::server::{Drained, Server, Timeouts};
 
 use crate::fake_wechat::{APPID, FakeWechat, SECRET};
@@ -135,6 +136,11 @@ pub fn config(base: &str, settings: &[(&str, &str)]) -> Config {
     Config::from_vars(&vars(base, settings)).unwrap()
 }
 
+/// For a store without a service.
+pub fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::new().unwrap())
+}
+
 pub fn vars(base: &str, settings: &[(&str, &str)]) -> BTreeMap<String, String> {
     let ours = [
         ("WECHAT_APPID", APPID),
@@ -243,7 +249,7 @@ impl Client {
 }
 
 impl Answer {
-    async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
+    pub async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
         Ok(Self {
             status: response.status(),
             headers: response.headers().clone(),

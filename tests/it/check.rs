@@ -1,7 +1,10 @@
-//! `wxlogin check`
+//! `wxlogin check`, `wxlogin healthcheck`, and what the binary prints when it cannot print.
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::app::vars;
 use crate::fake_wechat::{APPID, FakeWechat, OTHER_APPID, OTHER_SECRET, SECRET};
@@ -27,7 +30,7 @@ async fn check(base: &str, apps: &str) -> (Option<i32>, String) {
 }
 
 #[tokio::test]
-async fn each_mini_program_is_told_from_the_others() {
+async fn each_mini_program_has_a_line_of_its_own() {
     let wechat = FakeWechat::start().await;
     let good = format!("{APPID}:{SECRET}");
     let (status, said) = check(&wechat.base(), &good).await;
@@ -65,7 +68,7 @@ async fn one_of_two_secrets_suffices() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_listed_and_a_wechat_that_is_not_reached_are_told() {
+async fn an_address_that_is_not_in_the_whitelist_and_an_unreachable_wechat_are_reported() {
     let wechat = FakeWechat::start().await;
     let good = format!("{APPID}:{SECRET}");
     wechat.refuse_everything(40164);
@@ -90,10 +93,122 @@ async fn an_address_that_is_not_listed_and_a_wechat_that_is_not_reached_are_told
 }
 
 #[tokio::test]
-async fn wrong_settings_are_told_before_wechat_is_asked() {
+async fn wrong_settings_are_reported_before_wechat_is_asked() {
     let wechat = FakeWechat::start().await;
     let (status, said) = check(&wechat.base(), "wx1").await;
     assert_eq!(status, Some(2));
     assert!(said.starts_with("wxlogin: WECHAT_APPS must be"), "{said}");
     assert_eq!(wechat.requests(), 0);
+}
+
+/// The exit status with a standard output and a standard error of their own.
+fn status(word: &str, base: &str, stdout: Stdio, stderr: Stdio) -> Option<i32> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = command(dir.path(), &vars(base, &[]));
+    command.arg(word).stdout(stdout).stderr(stderr);
+    command.status().unwrap().code()
+}
+
+fn full() -> Stdio {
+    let full = File::options().write(true).open("/dev/full");
+    full.unwrap().into()
+}
+
+/// A pipe that nobody reads.
+fn closed() -> Stdio {
+    std::io::pipe().unwrap().1.into()
+}
+
+#[tokio::test]
+async fn an_output_that_cannot_be_written_is_a_failure_and_no_panic() {
+    let wechat = FakeWechat::start().await;
+    let base = wechat.base();
+    let statuses = tokio::task::spawn_blocking(move || {
+        let status = |word, stdout, stderr| status(word, &base, stdout, stderr);
+        for word in ["--help", "--version", "check"] {
+            assert_eq!(status(word, full(), Stdio::inherit()), Some(1), "{word}");
+            assert_eq!(status(word, closed(), Stdio::inherit()), Some(1), "{word}");
+        }
+        for (word, expected) in [("--wrong", 2), ("healthcheck", 1)] {
+            assert_eq!(
+                status(word, Stdio::null(), full()),
+                Some(expected),
+                "{word}"
+            );
+            assert_eq!(
+                status(word, Stdio::null(), closed()),
+                Some(expected),
+                "{word}"
+            );
+        }
+    });
+    statuses.await.unwrap();
+}
+
+#[test]
+fn wrong_settings_are_status_2_even_if_nobody_can_be_told() {
+    for stderr in [full(), closed()] {
+        let mut command = command(Path::new("/"), &vars("nonsense", &[]));
+        let status = command.stderr(stderr).status().unwrap();
+        assert_eq!(status.code(), Some(2));
+    }
+}
+
+/// Runs `wxlogin healthcheck` against a server that answers with `answer`.
+fn healthcheck(answer: &'static str) -> (Option<i32>, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        let read = stream.read(&mut request).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+        // Ends the connection only when the client has.
+        let _ = stream.read(&mut [0]);
+        String::from_utf8_lossy(&request[..read]).into_owned()
+    });
+    let dir = tempfile::tempdir().unwrap();
+    // Whatever proxy there is, it is not asked.
+    let settings = [
+        ("LISTEN_ADDR", addr.to_string()),
+        ("HTTP_PROXY", "http://127.0.0.1:9".into()),
+        ("http_proxy", "http://127.0.0.1:9".into()),
+    ];
+    let settings = settings
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let mut command = command(dir.path(), &vars("http://127.0.0.1:9", &settings));
+    let output = command.arg("healthcheck").output().unwrap();
+    let request = server.join().unwrap();
+    assert!(
+        request.starts_with("GET /healthz HTTP/1.1\r\n"),
+        "{request}"
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.is_empty() || said.starts_with(&format!("wxlogin: {addr} ")),
+        "{said}"
+    );
+    (output.status.code(), said)
+}
+
+#[test]
+fn a_healthcheck_succeeds_only_if_the_service_answers_200() {
+    let (status, said) = healthcheck("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n");
+    assert_eq!((status, &*said), (Some(0), ""));
+    let (status, said) =
+        healthcheck("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(status, Some(1));
+    assert!(said.contains("503"), "{said}");
+    let redirect =
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n";
+    let (status, said) = healthcheck(redirect);
+    assert_eq!(status, Some(1));
+    assert!(said.contains("302"), "{said}");
+    let (status, said) = healthcheck("SSH-2.0-OpenSSH_9.2\r\n");
+    assert_eq!(status, Some(1));
+    assert!(said.contains("does not answer"), "{said}");
+    let (status, said) = healthcheck("");
+    assert_eq!(status, Some(1));
+    assert!(said.contains("in time"), "{said}");
 }

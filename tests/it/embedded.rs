@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use wxlogin::session::{ExchangeHash, Session, Store, Token, TokenId, UserId};
 
-use crate::app::{ManualClock, TestApp};
+use crate::app::{ManualClock, TestApp, metrics};
 use crate::stores::{create, encryption, keys, log_in, new, session, settings, token, user};
 
 const NOW: u64 = 1_800_000_000;
@@ -23,7 +23,7 @@ fn open(place: &str, slice: u64, clock: &ManualClock) -> Store {
     let mut settings = settings(place);
     settings.ttl = Duration::from_secs(8 * slice);
     let encryption = encryption(&["s1"]);
-    Store::open(&settings, encryption, Arc::default(), clock.clock()).unwrap()
+    Store::open(&settings, encryption, metrics(), clock.clock()).unwrap()
 }
 
 fn on_file(path: &Path) -> String {
@@ -514,7 +514,7 @@ proptest! {
         let secrets = ["s1".into()];
         let encryption = wxlogin::session::Encryption::new([(&*user.appid, &secrets[..])]).unwrap();
         let clock = ManualClock::at(created).clock();
-        let store = Store::open(&settings("memory:"), encryption, Arc::default(), clock).unwrap();
+        let store = Store::open(&settings("memory:"), encryption, metrics(), clock).unwrap();
         let session = Session { user: user.clone(), unionid, created, expires: 1 << 62 };
         let exchange = is_first.then_some(7);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

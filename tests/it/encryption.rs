@@ -1,11 +1,12 @@
 //! Keys in the store are sealed: with the `AppSecret`, for one user.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use wxlogin::clock::Clock;
 use wxlogin::session::Store;
+
+use crate::app::metrics;
 
 use crate::redis_server::RedisServer;
 use crate::stores::{create, encryption, keys, log_in, session, settings, user};
@@ -14,7 +15,7 @@ fn open(place: &str, secrets: &[&str]) -> Store {
     Store::open(
         &settings(place),
         encryption(secrets),
-        Arc::default(),
+        metrics(),
         Clock::new(|| 1_800_000_000, || Duration::ZERO),
     )
     .unwrap()

@@ -6,8 +6,11 @@
 )]
 
 mod app;
+mod disk;
 #[allow(dead_code, reason = "the sandbox shows the rest")]
 mod fake_wechat;
+mod load;
+mod power_cut;
 mod process;
 mod redis_server;
 
@@ -15,12 +18,16 @@ mod apps;
 mod bodies;
 mod canary;
 mod check;
+mod crashes;
+mod disk_errors;
 mod embedded;
+mod embedding;
 mod encryption;
 mod failures;
 mod gateways;
 mod hosts;
 mod log;
+mod log_reader;
 mod login;
 mod metrics;
 mod miniprogram;
@@ -28,11 +35,13 @@ mod model;
 mod once;
 mod overload;
 mod properties;
+mod proxies;
 mod replicas;
 mod server;
 mod session;
 mod settings;
 mod shipping;
+mod stops;
 mod store;
 mod stores;
 mod tls;

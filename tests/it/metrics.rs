@@ -1,30 +1,48 @@
 //! `GET /metrics`, at an address of its own.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use reqwest::Method;
 
 use crate::app::{Client, TestApp};
 use crate::fake_wechat::openid;
 
-/// The numbers by name and labels.
-async fn numbers(metrics: &Client) -> BTreeMap<String, String> {
+/// The text of all metrics.
+async fn text(metrics: &Client) -> String {
     let answer = metrics.get("/metrics").await;
     answer.assert_status(200);
     let content_type = answer.header("content-type").unwrap();
-    assert!(content_type.starts_with("application/openmetrics-text"));
-    assert!(answer.text.ends_with("# EOF\n"), "{}", answer.text);
-    let lines = answer.text.lines().filter(|line| !line.starts_with('#'));
+    assert!(content_type.starts_with("text/plain; version=0.0.4"));
+    answer.text
+}
+
+/// The numbers by name and labels.
+async fn numbers(metrics: &Client) -> BTreeMap<String, f64> {
+    let text = text(metrics).await;
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| {
             let (name, number) = line.rsplit_once(' ').unwrap();
-            (name.to_owned(), number.to_owned())
+            (name.to_owned(), number.parse().unwrap())
         })
         .collect()
 }
 
+#[track_caller]
+fn assert_numbers(numbers: &BTreeMap<String, f64>, expected: &[(&str, u32)]) {
+    for (name, number) in expected {
+        assert_eq!(
+            numbers.get(&format!("wxlogin_{name}")),
+            Some(&f64::from(*number)),
+            "{name} in {numbers:#?}"
+        );
+    }
+}
+
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn requests_logins_exchanges_and_sessions_are_counted() {
     let app = TestApp::start().await;
     let token = app.client.token("user-alice").await;
     app.client.token("user-alice").await;
@@ -45,68 +63,61 @@ async fn what_happens_is_counted() {
     while app.wechat.requests_for("slow-300") == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
-    assert_eq!(
-        numbers(&app.metrics).await["wxlogin_exchanges_in_flight"],
-        "1"
-    );
+    assert_numbers(&numbers(&app.metrics).await, &[("exchanges_in_flight", 1)]);
     running.await.unwrap().assert_status(200);
     let numbers = numbers(&app.metrics).await;
-    for (name, number) in [
-        (
-            r#"requests_total{method="GET",route="/onLogin",status="200"}"#,
-            "3",
-        ),
-        (
-            r#"requests_total{method="GET",route="/onLogin",status="400"}"#,
-            "2",
-        ),
-        (
-            r#"requests_total{method="GET",route="/session",status="401"}"#,
-            "1",
-        ),
-        (
-            r#"requests_total{method="DELETE",route="/session",status="204"}"#,
-            "1",
-        ),
-        (
-            r#"requests_total{method="GET",route="none",status="404"}"#,
-            "1",
-        ),
-        (
-            r#"requests_total{method="other",route="/session",status="405"}"#,
-            "1",
-        ),
-        (r#"logins_total{outcome="ok",errcode="none"}"#, "3"),
-        (
-            r#"logins_total{outcome="invalid_code",errcode="40029"}"#,
-            "1",
-        ),
-        (
-            r#"logins_total{outcome="misconfigured",errcode="40125"}"#,
-            "1",
-        ),
-        (
-            r#"logins_total{outcome="upstream_error",errcode="other"}"#,
-            "2",
-        ),
-        (
-            r#"logins_total{outcome="missing_code",errcode="none"}"#,
-            "1",
-        ),
-        ("login_repeats_total", "1"),
-        ("exchange_duration_seconds_count", "6"),
-        ("exchanges_in_flight", "0"),
-        (r#"store_duration_seconds_count{operation="create"}"#, "3"),
-        (r#"store_duration_seconds_count{operation="find"}"#, "3"),
-        ("sessions_opened_total", "3"),
-        ("sessions_ended_total", "1"),
-    ] {
-        assert_eq!(
-            numbers.get(&format!("wxlogin_{name}")).map(String::as_str),
-            Some(number),
-            "{name} in {numbers:#?}"
-        );
-    }
+    assert_numbers(
+        &numbers,
+        &[
+            (
+                r#"requests_total{method="GET",route="/onLogin",status="200"}"#,
+                3,
+            ),
+            (
+                r#"requests_total{method="GET",route="/onLogin",status="400"}"#,
+                2,
+            ),
+            (
+                r#"requests_total{method="GET",route="/session",status="401"}"#,
+                1,
+            ),
+            (
+                r#"requests_total{method="DELETE",route="/session",status="204"}"#,
+                1,
+            ),
+            (
+                r#"requests_total{method="GET",route="none",status="404"}"#,
+                1,
+            ),
+            (
+                r#"requests_total{method="other",route="/session",status="405"}"#,
+                1,
+            ),
+            (r#"request_duration_seconds_count{route="/onLogin"}"#, 8),
+            (
+                r#"request_duration_seconds_bucket{route="/onLogin",le="0.2"}"#,
+                7,
+            ),
+            (r#"logins_total{errcode="none",outcome="ok"}"#, 3),
+            (r#"logins_total{errcode="40029",outcome="invalid_code"}"#, 1),
+            (
+                r#"logins_total{errcode="40125",outcome="misconfigured"}"#,
+                1,
+            ),
+            (
+                r#"logins_total{errcode="other",outcome="upstream_error"}"#,
+                2,
+            ),
+            (r#"logins_total{errcode="none",outcome="missing_code"}"#, 1),
+            ("login_repeats_total", 1),
+            ("exchange_duration_seconds_count", 6),
+            ("exchanges_in_flight", 0),
+            (r#"store_duration_seconds_count{operation="create"}"#, 3),
+            (r#"store_duration_seconds_count{operation="find"}"#, 3),
+            ("sessions_opened_total", 3),
+            ("sessions_ended_total", 1),
+        ],
+    );
     let all = format!("{numbers:?}");
     for identity in [
         &*openid("alice"),
@@ -120,17 +131,141 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
+async fn every_series_exists_before_its_first_event() {
+    let app = TestApp::with(&[("WECHAT_TIMEOUT", "300ms")]).await;
+    let before = numbers(&app.metrics).await;
+    let happened = |name: &str| name.ends_with("_total") && before[name] != 0.0;
+    let happened: Vec<_> = before
+        .keys()
+        .filter(|name| name.starts_with("wxlogin_") && happened(name))
+        .collect();
+    assert!(happened.is_empty(), "{happened:?}");
+
+    let token = app.client.token("user-alice").await;
+    for code in [
+        "",
+        "a b",
+        "the code is a mock one",
+        "hang",
+        "garbage",
+        "drop",
+        "error-12345",
+    ] {
+        app.client.login(code).await;
+    }
+    for errcode in [
+        -1, 40001, 40002, 40013, 40029, 40066, 40125, 40163, 40164, 40226, 40243, 41002, 41004,
+        41008, 41029, 45011, 48001, 50002, 61003, 45009,
+    ] {
+        app.client.login(&format!("error-{errcode}")).await;
+    }
+    app.client
+        .get("/onLogin?code=x&appid=wx1")
+        .await
+        .assert_status(400);
+    app.client.session(&token).await.assert_status(200);
+    app.client
+        .post("/session/decrypt", &token, "{}")
+        .await
+        .assert_status(400);
+    app.client
+        .verify(&token, "{}", "wrong")
+        .await
+        .assert_status(422);
+    app.client.end_all(&token).await.assert_status(204);
+    app.client.end(&token).await.assert_status(401);
+    app.client.get("/readyz").await.assert_status(200);
+
+    let after = numbers(&app.metrics).await;
+    let new: Vec<_> = after
+        .keys()
+        .filter(|name| !before.contains_key(*name))
+        .collect();
+    assert!(new.is_empty(), "{new:#?}");
+}
+
+#[tokio::test]
 async fn a_store_that_fails_is_counted() {
     let redis = crate::redis_server::RedisServer::start();
     let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
     redis.cli(&["ACL", "SETUSER", "default", "-set"]);
     app.client.login("user-alice").await.assert_status(503);
-    let numbers = numbers(&app.metrics).await;
-    assert_eq!(
-        numbers[r#"wxlogin_store_errors_total{operation="create"}"#],
-        "1"
+    assert_numbers(
+        &numbers(&app.metrics).await,
+        &[
+            (r#"store_errors_total{operation="create"}"#, 1),
+            (r#"store_errors_total{operation="exchanged"}"#, 0),
+            (
+                r#"logins_total{errcode="none",outcome="store_unavailable"}"#,
+                1,
+            ),
+        ],
     );
-    assert!(!numbers.contains_key(r#"wxlogin_store_errors_total{operation="exchanged"}"#));
+}
+
+#[tokio::test]
+async fn connections_are_counted_while_they_are_open() {
+    let app = TestApp::start().await;
+    let open = async || numbers(&app.metrics).await["wxlogin_connections"];
+    let before = open().await; // the one that asks
+    let connection = tokio::net::TcpStream::connect(app.client.addr)
+        .await
+        .unwrap();
+    while open().await < before + 1.0 {
+        tokio::task::yield_now().await;
+    }
+    drop(connection);
+    while open().await > before {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn the_process_and_its_version_are_described() {
+    let app = TestApp::start().await;
+    let numbers = numbers(&app.metrics).await;
+    let build_info = format!(r#"build_info{{version="{}"}}"#, env!("CARGO_PKG_VERSION"));
+    assert_numbers(
+        &numbers,
+        &[(&build_info, 1), ("log_lines_dropped_total", 0)],
+    );
+    for name in [
+        "process_cpu_seconds_total",
+        "process_max_fds",
+        "process_open_fds",
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
+        "process_threads",
+        "process_virtual_memory_bytes",
+    ] {
+        assert!(numbers.contains_key(name), "{name} in {numbers:#?}");
+    }
+    assert!(numbers["process_resident_memory_bytes"] > 1e6);
+}
+
+#[tokio::test]
+async fn promtool_finds_nothing_to_criticise() {
+    let app = TestApp::start().await;
+    app.client.token("user-alice").await;
+    let text = text(&app.metrics).await;
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    assert!(
+        output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
+        "{output:?}"
+    );
 }
 
 #[tokio::test]

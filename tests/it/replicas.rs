@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::app::{Answer, Client, TestApp, vars};
 use crate::fake_wechat::{APPID, FakeWechat, encrypt, openid, session_key, sign, user_info};
 use crate::process::Process;
-use crate::redis_server::{PASSWORD, RedisServer};
+use crate::redis_server::{PASSWORD, RedisCluster, RedisServer};
 
 /// Two processes with one Redis and one WeChat.
 async fn replicas(redis: &RedisServer) -> (FakeWechat, [Process; 2]) {
@@ -226,6 +226,63 @@ async fn readyz_is_503_when_redis_would_refuse_a_login_a_lookup_or_a_logout() {
         let ttl: i64 = redis.cli(&["-n", "3", "TTL", key]).trim().parse().unwrap();
         assert!((0..=60).contains(&ttl), "{key} {ttl}");
     }
+}
+
+/// What a process warns of at its start.
+fn warnings_at_start(store: &str) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = vars("http://127.0.0.1:1", &[("SESSION_STORE", store)]);
+    let process = Process::start(dir.path(), &settings);
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    let warnings = log.lines().filter(|line| line.contains(" WARN "));
+    let of_redis = warnings.filter(|line| !line.contains("WECHAT_"));
+    of_redis.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_redis_that_evicts_or_is_a_replica_or_refuses_what_user_data_needs_is_warned_of() {
+    let redis = RedisServer::start();
+    assert_eq!(warnings_at_start(&redis.url()), [""; 0]);
+    for policy in ["allkeys-lru", "volatile-ttl"] {
+        redis.cli(&["CONFIG", "SET", "maxmemory-policy", policy]);
+        let warnings = warnings_at_start(&redis.url());
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let expected = format!(
+            "Redis at 127.0.0.1:{}: maxmemory-policy is {policy}",
+            redis.port
+        );
+        assert!(warnings[0].contains(&expected), "{warnings:?}");
+    }
+    redis.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    for (command, expected) in [
+        ("info", "cannot see whether"),
+        ("hincrby", "user data cannot be"),
+    ] {
+        redis.cli(&["ACL", "SETUSER", "default", &format!("-{command}")]);
+        let warnings = warnings_at_start(&redis.url());
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].contains(expected) && warnings[0].contains("Redis answered "),
+            "{warnings:?}"
+        );
+        redis.cli(&["ACL", "SETUSER", "default", &format!("+{command}")]);
+    }
+    let replica = RedisServer::with(&["--replica-read-only", "no"]);
+    replica.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    let warnings = warnings_at_start(&replica.url());
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("is a replica"), "{warnings:?}");
+
+    let cluster = RedisCluster::start();
+    assert_eq!(warnings_at_start(&cluster.url()), [""; 0]);
+    cluster.nodes[2].cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lfu"]);
+    let warnings = warnings_at_start(&cluster.url());
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("maxmemory-policy is allkeys-lfu"),
+        "{warnings:?}"
+    );
 }
 
 /// What a process logs when a login fails at this store.

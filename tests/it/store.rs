@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use rusqlite::Connection;
 use wxlogin::session::{OpenError, Store};
 
-use crate::app::{Client, ManualClock, TestApp, vars};
+use crate::app::{Client, ManualClock, TestApp, metrics, vars};
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
 use crate::stores::{encryption, log_in, settings};
@@ -30,7 +30,7 @@ fn open(path: &Path) -> Result<Store, OpenError> {
     Store::open(
         &settings(&place(path)),
         encryption(&["s1"]),
-        Arc::default(),
+        metrics(),
         clock,
     )
 }

@@ -11,7 +11,7 @@ use wxlogin::session::{
     UserId,
 };
 
-use crate::app::ManualClock;
+use crate::app::{ManualClock, metrics};
 use crate::redis_server::{RedisCluster, RedisServer, Relay};
 
 const NOW: u64 = 1_800_000_000;
@@ -19,13 +19,7 @@ const NOW: u64 = 1_800_000_000;
 async fn keeps_its_promises(place: &str) {
     let hands = ManualClock::at(NOW);
     let settings = settings(place);
-    let store = Store::open(
-        &settings,
-        encryption(&["s1"]),
-        Arc::default(),
-        hands.clock(),
-    )
-    .unwrap();
+    let store = Store::open(&settings, encryption(&["s1"]), metrics(), hands.clock()).unwrap();
     store.check().await.unwrap();
     a_session_is_found_as_it_was_stored(&store).await;
     an_end_ends_one_session(&store).await;
@@ -332,13 +326,7 @@ async fn keys_go_with_the_last_session_of_their_user() {
     for place in ["memory:", &file] {
         let hands = ManualClock::at(NOW);
         let settings = settings(place);
-        let store = Store::open(
-            &settings,
-            encryption(&["s1"]),
-            Arc::default(),
-            hands.clock(),
-        )
-        .unwrap();
+        let store = Store::open(&settings, encryption(&["s1"]), metrics(), hands.clock()).unwrap();
         log_in(&store, "oMallory", 1).await;
         log_in(&store, "oNiaj", 1).await;
         // An eighth of a session's life later they are kept apart.

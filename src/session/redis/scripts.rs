@@ -39,7 +39,7 @@ const KEYS: &str = "
     end
     return redis.call('HMGET', KEYS[1], 'newest', 'previous')";
 
-/// The keys, and one failure more, unless there have been ARGV[1] already.
+/// Counts a failure in advance and returns the keys, unless there have been ARGV[1] failures.
 const BEGIN_ATTEMPT: &str = "
     local failures = tonumber(redis.call('HGET', KEYS[1], 'failures') or 0)
     if failures >= tonumber(ARGV[1]) or redis.call('HEXISTS', KEYS[1], 'newest') == 0 then
@@ -48,13 +48,13 @@ const BEGIN_ATTEMPT: &str = "
     redis.call('HINCRBY', KEYS[1], 'failures', 1)
     return redis.call('HMGET', KEYS[1], 'newest', 'previous')";
 
-/// The failure did not happen. There is none any more if the user has logged in meanwhile.
+/// Takes a failure back that was counted in advance, unless a login has reset the count since.
 const TAKE_BACK: &str = "
     if tonumber(redis.call('HGET', KEYS[1], 'failures') or 0) > 0 then
         redis.call('HINCRBY', KEYS[1], 'failures', -1)
     end";
 
-/// The failure did happen; if it was number ARGV[1], it was the last.
+/// Drops the keys if there have been ARGV[1] failures.
 const DROP_KEYS: &str = "
     if tonumber(redis.call('HGET', KEYS[1], 'failures') or 0) >= tonumber(ARGV[1]) then
         redis.call('HDEL', KEYS[1], 'newest', 'previous')
@@ -66,9 +66,9 @@ pub(super) struct LogIn<'a> {
     /// Unix seconds.
     pub(super) now: u64,
     pub(super) expires: u64,
-    /// From now until then.
+    /// From now until it expires.
     pub(super) seconds: u64,
-    /// Of the key that came with it, if one did.
+    /// The `session_key` that came with it, if one did, encrypted with each AppSecret.
     pub(super) keys: &'a [EncryptedKey],
 }
 
@@ -133,7 +133,7 @@ fn key(user: &UserId) -> String {
     format!("wxlogin:keys:{{{}:{}}}", user.appid, user.openid)
 }
 
-/// The braces keep it on the same node of a cluster as the keys, so that one script can have both.
+/// The hash tag in braces puts it into the same cluster slot as the keys, as a script requires.
 fn tokens_key(user: &UserId) -> String {
     format!("wxlogin:tokens:{{{}:{}}}", user.appid, user.openid)
 }
