@@ -258,7 +258,8 @@ async fn a_start_on_a_disk_that_fails_leaves_the_store_as_it_is() {
             let output = child.wait_with_output().unwrap();
             let log = String::from_utf8(output.stderr).unwrap();
             if let Some(status) = ended {
-                assert_eq!(status.code(), Some(1), "{kind} {skip}: {log}");
+                // 2 where it was the .env that could not be read.
+                assert!(matches!(status.code(), Some(1 | 2)), "{kind} {skip}: {log}");
             }
             assert!(!log.contains("panicked"), "{log}");
         }

@@ -18,8 +18,6 @@ pub struct Process {
     pub client: Client,
     child: Child,
     log: Arc<Mutex<String>>,
-    /// Held by who lets nobody read the log.
-    reading: Arc<tokio::sync::Mutex<()>>,
     reader: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -46,12 +44,10 @@ impl Process {
                 break addr;
             }
         };
-        let reading = Arc::new(tokio::sync::Mutex::new(()));
         let reader = std::thread::spawn({
-            let (log, reading) = (log.clone(), reading.clone());
+            let log = log.clone();
             move || {
                 for line in lines {
-                    drop(reading.blocking_lock());
                     log.lock().unwrap().extend([&line.unwrap(), "\n"]);
                 }
             }
@@ -60,7 +56,6 @@ impl Process {
             client: Client::new(addr),
             child,
             log,
-            reading,
             reader: Some(reader),
         }
     }
@@ -82,11 +77,6 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.child.id()
-    }
-
-    /// Lets nobody read its standard error until the guard is dropped.
-    pub async fn stop_reading(&self) -> tokio::sync::OwnedMutexGuard<()> {
-        self.reading.clone().lock_owned().await
     }
 
     /// What was read of its log so far.
