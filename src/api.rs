@@ -5,6 +5,8 @@
 mod body;
 #[cfg(feature = "server")]
 mod doors;
+#[cfg(feature = "server")]
+mod internal;
 mod layer;
 mod login;
 #[cfg(feature = "server")]
@@ -21,6 +23,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use crate::app::WxLogin;
+#[cfg(feature = "server")]
+pub use internal::InternalDoor;
 pub use problem::Problem;
 pub use signed_in::SignedIn;
 

@@ -8,9 +8,11 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::login::{self, Login};
 use crate::metrics::Metrics;
-use crate::session::{self, Database, Session, Store, Token, Unavailable, UserId};
+use crate::session::{self, Database, Session, Store, Token, Unavailable};
+use crate::slots::Slots;
 use crate::user_data::UserData;
-use crate::wechat;
+use crate::users::{self, Users, UsersError};
+use crate::wechat::{self, AccessToken, PhoneNumber, TokenCache, TokenClient};
 
 /// The login service. Cheap to clone; all clones are the same service.
 ///
@@ -23,16 +25,19 @@ pub struct WxLogin(Arc<Parts>);
 struct Parts {
     login: Arc<Login>,
     user_data: UserData,
+    users: Arc<Users>,
     sessions: Store,
     shared: Arc<Shared>,
 }
 
-/// What all runtimes of a process share: settings, the session store's database, the exchanges in
-/// flight, counters.
+/// What all runtimes of a process share: settings, the session store's database, what is in flight,
+/// access_tokens, counters.
 struct Shared {
     wechat: Arc<wechat::Settings>,
     database: Database,
     login: Arc<login::Shared>,
+    users: Arc<users::Shared>,
+    access_tokens: Arc<TokenCache>,
     userdata_max_age: Option<Duration>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -109,9 +114,12 @@ impl WxLogin {
             .map_err(|_| StartError::Encryption)?;
         let database =
             Database::open(&config.sessions, encryption, metrics.clone(), clock.clone())?;
+        let mini_programs: Vec<_> = config.mini_programs.into_iter().map(Arc::new).collect();
+        let slots = Arc::new(Slots::new(config.max_in_flight));
+        let users = users::Shared::new(mini_programs.clone(), slots.clone(), clock.clone());
         let login = login::Shared::new(
-            config.mini_programs,
-            config.max_in_flight,
+            mini_programs,
+            slots,
             config.sessions.ttl,
             metrics.clone(),
             clock.clone(),
@@ -120,6 +128,8 @@ impl WxLogin {
             wechat: Arc::new(config.wechat),
             database,
             login: Arc::new(login),
+            users: Arc::new(users),
+            access_tokens: Arc::new(TokenCache::new(clock.clone())),
             userdata_max_age: config.userdata_max_age,
             metrics,
             clock,
@@ -136,7 +146,8 @@ impl WxLogin {
 
     /// The one place where what belongs to a runtime is made.
     fn connect(shared: Arc<Shared>) -> Result<Self, StartError> {
-        let wechat = wechat::Client::new(shared.wechat.clone())?;
+        let wechat = Arc::new(wechat::Client::new(shared.wechat.clone())?);
+        let with_token = TokenClient::new(wechat.clone(), shared.access_tokens.clone());
         let sessions = shared.database.connect()?;
         Ok(Self(Arc::new(Parts {
             login: Login::new(wechat, sessions.clone(), shared.login.clone()),
@@ -145,6 +156,7 @@ impl WxLogin {
                 shared.userdata_max_age,
                 shared.clock.clone(),
             ),
+            users: Users::new(with_token, sessions.clone(), shared.users.clone()),
             sessions,
             shared,
         })))
@@ -175,22 +187,65 @@ impl WxLogin {
         Ok(session.map(User::from))
     }
 
-    /// Ends all sessions of a user of a Mini Program, as for a ban.
+    /// Ends all sessions of a user of a Mini Program, as for a ban, and drops the user's keys.
     ///
     /// # Errors
-    /// [`Unavailable`] if the session store does not answer.
-    pub async fn end_all(&self, appid: &str, openid: &str) -> Result<(), Unavailable> {
-        let user = UserId {
-            appid: appid.to_owned(),
-            openid: openid.to_owned(),
-        };
-        self.sessions().end_all(&user, None).await
+    /// [`UsersError`].
+    pub async fn end_all(&self, appid: &str, openid: &str) -> Result<(), UsersError> {
+        self.users().end_all(appid, openid).await
+    }
+
+    /// The phone number of a user, which WeChat gives once for a code of the phone number button. Who
+    /// repeats the code within 60 s for the same user gets the same number, in this process.
+    ///
+    /// # Errors
+    /// [`UsersError`].
+    pub async fn phone_number(
+        &self,
+        appid: &str,
+        openid: &str,
+        phone_code: &str,
+    ) -> Result<PhoneNumber, UsersError> {
+        let users = self.users();
+        users.phone_number(appid, openid, phone_code).await
+    }
+
+    /// Signs the bytes of `data` with the user's newest `session_key`: lower-case hex HMAC-SHA256, as
+    /// `wx.requestVirtualPayment` and `/xpay/…` want it.
+    ///
+    /// # Errors
+    /// [`UsersError`].
+    pub async fn sign(&self, appid: &str, openid: &str, data: &str) -> Result<String, UsersError> {
+        self.users().sign(appid, openid, data).await
+    }
+
+    /// Whether WeChat calls the user's newest `session_key` valid; `false` if there is none.
+    ///
+    /// # Errors
+    /// [`UsersError`].
+    pub async fn check_session(&self, appid: &str, openid: &str) -> Result<bool, UsersError> {
+        self.users().check_session(appid, openid).await
+    }
+
+    /// WeChat's `access_token` of a Mini Program, for calls that wxlogin does not make. Ask again whenever
+    /// you need it: it is kept here, and renewed.
+    ///
+    /// # Errors
+    /// [`UsersError`].
+    pub async fn access_token(&self, appid: &str) -> Result<AccessToken, UsersError> {
+        self.users().access_token(appid).await
     }
 
     /// Finishes the exchanges whose clients have gone, and closes the session store.
     pub async fn close(&self) {
-        self.login().drain().await;
+        self.drain().await;
         self.sessions().close().await;
+    }
+
+    /// Waits until no code is being exchanged.
+    pub(crate) async fn drain(&self) {
+        self.login().drain().await;
+        self.users().drain().await;
     }
 
     pub(crate) fn login(&self) -> &Arc<Login> {
@@ -199,6 +254,10 @@ impl WxLogin {
 
     pub(crate) fn user_data(&self) -> &UserData {
         &self.0.user_data
+    }
+
+    pub(crate) fn users(&self) -> &Arc<Users> {
+        &self.0.users
     }
 
     pub(crate) fn sessions(&self) -> &Store {

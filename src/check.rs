@@ -8,13 +8,12 @@ use std::{error, fmt};
 
 use reqwest::StatusCode;
 use reqwest::redirect::Policy;
-use secrecy::SecretString;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::session::{Encryption, OpenError, Settings, Store, StoreUrl};
-use crate::wechat::{Client, Error, JsCode, Meaning, MiniProgram};
+use crate::wechat::{Call, Client, Error, JsCode, Meaning, MiniProgram};
 
 /// Shorter than the timeouts of container health checks.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -24,7 +23,9 @@ pub struct Finding {
     appid: String,
     /// Which AppSecret, and of how many.
     place: (usize, usize),
-    /// WeChat's answer to the dummy code: good if it refuses the code and nothing else.
+    /// What was asked for.
+    call: Call,
+    /// WeChat's answer: to the dummy code, good if it refuses the code and nothing else.
     answer: Result<(), Error>,
 }
 
@@ -35,21 +36,31 @@ pub struct Report {
     store: Result<Vec<String>, String>,
 }
 
-/// Asks WeChat once with each AppSecret, and writes to the session store.
+/// Asks WeChat once with each AppSecret, `with_token` also for an `access_token`, and writes to the
+/// session store.
 ///
 /// # Errors
 /// If TLS cannot be set up.
-pub async fn check(config: Config) -> Result<Report, Error> {
+pub async fn check(config: Config, with_token: bool) -> Result<Report, Error> {
     let client = Client::new(config.wechat.into())?;
     let mut findings = Vec::new();
     for program in &config.mini_programs {
         let secrets = program.secrets();
         for (place, secret) in secrets.iter().enumerate() {
-            findings.push(Finding {
-                appid: program.appid().to_owned(),
-                place: (place + 1, secrets.len()),
-                answer: ask(&client, program.appid(), secret).await,
-            });
+            let alone = MiniProgram::new(program.appid().to_owned(), vec![secret.clone()]);
+            let mut finding = |call, answer| {
+                findings.push(Finding {
+                    appid: program.appid().to_owned(),
+                    place: (place + 1, secrets.len()),
+                    call,
+                    answer,
+                });
+            };
+            finding(Call::CodeToSession, ask(&client, &alone).await);
+            if with_token {
+                let token = client.stable_token(&alone).await;
+                finding(Call::StableToken, token.map(drop));
+            }
         }
     }
     let store = check_store(&config.sessions).await;
@@ -83,11 +94,10 @@ async fn check_store(settings: &Settings) -> Result<Vec<String>, String> {
     warnings
 }
 
-async fn ask(client: &Client, appid: &str, secret: &SecretString) -> Result<(), Error> {
-    let alone = MiniProgram::new(appid.to_owned(), vec![secret.clone()]);
-    match client.code_to_session(&alone, &JsCode::dummy()).await {
+async fn ask(client: &Client, mini_program: &MiniProgram) -> Result<(), Error> {
+    match client.code_to_session(mini_program, &JsCode::dummy()).await {
         Ok(_) => Ok(()),
-        Err(error) => match error.errcode().map(crate::wechat::Errcode::meaning) {
+        Err(error) => match error.meaning() {
             Some(Meaning::InvalidCode | Meaning::CodeUsed) => Ok(()),
             _ => Err(error),
         },
@@ -133,11 +143,13 @@ impl Report {
     /// store can be used.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        let works = |appid: &str| {
+        let works = |it: &Finding| {
             let mut findings = self.findings.iter();
-            findings.any(|finding| finding.appid == appid && finding.answer.is_ok())
+            findings.any(|other| {
+                (&other.appid, other.call) == (&it.appid, it.call) && other.answer.is_ok()
+            })
         };
-        let all_work = self.findings.iter().all(|finding| works(&finding.appid));
+        let all_work = self.findings.iter().all(works);
         all_work && self.store.is_ok()
     }
 }
@@ -164,6 +176,9 @@ impl fmt::Display for Finding {
         if let (place, all @ 2..) = self.place {
             write!(f, ", AppSecret {place} of {all}")?;
         }
+        if self.call == Call::StableToken {
+            f.write_str(", access_token")?;
+        }
         match &self.answer {
             Ok(()) => f.write_str(": all is well"),
             Err(Error::Refused(refusal)) => {
@@ -174,7 +189,7 @@ impl fmt::Display for Finding {
                 if let Some(ip) = refusal.ip {
                     write!(f, ", this server's address {ip}")?;
                 }
-                match refusal.errcode.meaning() {
+                match refusal.meaning() {
                     Meaning::Misconfigured(remedy) => write!(f, ": {remedy}"),
                     Meaning::QuotaExhausted => f.write_str(": the daily quota is used up"),
                     _ => Ok(()),

@@ -55,7 +55,9 @@ mod app;
 pub mod config;
 
 pub mod login;
+mod slots;
 pub mod user_data;
+pub mod users;
 
 pub mod session;
 pub mod wechat;
@@ -63,6 +65,8 @@ pub mod wechat;
 pub mod clock;
 mod json;
 pub mod metrics;
+mod single_flight;
+mod spawn_on_drop;
 
 #[cfg(feature = "server")]
 pub mod check;
@@ -74,3 +78,5 @@ pub mod telemetry;
 pub use api::{Problem, SignedIn};
 pub use app::{StartError, User, WxLogin};
 pub use config::Config;
+pub use users::UsersError;
+pub use wechat::{AccessToken, PhoneNumber};

@@ -7,13 +7,11 @@
 
 mod diagnosis;
 mod exchange;
-mod single_flight;
-mod spawn_on_drop;
+mod outcome;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::clock::Clock;
@@ -22,14 +20,20 @@ use crate::session::{
     EXCHANGE_TTL, Exchange, ExchangeHash, NewSession, Session, Store, Token, Unavailable, User,
     UserId,
 };
-use crate::wechat::{self, Client, Errcode, JsCode, MiniProgram};
+use crate::single_flight::{self, Entered, SingleFlight};
+use crate::slots::Slots;
+use crate::spawn_on_drop::SpawnOnDrop;
+use crate::wechat::{self, Client, CodeSession, Errcode, JsCode, MiniProgram};
 use exchange::Finished;
-use single_flight::{Entered, Exchanged, Leader, Outcome, SingleFlight};
-use spawn_on_drop::SpawnOnDrop;
+use outcome::{Answer, Exchanged, Outcome};
+
+/// Codes in flight and of the last minute. A user who could not be stored is kept for the next request.
+type Flights = SingleFlight<Answer, CodeSession>;
+type Leader = single_flight::Leader<Answer, CodeSession>;
 
 /// Logs users in, in one runtime.
 pub struct Login {
-    wechat: Client,
+    wechat: Arc<Client>,
     sessions: Store,
     shared: Arc<Shared>,
 }
@@ -40,9 +44,8 @@ pub struct Shared {
     ttl: Duration,
     metrics: Arc<Metrics>,
     clock: Clock,
-    flights: Arc<SingleFlight>,
-    /// A permit for each exchange that may be in flight.
-    slots: Semaphore,
+    flights: Arc<Flights>,
+    slots: Arc<Slots>,
 }
 
 /// A request to log in.
@@ -84,23 +87,23 @@ pub enum LoginError {
 }
 
 impl Shared {
-    /// For the users of `mini_programs`, the first of which is meant where none is named. At most
-    /// `max_in_flight` exchanges are in flight; sessions live for `ttl`.
+    /// For the users of `mini_programs`, the first of which is meant where none is named. Each exchange
+    /// takes one of the `slots`; sessions live for `ttl`.
     #[must_use]
-    pub fn new(
-        mini_programs: Vec<MiniProgram>,
-        max_in_flight: u32,
+    pub(crate) fn new(
+        mini_programs: Vec<Arc<MiniProgram>>,
+        slots: Arc<Slots>,
         ttl: Duration,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
         Self {
-            mini_programs: mini_programs.into_iter().map(Arc::new).collect(),
+            mini_programs,
             ttl,
             metrics,
             flights: Arc::new(SingleFlight::new(clock.clone())),
             clock,
-            slots: Semaphore::new(max_in_flight as usize),
+            slots,
         }
     }
 }
@@ -108,7 +111,7 @@ impl Shared {
 impl Login {
     /// Exchanges codes with `wechat` for sessions in `sessions`.
     #[must_use]
-    pub fn new(wechat: Client, sessions: Store, shared: Arc<Shared>) -> Arc<Self> {
+    pub fn new(wechat: Arc<Client>, sessions: Store, shared: Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
             wechat,
             sessions,
@@ -129,7 +132,7 @@ impl Login {
     /// [`LoginError`]. Whether the code is used up depends on the error.
     pub async fn log_in(self: &Arc<Self>, request: &LoginRequest) -> Result<LoggedIn, LoginError> {
         let hash = ExchangeHash(request.js_code.hash(request.mini_program.appid()));
-        let outcome = match self.shared.flights.enter(hash) {
+        let outcome = match self.shared.flights.enter(hash.0) {
             Entered::First(leader) => {
                 return self.begin(request.clone(), hash, leader).await;
             }
@@ -137,7 +140,7 @@ impl Login {
                 Ok(answer) => answer?,
                 Err(_) => return Err(LoginError::Internal("an exchange panicked")),
             },
-            Entered::Known(outcome) => outcome,
+            Entered::Known(answer) => answer?,
         };
         self.shared.metrics.repeat();
         match outcome {
@@ -176,26 +179,27 @@ impl Login {
         hash: ExchangeHash,
         mut leader: Leader,
     ) -> Result<LoggedIn, LoginError> {
-        let finished = match leader.take_not_stored() {
+        let finished = match leader.take_kept() {
             Some(user) => self.store(&request, hash, user).await,
             None => self.exchange(&request, hash).await,
         };
         match finished {
             Finished::New(user, session) => {
-                leader.remember(Outcome::Good(Arc::new(Exchanged::new(user))));
+                let exchanged = Arc::new(Exchanged::new(user));
+                leader.remember(Ok(Outcome::Good(exchanged)), EXCHANGE_TTL);
                 Ok(session)
             }
             Finished::Earlier(user) => {
                 let exchanged = Arc::new(Exchanged::new(user));
-                leader.remember(Outcome::Good(exchanged.clone()));
+                leader.remember(Ok(Outcome::Good(exchanged.clone())), EXCHANGE_TTL);
                 Box::pin(self.repeat(&request, &exchanged)).await
             }
             Finished::Refused(error) => {
-                leader.remember(Outcome::Refused(error.clone()));
+                leader.remember(Ok(Outcome::Refused(error.clone())), EXCHANGE_TTL);
                 Err(error.into())
             }
             Finished::NotStored(user, error) => {
-                leader.keep(user, error.clone());
+                leader.keep(user, &Err(error.clone()), EXCHANGE_TTL);
                 // The outcome holds a session_key: it is dropped after a minute without a login, too.
                 tokio::spawn(async move {
                     sleep(EXCHANGE_TTL).await;
@@ -204,7 +208,7 @@ impl Login {
                 Err(error)
             }
             Finished::NotAsked(error) => {
-                leader.give_up(error.clone());
+                leader.answer(&Err(error.clone()));
                 Err(error)
             }
         }

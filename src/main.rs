@@ -21,12 +21,12 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 const HELP: &str = "\
 wxlogin - the login service for WeChat Mini Programs
 
-Usage: wxlogin [check | healthcheck | --help | --version]
+Usage: wxlogin [check [--token] | healthcheck | --help | --version]
 
 Serves until SIGTERM or SIGINT. With check, asks WeChat once about each Mini Program, with a code that
-cannot be one, and says whether AppID, AppSecret, IP whitelist and network are right. With healthcheck,
-asks the wxlogin that runs with the same settings whether it answers. All settings come from the
-environment and a .env file in the working directory; WECHAT_APPID and WECHAT_SECRET, or WECHAT_APPS,
+cannot be one, and says whether AppID, AppSecret, IP whitelist and network are right; with --token, also
+for an access_token, which phone numbers need. With healthcheck, asks the wxlogin that runs with the same
+settings whether it answers. All settings come from the environment and a .env file in the working directory; WECHAT_APPID and WECHAT_SECRET, or WECHAT_APPS,
 are required. The README lists all of them.
 
 Exit status: 0 stopped by a signal, or all is well; 1 could not start or run, or something is not
@@ -42,7 +42,12 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [] => config().map_or_else(|status| status, serve),
-        [word] if word == "check" => config().map_or_else(|status| status, check),
+        [word] if word == "check" => {
+            config().map_or_else(|status| status, |config| check(config, false))
+        }
+        [word, option] if word == "check" && option == "--token" => {
+            config().map_or_else(|status| status, |config| check(config, true))
+        }
         // Containers know 0 and 1 alone.
         [word] if word == "healthcheck" => {
             config().map_or(ExitCode::FAILURE, |config| healthcheck(config.listen_addr))
@@ -65,8 +70,8 @@ fn config() -> Result<ServerConfig, ExitCode> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn check(config: ServerConfig) -> ExitCode {
-    match wxlogin::check::check(config.service).await {
+async fn check(config: ServerConfig, with_token: bool) -> ExitCode {
+    match wxlogin::check::check(config.service, with_token).await {
         Ok(report) => {
             let status = if report.is_good() { 0 } else { FAILURE };
             print(stdout(), &report.to_string(), status)
@@ -134,7 +139,7 @@ async fn run(config: ServerConfig) -> Result<Drained, String> {
         Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     // Before the session store, which would have to be closed again if an address is taken.
     let listener = listen(config.listen_addr).await?;
-    let internal = match config.metrics_addr {
+    let internal = match config.internal_addr {
         Some(addr) => Some(listen(addr).await?),
         None => None,
     };
@@ -143,9 +148,9 @@ async fn run(config: ServerConfig) -> Result<Drained, String> {
     let mut server = Server::new(listener, wxlogin.clone(), Timeouts::default())
         .map_err(|error| error.to_string())?;
     if let Some(internal) = internal {
-        tracing::info!(metrics_addr = %address(&internal)?, "serving metrics");
+        tracing::info!(internal_addr = %address(&internal)?, "serving the internal door");
         server = server
-            .with_internal(internal)
+            .with_internal(internal, config.internal_door)
             .map_err(|error| error.to_string())?;
     }
     tracing::info!(%addr, "listening");

@@ -40,6 +40,7 @@ pub(crate) struct StoreMetrics {
     pub(crate) find: StoreOperation,
     pub(crate) exchanged: StoreOperation,
     pub(crate) keys: StoreOperation,
+    pub(crate) newest_key: StoreOperation,
     pub(crate) begin_attempt: StoreOperation,
     pub(crate) end_attempt: StoreOperation,
     pub(crate) end: StoreOperation,

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+pub use crate::api::InternalDoor;
 use crate::app::{StartError, WxLogin};
 use connections::Connections;
 
@@ -70,7 +71,7 @@ pub struct Server {
 
 struct Listeners {
     public: StdTcpListener,
-    internal: Option<StdTcpListener>,
+    internal: Option<(StdTcpListener, InternalDoor)>,
 }
 
 impl Server {
@@ -94,8 +95,8 @@ impl Server {
     ///
     /// # Errors
     /// If the system refuses the listener.
-    pub fn with_internal(mut self, listener: TcpListener) -> io::Result<Self> {
-        self.listeners.internal = Some(listener.into_std()?);
+    pub fn with_internal(mut self, listener: TcpListener, door: InternalDoor) -> io::Result<Self> {
+        self.listeners.internal = Some((listener.into_std()?, door));
         Ok(self)
     }
 
@@ -170,13 +171,13 @@ impl Server {
 
 impl Listeners {
     fn try_clone(&self) -> io::Result<Self> {
+        let internal = match &self.internal {
+            Some((listener, door)) => Some((listener.try_clone()?, door.clone())),
+            None => None,
+        };
         Ok(Self {
             public: self.public.try_clone()?,
-            internal: self
-                .internal
-                .as_ref()
-                .map(StdTcpListener::try_clone)
-                .transpose()?,
+            internal,
         })
     }
 }
@@ -222,26 +223,23 @@ async fn serve(
     {
         let public = TcpListener::from_std(listeners.public)?;
         let public = connections.accept(public, wxlogin.public_door(), metrics);
-        let internal = listeners.internal.map(TcpListener::from_std).transpose()?;
         let internal = async {
-            match internal {
-                Some(listener) => {
-                    connections
-                        .accept(listener, wxlogin.internal_door(), metrics)
-                        .await
-                }
-                None => std::future::pending().await,
-            }
+            let Some((listener, door)) = listeners.internal else {
+                return Ok(std::future::pending().await);
+            };
+            let listener = TcpListener::from_std(listener)?;
+            let router = wxlogin.internal_door(&door);
+            Ok::<_, io::Error>(connections.accept(listener, router, metrics).await)
         };
         tokio::select! {
             never = public => match never {},
-            never = internal => match never {},
+            failed = internal => match failed? {},
             () = stop => {}
         }
     }
     let drain = async {
         connections.drain(timeouts.linger).await;
-        wxlogin.login().drain().await;
+        wxlogin.drain().await;
     };
     let _ = timeout(timeouts.drain, drain).await;
     Ok(connections.drained())

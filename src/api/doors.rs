@@ -1,10 +1,11 @@
-//! The binary's two doors: the public one for phones and gateways, the internal one for Prometheus and
-//! probes.
+//! The binary's two doors: the public one for phones and gateways, the internal one for the team's own
+//! backend, for Prometheus and for probes.
 
 use axum::Router;
 use axum::http::Uri;
 use axum::routing::get;
 
+use super::internal::{self, InternalDoor};
 use super::problem::Problem;
 use super::{paths, probes};
 use crate::app::WxLogin;
@@ -12,8 +13,21 @@ use crate::app::WxLogin;
 /// The longest path that is logged, in characters.
 const MAX_LOGGED_PATH: usize = 64;
 /// The segments of our paths.
-const SEGMENTS: [&str; 8] = [
-    "", "onLogin", "session", "decrypt", "verify", "healthz", "readyz", "metrics",
+const SEGMENTS: [&str; 14] = [
+    "",
+    "onLogin",
+    "session",
+    "decrypt",
+    "verify",
+    "healthz",
+    "readyz",
+    "metrics",
+    "users",
+    "phone",
+    "sign",
+    "session_key",
+    "sessions",
+    "access_token",
 ];
 
 /// The requests whose metrics exist from the start.
@@ -34,9 +48,10 @@ impl WxLogin {
         self.door(paths())
     }
 
-    /// The internal door: metrics and probes.
-    pub(crate) fn internal_door(&self) -> Router {
-        self.door(Router::new().route("/metrics", get(probes::metrics)))
+    /// The internal door: metrics, probes, and with a token what the backend asks for.
+    pub(crate) fn internal_door(&self, door: &InternalDoor) -> Router {
+        let router = internal::routes(self, door);
+        self.door(router.route("/metrics", get(probes::metrics)))
     }
 
     fn door(&self, router: Router<Self>) -> Router {

@@ -13,7 +13,7 @@ use super::query::parameter;
 use super::request_id::RequestId;
 use crate::app::WxLogin;
 use crate::login::LoginRequest;
-use crate::wechat::{JsCode, JsCodeError, MiniProgram};
+use crate::wechat::{JsCode, MiniProgram};
 
 #[derive(Serialize)]
 pub(super) struct LoginResponse {
@@ -87,10 +87,7 @@ pub(super) async fn only_get() -> ([(HeaderName, &'static str); 1], Problem) {
 fn js_code(query: &str) -> Result<JsCode, Problem> {
     let code = parameter(query, "code").map_err(|_| Problem::MalformedCode)?;
     let code = code.filter(|code| !code.is_empty());
-    JsCode::parse(&code.ok_or(Problem::MissingCode)?).map_err(|error| match error {
-        JsCodeError::Malformed => Problem::MalformedCode,
-        JsCodeError::Mock => Problem::MockCode,
-    })
+    Ok(JsCode::parse(&code.ok_or(Problem::MissingCode)?)?)
 }
 
 /// The Mini Program that the query names, else the one that the request comes from, else the first.

@@ -64,7 +64,8 @@ impl FromRequestParts<WxLogin> for Authenticated {
 }
 
 async fn authenticate(headers: &HeaderMap, wxlogin: &WxLogin) -> Result<Authenticated, Problem> {
-    let token = bearer(headers).ok_or(Problem::InvalidToken)?.id();
+    let token = bearer(headers).and_then(Token::parse);
+    let token = token.ok_or(Problem::InvalidToken)?.id();
     let session = wxlogin.sessions().find(token).await;
     let session = session.map_err(Problem::Store)?;
     let session = session.ok_or(Problem::InvalidToken)?;
@@ -72,7 +73,7 @@ async fn authenticate(headers: &HeaderMap, wxlogin: &WxLogin) -> Result<Authenti
 }
 
 /// The token of `Authorization: Bearer TOKEN` (RFC 6750). Two such headers are as good as none.
-fn bearer(headers: &HeaderMap) -> Option<Token> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return None;
@@ -81,7 +82,7 @@ fn bearer(headers: &HeaderMap) -> Option<Token> {
     if !is_bearer(value.as_bytes()) {
         return None;
     }
-    Token::parse(value.split_once(' ')?.1.trim())
+    Some(value.split_once(' ')?.1.trim())
 }
 
 /// Whether the scheme is `Bearer`, in any case.

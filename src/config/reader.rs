@@ -13,11 +13,12 @@ use super::text_file;
 
 #[cfg(feature = "server")]
 /// A name that starts like this is meant for us. `SESSION_MANAGER` is X11's.
-const PREFIXES: [&str; 6] = [
+const PREFIXES: [&str; 7] = [
     "WECHAT_",
     "SESSION_",
     "USERDATA_",
     "LISTEN_",
+    "INTERNAL_",
     "METRICS_",
     "LOG_",
 ];

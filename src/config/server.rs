@@ -4,17 +4,25 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::reader::{Reader, Reported};
 use super::{Config, Problems, sources};
+use crate::server::InternalDoor;
 use crate::telemetry;
+
+/// The shortest `INTERNAL_TOKEN`, in bytes.
+const MIN_TOKEN_LEN: usize = 16;
 
 /// The settings of one process, valid as a whole.
 #[derive(Debug)]
 pub struct ServerConfig {
     /// `LISTEN_ADDR`: the public door.
     pub listen_addr: SocketAddr,
-    /// `METRICS_ADDR`: where metrics are served, if anywhere.
-    pub metrics_addr: Option<SocketAddr>,
+    /// `INTERNAL_ADDR`: the internal door, if there is one.
+    pub internal_addr: Option<SocketAddr>,
+    /// What it serves.
+    pub internal_door: InternalDoor,
     /// What is logged, and how.
     pub log: telemetry::Settings,
     /// The login service.
@@ -62,14 +70,15 @@ pub(super) fn read(
         SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
         "an IP address and a port, such as 127.0.0.1:3000",
     );
-    let metrics_addr = reader.parse_optional(
-        "METRICS_ADDR",
-        "an IP address and a port, such as 127.0.0.1:9090",
-    );
-    if let (Ok(listen), Ok(Some(metrics))) = (&listen_addr, &metrics_addr)
-        && overlap(*listen, *metrics)
+    let internal_addr = internal_addr(reader);
+    if let (Ok(listen), Ok(Some(internal))) = (&listen_addr, &internal_addr)
+        && overlap(*listen, *internal)
     {
-        let _ = reader.problem("METRICS_ADDR must be another address or port than LISTEN_ADDR");
+        let _ = reader.problem("INTERNAL_ADDR must be another address or port than LISTEN_ADDR");
+    }
+    let internal_door = internal_door(reader);
+    if let (Ok(addr), Ok(door)) = (&internal_addr, &internal_door) {
+        warn_of_unlikely_doors(reader, *addr, door);
     }
     let filter = reader.parse_or(
         "RUST_LOG",
@@ -77,17 +86,85 @@ pub(super) fn read(
         "a level such as info, or target=level pairs",
     );
     let format = reader.parse_or("LOG_FORMAT", telemetry::Format::Text, "text or json");
-    let (listen_addr, metrics_addr) = (listen_addr?, metrics_addr?);
+    let (listen_addr, internal_addr) = (listen_addr?, internal_addr?);
+    let internal_door = internal_door?;
     let log = telemetry::Settings {
         filter: filter?,
         format: format?,
     };
     Ok(move |service| ServerConfig {
         listen_addr,
-        metrics_addr,
+        internal_addr,
+        internal_door,
         log,
         service,
     })
+}
+
+fn internal_addr(reader: &mut Reader) -> Result<Option<SocketAddr>, Reported> {
+    if reader.shared(&["METRICS_ADDR"]).is_some() {
+        return Err(reader.problem("METRICS_ADDR is called INTERNAL_ADDR now: rename it"));
+    }
+    reader.parse_optional(
+        "INTERNAL_ADDR",
+        "an IP address and a port, such as 127.0.0.1:9090",
+    )
+}
+
+fn internal_door(reader: &mut Reader) -> Result<InternalDoor, Reported> {
+    let tokens = reader.secret_or_file("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
+    let gives_access_tokens = match reader.get("INTERNAL_ACCESS_TOKEN") {
+        None | Some("off") => Ok(false),
+        Some("on") => Ok(true),
+        Some(_) => Err(reader.problem("INTERNAL_ACCESS_TOKEN must be on or off")),
+    };
+    let tokens = match tokens? {
+        None => Vec::new(),
+        Some(text) => internal_tokens(text.expose_secret()).ok_or_else(|| {
+            reader.problem(format!(
+                "INTERNAL_TOKEN must be {MIN_TOKEN_LEN} or more visible ASCII characters, or two different such tokens with a comma between them"
+            ))
+        })?,
+    };
+    Ok(InternalDoor {
+        tokens,
+        gives_access_tokens: gives_access_tokens?,
+    })
+}
+
+fn internal_tokens(text: &str) -> Option<Vec<SecretString>> {
+    let tokens: Vec<_> = text.split(',').map(str::trim).collect();
+    let is_token = |token: &&str| {
+        token.len() >= MIN_TOKEN_LEN && token.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let are_tokens = tokens.iter().all(is_token);
+    let are_different = tokens.len() == 1 || (tokens.len() == 2 && tokens[0] != tokens[1]);
+    (are_tokens && are_different).then(|| tokens.into_iter().map(SecretString::from).collect())
+}
+
+fn warn_of_unlikely_doors(reader: &mut Reader, addr: Option<SocketAddr>, door: &InternalDoor) {
+    let has_token = !door.tokens.is_empty();
+    match addr {
+        None if has_token => {
+            reader.warning(
+                "INTERNAL_TOKEN is set, but not INTERNAL_ADDR: there is no internal door".into(),
+            );
+        }
+        Some(addr) if !addr.ip().to_canonical().is_loopback() => {
+            let served = if has_token {
+                "keep it in a private network"
+            } else {
+                "without INTERNAL_TOKEN it serves metrics and probes only"
+            };
+            reader.warning(format!(
+                "INTERNAL_ADDR {addr} is open to other machines, and the internal door speaks plain HTTP: {served}"
+            ));
+        }
+        _ => {}
+    }
+    if door.gives_access_tokens && !has_token {
+        reader.warning("INTERNAL_ACCESS_TOKEN is on, but INTERNAL_TOKEN is not set: access_tokens are not given out".into());
+    }
 }
 
 /// Whether both cannot be listened on.

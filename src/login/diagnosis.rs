@@ -1,56 +1,31 @@
-//! Tells the operator what WeChat's refusals mean, one line for each exchange.
+//! Tells the operator what WeChat's refusals of codes mean, one line for each exchange.
 
 use super::LoginRequest;
-use crate::wechat::{Error, Meaning, Refusal, Rid};
+use crate::wechat::{self, Error, Meaning, Rid};
 
 /// Logs what the operator can do about it, if anything.
 pub(super) fn report(request: &LoginRequest, error: &Error) {
+    let (appid, request_id) = (request.mini_program.appid(), &*request.request_id);
+    wechat::report(Some(request_id), appid, error);
     let Error::Refused(refusal) = error else {
         return;
     };
-    let Refusal { errcode, rid, ip } = refusal;
-    let (appid, errcode) = (request.mini_program.appid(), errcode.0);
-    let request_id = &*request.request_id;
-    let at = rid.as_ref().and_then(Rid::at);
-    let (rid, at) = (rid.as_ref().map(tracing::field::display), at.as_deref());
-    match refusal.errcode.meaning() {
-        Meaning::Misconfigured(remedy) => {
-            let ip = ip.map(tracing::field::display);
-            tracing::error!(
-                request_id,
-                appid,
-                errcode,
-                rid,
-                at,
-                ip,
-                remedy,
-                "WeChat refuses this service"
-            );
-        }
-        Meaning::QuotaExhausted => {
-            tracing::warn!(
-                request_id,
-                appid,
-                errcode,
-                rid,
-                at,
-                "the Mini Program's daily quota is used up"
-            );
-        }
-        Meaning::InvalidCode => {
-            if let Some(other) = request.referring_appid.as_deref().filter(|it| *it != appid) {
-                tracing::warn!(
-                    request_id,
-                    appid,
-                    referring_appid = other,
-                    errcode,
-                    rid,
-                    at,
-                    "WeChat does not know the code: it comes from a Mini Program with another \
-                     AppID than the one asked for; configure that one, or correct the AppID"
-                );
-            }
-        }
-        _ => {}
+    let referring = request.referring_appid.as_deref();
+    let Some(referring_appid) = referring.filter(|other| *other != appid) else {
+        return;
+    };
+    if refusal.meaning() == Meaning::InvalidCode {
+        let rid = refusal.rid.as_ref();
+        let at = rid.and_then(Rid::at);
+        tracing::warn!(
+            request_id,
+            appid,
+            referring_appid,
+            errcode = refusal.errcode.0,
+            rid = rid.map(tracing::field::display),
+            at,
+            "WeChat does not know the code: it comes from a Mini Program with another \
+             AppID than the one asked for; configure that one, or correct the AppID"
+        );
     }
 }

@@ -23,8 +23,6 @@ pub(super) enum Finished {
     NotAsked(LoginError),
 }
 
-/// The longest wait for a slot.
-const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The longest time between another replica's exchange and its session in the store.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
 const REPLICA_POLL: Duration = Duration::from_millis(50);
@@ -63,14 +61,9 @@ impl Login {
     /// Waits for a slot to exchange a code.
     async fn slot(&self, mini_program: &MiniProgram) -> Result<SemaphorePermit<'_>, LoginError> {
         self.check_quota(mini_program)?;
-        // Usually one is free, and no timer is needed.
-        if let Ok(slot) = self.shared.slots.try_acquire() {
-            return Ok(slot);
-        }
-        match timeout(SLOT_TIMEOUT, self.shared.slots.acquire()).await {
-            Ok(Ok(slot)) => self.check_quota(mini_program).map(|()| slot),
-            _ => Err(LoginError::Overloaded),
-        }
+        let slot = self.shared.slots.acquire().await;
+        let slot = slot.map_err(|_| LoginError::Overloaded)?;
+        self.check_quota(mini_program).map(|()| slot)
     }
 
     fn check_quota(&self, mini_program: &MiniProgram) -> Result<(), LoginError> {
@@ -111,7 +104,7 @@ impl Login {
     ) -> Finished {
         let meaning = match &error {
             wechat::Error::Unreachable(_) => return Finished::NotAsked(error.into()),
-            wechat::Error::Refused(refusal) => Some(refusal.errcode.meaning()),
+            wechat::Error::Refused(refusal) => Some(refusal.meaning()),
             wechat::Error::Invalid(Invalid::BusyThenUsed) => Some(Meaning::CodeUsed),
             _ => None,
         };

@@ -106,6 +106,7 @@ impl Exporter<'_> {
             find: operation("find"),
             exchanged: operation("exchanged"),
             keys: operation("keys"),
+            newest_key: operation("newest_key"),
             begin_attempt: operation("begin_attempt"),
             end_attempt: operation("end_attempt"),
             end: operation("end"),

@@ -119,6 +119,24 @@ impl Store {
             .await
     }
 
+    pub(super) async fn newest_key(&self, user: &UserId) -> Result<Option<Vec<u8>>, Unavailable> {
+        let keys = self.connection.one(scripts::keys(user));
+        let keys: Vec<Option<Vec<u8>>> = self.bounded(keys).await?;
+        let Some(newest) = keys.into_iter().next().flatten() else {
+            return Ok(None);
+        };
+        let living = scripts::living_tokens(user, self.clock.now());
+        let tokens: Vec<String> = self.bounded(self.connection.one(living)).await?;
+        for token in tokens {
+            // A session that was ended is still in the list.
+            let exists = exists(&format!("{SESSION}{token}"));
+            if self.bounded(self.connection.one(exists)).await? {
+                return Ok(Some(newest));
+            }
+        }
+        Ok(None)
+    }
+
     /// The keys, if one more failure is allowed; it is counted in advance.
     pub(super) async fn begin_attempt(
         &self,
@@ -190,10 +208,8 @@ impl Store {
             }
             None => 0,
         };
-        if !listed.is_empty() {
-            let forget = scripts::forget_tokens(user, &listed);
-            self.bounded(self.connection.one::<()>(forget)).await?;
-        }
+        let forget = scripts::forget(user, &listed);
+        self.bounded(self.connection.one::<()>(forget)).await?;
         Ok(ended == 0 || last.is_none_or(|last| listed.contains(&last)))
     }
 
@@ -236,6 +252,12 @@ fn exchange_at(exchange: ExchangeHash) -> String {
 fn set(key: &str, value: &str, seconds: u64) -> Cmd {
     let mut command = cmd("SET");
     command.arg(key).arg(value).arg("EX").arg(seconds);
+    command
+}
+
+fn exists(key: &str) -> Cmd {
+    let mut command = cmd("EXISTS");
+    command.arg(key);
     command
 }
 

@@ -125,6 +125,19 @@ impl Store {
         Ok(self.decrypted(user, &call!(self.keys(user))?))
     }
 
+    /// The user's newest `session_key`, if they have a living session and it can be decrypted. An older
+    /// one is never returned in its place: WeChat knows the newest alone.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn newest_key(
+        &self,
+        user: &UserId,
+    ) -> Result<Option<SecretBox<[u8; 16]>>, Unavailable> {
+        let stored = call!(self.newest_key(user))?;
+        Ok(stored.and_then(|encrypted| self.encryption.decrypt(user, &encrypted)))
+    }
+
     /// Tries the user's keys with `open`, the newest first, until one works.
     ///
     /// If no key works, that is a failure; after [`MAX_FAILURES`](super::MAX_FAILURES) since the user's last login
@@ -196,7 +209,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends all sessions that the user has now, and that of `token`.
+    /// Ends all sessions that the user has now, and that of `token`, and drops the user's keys.
     ///
     /// # Errors
     /// If the store does not answer.

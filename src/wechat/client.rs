@@ -1,17 +1,17 @@
-//! The call to WeChat: hosts, retries, AppSecrets. Only this file puts an AppSecret into a request.
+//! What all calls to WeChat share: hosts, AppSecrets, retries, the deadline, the limit of an answer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
-use reqwest::{Method, Request, StatusCode, Url};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, StatusCode, Url};
+use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
-use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::http::Http;
-use super::{CodeSession, Errcode, Error, Invalid, JsCode, Meaning, MiniProgram, Proxies};
+use super::{Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
 
 /// The largest answer that is read; WeChat's are a few hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -23,10 +23,10 @@ const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_m
 /// How WeChat is asked.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where WeChat's API begins, at least one; `/sns/jscode2session` is appended. The next is
-    /// asked only when WeChat certainly has not got the request.
+    /// Where WeChat's API begins, at least one; the path of a call is appended. The next is asked only
+    /// when WeChat certainly has not got the request.
     pub api_bases: Vec<Url>,
-    /// For a whole exchange, retries included.
+    /// For a whole call, retries included.
     pub timeout: Duration,
     /// For hosts that are not on this machine.
     pub proxies: Proxies,
@@ -37,7 +37,61 @@ pub struct Settings {
 pub struct Client {
     http: Http,
     settings: Arc<Settings>,
-    endpoints: Vec<Url>,
+}
+
+/// A request, for any host. It holds secrets.
+pub(super) struct Request {
+    method: Method,
+    path: &'static str,
+    query: Zeroizing<String>,
+    json: Option<Vec<u8>>,
+}
+
+impl Request {
+    pub(super) fn get(path: &'static str) -> Self {
+        Self {
+            method: Method::GET,
+            path,
+            query: Zeroizing::default(),
+            json: None,
+        }
+    }
+
+    /// With a JSON body, which is sent with its `Content-Length`: WeChat refuses chunks.
+    pub(super) fn post(path: &'static str, json: &serde_json::Value) -> Self {
+        Self {
+            method: Method::POST,
+            json: Some(json.to_string().into_bytes()),
+            ..Self::get(path)
+        }
+    }
+
+    pub(super) fn query(mut self, name: &str, value: &str) -> Self {
+        let mut query = form_urlencoded::Serializer::new(std::mem::take(&mut *self.query));
+        query.append_pair(name, value);
+        *self.query = query.finish();
+        self
+    }
+
+    fn to(&self, api_base: &Url) -> reqwest::Request {
+        let mut url = api_base.clone();
+        let path = format!("{}{}", api_base.path().trim_end_matches('/'), self.path);
+        url.set_path(&path);
+        url.set_query(
+            Some(&self.query)
+                .filter(|query| !query.is_empty())
+                .map(|query| query.as_str()),
+        );
+        let mut request = reqwest::Request::new(self.method.clone(), url);
+        let identity = HeaderValue::from_static("identity");
+        request.headers_mut().insert(ACCEPT_ENCODING, identity);
+        if let Some(json) = &self.json {
+            let content_type = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(CONTENT_TYPE, content_type);
+            *request.body_mut() = Some(json.clone().into());
+        }
+        request
+    }
 }
 
 impl Client {
@@ -46,49 +100,41 @@ impl Client {
     /// # Errors
     /// [`Error::Unreachable`] if TLS or a proxy cannot be set up.
     pub fn new(settings: Arc<Settings>) -> Result<Self, Error> {
-        let http = Http::new(&settings)?;
         Ok(Self {
-            http,
-            endpoints: settings.api_bases.iter().cloned().map(endpoint).collect(),
+            http: Http::new(&settings)?,
             settings,
         })
     }
 
-    /// Exchanges a code for the user's identity, within the timeout of the settings, also when the
-    /// answer drips in byte by byte.
-    ///
-    /// Even a refused exchange uses the code up, so a request is repeated in two cases only: at the
-    /// next host if it certainly was not sent, and at most twice when WeChat says that it is busy.
-    /// And with the Mini Program's next AppSecret, if it has one, when WeChat calls one wrong.
-    ///
-    /// Source: WeChat's documentation of `auth.code2Session`.
-    ///
-    /// # Errors
-    /// [`Error`], by what can be done about it.
-    pub async fn code_to_session(
+    /// When a call that begins now must have ended.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.settings.timeout
+    }
+
+    /// Asks until the deadline, and at most twice again when WeChat says that it is busy.
+    pub(super) async fn retry<T, F>(
         &self,
-        mini_program: &MiniProgram,
-        js_code: &JsCode,
-    ) -> Result<CodeSession, Error> {
-        let deadline = Instant::now() + self.settings.timeout;
+        deadline: Instant,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let mut pauses = BUSY_PAUSES.into_iter();
         let mut was_busy = false;
         loop {
-            let result = timeout_at(deadline, self.ask_as(mini_program, js_code))
+            let result = timeout_at(deadline, ask())
                 .await
                 .unwrap_or(Err(Error::Timeout));
-            let meaning = match &result {
-                Err(Error::Refused(refusal)) => refusal.errcode.meaning(),
+            let Err(error) = &result else { return result };
+            match error.meaning() {
+                Some(Meaning::Busy) => {}
+                // The request that was answered "busy" has used the code up after all.
+                Some(Meaning::CodeUsed) if was_busy => return Err(Invalid::BusyThenUsed.into()),
                 // WeChat got the code when it was busy.
-                Err(Error::Unreachable(_)) if was_busy => {
+                None if was_busy && matches!(error, Error::Unreachable(_)) => {
                     return Err(Errcode::BUSY.into());
                 }
-                _ => return result,
-            };
-            match meaning {
-                Meaning::Busy => {}
-                // The request that was answered "busy" has used the code up after all.
-                Meaning::CodeUsed if was_busy => return Err(Invalid::BusyThenUsed.into()),
                 _ => return result,
             }
             was_busy = true;
@@ -102,42 +148,46 @@ impl Client {
         }
     }
 
-    /// Asks with the first AppSecret that is not wrong.
-    async fn ask_as(
+    /// Asks with the first AppSecret that WeChat does not call wrong. `is_accepted` tells from the result
+    /// whether WeChat accepted it.
+    pub(super) async fn with_secrets<'a, T, F>(
         &self,
-        mini_program: &MiniProgram,
-        js_code: &JsCode,
-    ) -> Result<CodeSession, Error> {
-        let mut result: Result<CodeSession, Error> = Err(Errcode::WRONG_SECRET.into());
-        let mut was_seen = false;
+        mini_program: &'a MiniProgram,
+        ask: impl Fn(&'a SecretString) -> F,
+        is_accepted: fn(&Result<T, Error>) -> bool,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut result = Err(Errcode::WRONG_SECRET.into());
+        let mut was_sent = false;
         for (place, secret) in mini_program.secrets_to_try() {
-            let question = Question {
-                appid: mini_program.appid(),
-                secret,
-                js_code,
-            };
-            result = self.ask_hosts(&question).await;
+            result = ask(secret).await;
             match &result {
-                Err(error) if error.errcode() == Some(Errcode::WRONG_SECRET) => was_seen = true,
-                Err(Error::Unreachable(cause)) if was_seen => {
-                    return Err(Error::Broken(cause.clone()));
-                }
-                other => {
-                    if is_about_the_code(other) {
+                Err(error) if error.errcode() == Some(Errcode::WRONG_SECRET) => was_sent = true,
+                _ => {
+                    if is_accepted(&result) {
                         mini_program.accepted(place);
                     }
                     break;
                 }
             }
         }
+        if was_sent {
+            result = result.map_err(Error::after_sending);
+        }
         result
     }
 
-    /// Asks the first host that can be reached.
-    async fn ask_hosts(&self, question: &Question<'_>) -> Result<CodeSession, Error> {
+    /// Sends a request to the first host that can be reached, and parses an answer with HTTP status 200.
+    pub(super) async fn send<T>(
+        &self,
+        request: Request,
+        parse: impl Fn(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut result = Err(Error::Unreachable("no host is configured".into()));
-        for endpoint in &self.endpoints {
-            result = self.ask(endpoint, question).await;
+        for api_base in &self.settings.api_bases {
+            result = self.send_to(api_base, &request, &parse).await;
             if !matches!(result, Err(Error::Unreachable(_))) {
                 break;
             }
@@ -145,11 +195,14 @@ impl Client {
         result
     }
 
-    async fn ask(&self, endpoint: &Url, question: &Question<'_>) -> Result<CodeSession, Error> {
-        let mut request = Request::new(Method::GET, question.url(endpoint));
-        let identity = HeaderValue::from_static("identity");
-        request.headers_mut().insert(ACCEPT_ENCODING, identity);
-        let mut response = self.http.client_for(endpoint).execute(request).await?;
+    async fn send_to<T>(
+        &self,
+        api_base: &Url,
+        request: &Request,
+        parse: impl Fn(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let client = self.http.client_for(api_base);
+        let mut response = client.execute(request.to(api_base)).await?;
         if response.status() != StatusCode::OK {
             return Err(Invalid::Status(response.status().as_u16()).into());
         }
@@ -162,51 +215,11 @@ impl Client {
             }
             body.extend_from_slice(&chunk);
         }
-        match CodeSession::from_json(&body) {
+        match parse(&body) {
             Err(Error::Invalid(Invalid::NotJson)) if is_encoded => Err(Invalid::Encoded.into()),
             result => result,
         }
     }
-}
-
-/// Whether WeChat has looked at the code, and so accepted the AppSecret.
-fn is_about_the_code(result: &Result<CodeSession, Error>) -> bool {
-    let meaning = match result {
-        Ok(_) => return true,
-        Err(error) => error.errcode().map(Errcode::meaning),
-    };
-    matches!(
-        meaning,
-        Some(Meaning::InvalidCode | Meaning::CodeUsed | Meaning::UserBlocked)
-    )
-}
-
-/// The parameters of a request.
-struct Question<'a> {
-    appid: &'a str,
-    secret: &'a SecretString,
-    js_code: &'a JsCode,
-}
-
-impl Question<'_> {
-    fn url(&self, endpoint: &Url) -> Url {
-        let mut url = endpoint.clone();
-        url.query_pairs_mut()
-            .append_pair("appid", self.appid)
-            .append_pair("secret", self.secret.expose_secret())
-            .append_pair("js_code", self.js_code.expose())
-            .append_pair("grant_type", "authorization_code");
-        url
-    }
-}
-
-fn endpoint(mut api_base: Url) -> Url {
-    let path = format!(
-        "{}/sns/jscode2session",
-        api_base.path().trim_end_matches('/')
-    );
-    api_base.set_path(&path);
-    api_base
 }
 
 /// The pause, up to twice as long.

@@ -5,11 +5,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::Errcode;
+use super::{Call, Errcode, Meaning};
 
-/// WeChat's refusal of an exchange.
+/// WeChat's refusal of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// The call that was refused.
+    pub call: Call,
     /// The reason.
     pub errcode: Errcode,
     /// WeChat's id of the request.
@@ -25,23 +27,30 @@ pub struct Rid(String);
 
 impl Refusal {
     /// Parses `errmsg`.
-    pub(super) fn new(errcode: Errcode, errmsg: &str) -> Self {
+    pub(super) fn new(call: Call, errcode: Errcode, errmsg: &str) -> Self {
         let ip = match errcode {
             Errcode::IP_NOT_LISTED => ip_in(errmsg),
             _ => None,
         };
         Self {
+            call,
             errcode,
             rid: Rid::in_errmsg(errmsg),
             ip,
         }
     }
+
+    /// What the errcode means for the call.
+    #[must_use]
+    pub fn meaning(&self) -> Meaning {
+        self.errcode.meaning(self.call)
+    }
 }
 
 impl From<Errcode> for Refusal {
-    /// A refusal that WeChat did not send, with nothing but the errcode.
+    /// A refusal of a login that WeChat did not send, with nothing but the errcode.
     fn from(errcode: Errcode) -> Self {
-        Self::new(errcode, "")
+        Self::new(Call::CodeToSession, errcode, "")
     }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! Source: WeChat's documentation of open data ("Signature verification, encryption and decryption").
 
+use std::fmt::Write;
+
 use aws_lc_rs::cipher::{AES_128, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -96,6 +99,16 @@ impl Expected<'_> {
     }
 }
 
+/// What WeChat wants where it asks for a signature by `session_key` (`signature`, with `sig_method`
+/// `hmac_sha256`): HMAC-SHA256 over the bytes of `data`, keyed with the key's base64 text, in lower-case
+/// hex.
+#[must_use]
+pub fn hmac_signature(data: &str, session_key: &[u8; 16]) -> String {
+    let key_text = Zeroizing::new(STANDARD.encode(session_key));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key_text.as_bytes());
+    hex(hmac::sign(&key, data.as_bytes()).as_ref())
+}
+
 /// Whether `signature` is WeChat's of `raw_data`: SHA-1 over it, byte for byte as it was sent, and
 /// the key's base64 text, in hex.
 #[must_use]
@@ -104,13 +117,15 @@ pub fn is_signature(signature: &str, raw_data: &str, session_key: &[u8; 16]) -> 
     let mut context = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     context.update(raw_data.as_bytes());
     context.update(key_text.as_bytes());
-    let mut expected = [0; 40];
-    for (hex, byte) in expected.chunks_exact_mut(2).zip(context.finish().as_ref()) {
-        hex.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
-    }
-    verify_slices_are_equal(&expected, transit::hex(signature).as_bytes()).is_ok()
+    let expected = hex(context.finish().as_ref());
+    verify_slices_are_equal(expected.as_bytes(), transit::hex(signature).as_bytes()).is_ok()
 }
 
-fn hex_digit(nibble: u8) -> u8 {
-    b"0123456789abcdef"[usize::from(nibble)]
+fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
 }

@@ -82,6 +82,14 @@ impl Store {
         Ok(to_vecs(&self.stored_keys(user).await?))
     }
 
+    pub(in crate::session) async fn newest_key(
+        &self,
+        user: &UserId,
+    ) -> Result<Option<Vec<u8>>, Unavailable> {
+        let key = self.search(user, tables::newest_key).await?;
+        Ok(key.map(|key| key.to_vec()))
+    }
+
     /// The keys, if one more attempt may fail, and the row where that was counted. Two attempts of one
     /// user must not overlap.
     pub(in crate::session) async fn begin_attempt(
@@ -126,7 +134,8 @@ impl Store {
         _: Option<TokenId>,
     ) -> Result<(), Unavailable> {
         let rows = self.search(user, tables::sessions).await?;
-        self.write(Write::Change(Change::End, rows)).await.map(drop)
+        let end = Write::Change(Change::EndAndDropKey, rows);
+        self.write(end).await.map(drop)
     }
 
     pub(in crate::session) async fn check(&self) -> Result<(), Unavailable> {

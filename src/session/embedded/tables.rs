@@ -19,11 +19,21 @@ pub(super) struct Row {
     pub(super) is_ended: bool,
 }
 
+/// What is looked at in a session when those of a user are searched.
+struct UserRow {
+    id: i64,
+    key: Option<EncryptedBytes>,
+    failures: u8,
+    is_ended: bool,
+}
+
+type EncryptedBytes = [u8; ENCRYPTED_KEY_LEN];
+
 /// What user data may be opened with.
 #[derive(Default)]
 pub(super) struct Keys {
     /// Encrypted `session_key`s, the newest first.
-    pub(super) encrypted: Vec<[u8; ENCRYPTED_KEY_LEN]>,
+    pub(super) encrypted: Vec<EncryptedBytes>,
     /// The row of the login that brought the newest, where failures are counted.
     pub(super) newest: Option<i64>,
 }
@@ -32,6 +42,8 @@ pub(super) struct Keys {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Change {
     End,
+    /// With the `session_key` that came with it.
+    EndAndDropKey,
     /// A failure to open user data, before it can happen.
     CountFailure,
     /// It did not happen.
@@ -144,15 +156,15 @@ pub(super) fn row(db: &Connection, id: i64) -> Result<Option<Row>> {
 }
 
 /// The rows of a user's sessions that have not expired, the newest first, until `show` says that it is
-/// enough: each with its encrypted key, if it has one, and its failures.
+/// enough.
 fn of_user(
     db: &Connection,
     user: &UserId,
     now: u64,
-    mut show: impl FnMut(i64, Option<[u8; ENCRYPTED_KEY_LEN]>, u8) -> bool,
+    mut show: impl FnMut(UserRow) -> bool,
 ) -> Result<()> {
     // Slice by slice: the tables are joined in this order.
-    let sql = "SELECT session.id, session_key, failures FROM slice
+    let sql = "SELECT session.id, session_key, failures, ended FROM slice
         CROSS JOIN user_session ON key BETWEEN (slice.id << ?5) + ?1 AND (slice.id << ?5) + ?1 + ?6
         CROSS JOIN session ON session.id = (slice.id << ?7) + (key & ?6)
         WHERE slice.expires > ?4 AND session.expires > ?4 AND appid = ?2 AND openid = ?3
@@ -168,7 +180,13 @@ fn of_user(
         SLICE_BITS,
     ])?;
     while let Some(row) = rows.next()? {
-        if !show(row.get(0)?, row.get(1)?, row.get(2)?) {
+        let row = UserRow {
+            id: row.get(0)?,
+            key: row.get(1)?,
+            failures: row.get(2)?,
+            is_ended: row.get(3)?,
+        };
+        if !show(row) {
             break;
         }
     }
@@ -178,8 +196,8 @@ fn of_user(
 /// The rows of the sessions that a user has. Those that were ended too: that may not be durable yet.
 pub(super) fn sessions(db: &Connection, user: &UserId, now: u64) -> Result<Vec<i64>> {
     let mut rows = Vec::new();
-    of_user(db, user, now, |id, _, _| {
-        rows.push(id);
+    of_user(db, user, now, |row| {
+        rows.push(row.id);
         true
     })?;
     Ok(rows)
@@ -188,14 +206,14 @@ pub(super) fn sessions(db: &Connection, user: &UserId, now: u64) -> Result<Vec<i
 /// The newest keys of a user, up to a login after which too much failed to open.
 pub(super) fn keys(db: &Connection, user: &UserId, now: u64) -> Result<Keys> {
     let mut keys = Keys::default();
-    of_user(db, user, now, |id, encrypted, failures| {
-        let Some(encrypted) = encrypted else {
+    of_user(db, user, now, |row| {
+        let Some(encrypted) = row.key else {
             return true;
         };
-        if failures >= MAX_FAILURES {
+        if row.failures >= MAX_FAILURES {
             return false;
         }
-        keys.newest.get_or_insert(id);
+        keys.newest.get_or_insert(row.id);
         if !keys.encrypted.contains(&encrypted) {
             keys.encrypted.push(encrypted);
         }
@@ -204,10 +222,29 @@ pub(super) fn keys(db: &Connection, user: &UserId, now: u64) -> Result<Keys> {
     Ok(keys)
 }
 
+/// The newest key of a user who has a session that was not ended.
+pub(super) fn newest_key(
+    db: &Connection,
+    user: &UserId,
+    now: u64,
+) -> Result<Option<EncryptedBytes>> {
+    let (mut is_living, mut newest) = (false, None);
+    of_user(db, user, now, |row| {
+        is_living |= !row.is_ended;
+        let is_dropped = row.failures >= MAX_FAILURES;
+        if let Some(key) = row.key {
+            newest.get_or_insert((!is_dropped).then_some(key));
+        }
+        !is_living || newest.is_none()
+    })?;
+    Ok(newest.flatten().filter(|_| is_living))
+}
+
 /// Changes a row, if it is still there.
 pub(super) fn change(db: &Connection, id: i64, change: Change) -> Result<()> {
     let sql = match change {
         Change::End => "UPDATE session SET ended = 1 WHERE id = ?",
+        Change::EndAndDropKey => "UPDATE session SET ended = 1, session_key = NULL WHERE id = ?",
         Change::CountFailure => "UPDATE session SET failures = min(failures + 1, 255) WHERE id = ?",
         Change::TakeFailureBack => {
             "UPDATE session SET failures = max(failures - 1, 0) WHERE id = ?"

@@ -60,6 +60,15 @@ const DROP_KEYS: &str = "
         redis.call('HDEL', KEYS[1], 'newest', 'previous')
     end";
 
+/// Forgets the tokens in ARGV, and drops the keys unless the user has logged in meanwhile.
+const FORGET: &str = "
+    for i = 1, #ARGV do
+        redis.call('ZREM', KEYS[2], ARGV[i])
+    end
+    if redis.call('ZCARD', KEYS[2]) == 0 then
+        redis.call('DEL', KEYS[1])
+    end";
+
 /// A session that begins.
 pub(super) struct LogIn<'a> {
     pub(super) token: TokenHash,
@@ -96,9 +105,24 @@ pub(super) fn tokens(user: &UserId) -> Cmd {
     command
 }
 
-pub(super) fn forget_tokens(user: &UserId, tokens: &[String]) -> Cmd {
-    let mut command = cmd("ZREM");
-    command.arg(tokens_key(user)).arg(tokens);
+/// The hashes of the user's tokens that have not expired at `now`, in Unix seconds, the newest first.
+pub(super) fn living_tokens(user: &UserId, now: u64) -> Cmd {
+    let mut command = cmd("ZREVRANGEBYSCORE");
+    command
+        .arg(tokens_key(user))
+        .arg("+inf")
+        .arg(format!("({now}"));
+    command
+}
+
+pub(super) fn forget(user: &UserId, tokens: &[String]) -> Cmd {
+    let mut command = cmd("EVAL");
+    command
+        .arg(FORGET)
+        .arg(2)
+        .arg(key(user))
+        .arg(tokens_key(user));
+    command.arg(tokens);
     command
 }
 

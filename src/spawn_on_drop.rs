@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 
 /// Polled where it is awaited, which costs less than a task; spawned when it is dropped before its end.
-pub(super) struct SpawnOnDrop<F>(Option<Pin<Box<F>>>)
+pub(crate) struct SpawnOnDrop<F>(Option<Pin<Box<F>>>)
 where
     F: Future<Output: Send> + Send + 'static;
 
@@ -15,7 +15,7 @@ impl<F> SpawnOnDrop<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    pub(super) fn new(future: F) -> Self {
+    pub(crate) fn new(future: F) -> Self {
         Self(Some(Box::pin(future)))
     }
 }

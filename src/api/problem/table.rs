@@ -1,0 +1,169 @@
+//! The one table that says how each failure looks from outside: status, code, action and a sentence.
+
+use std::borrow::Cow;
+
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::Problem;
+use crate::wechat::{self, Meaning};
+
+/// What the Mini Program is to do.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Action {
+    LoginAgain,
+    RetryLater,
+    AskAgain,
+    GiveUp,
+    FixRequest,
+}
+
+/// How a problem looks from outside.
+pub(super) struct Row {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) action: Action,
+    pub(super) detail: Cow<'static, str>,
+    /// Seconds.
+    pub(super) retry_after: Option<u16>,
+}
+
+/// What WeChat was asked for, which decides what can be done about a failure.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Login,
+    /// A phone code may be used up.
+    PhoneCode,
+    /// Nothing is used up.
+    Call,
+}
+
+const fn row(status: StatusCode, code: &'static str, action: Action, detail: &'static str) -> Row {
+    Row {
+        status,
+        code,
+        action,
+        detail: Cow::Borrowed(detail),
+        retry_after: None,
+    }
+}
+
+impl Row {
+    const fn after(mut self, seconds: u16) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The same failure with a more exact sentence.
+    fn with_detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            detail: detail.into(),
+            ..self
+        }
+    }
+}
+
+impl Problem {
+    #[rustfmt::skip] // a table
+    pub(super) fn row(&self) -> Row {
+        use Action::{AskAgain, FixRequest, LoginAgain, RetryLater};
+        use StatusCode as S;
+        match self {
+            Self::MissingCode => row(S::BAD_REQUEST, "missing_code", FixRequest,
+                "The query has no code: send the code that wx.login gives, as /onLogin?code=CODE."),
+            Self::MalformedCode => row(S::BAD_REQUEST, "malformed_code", FixRequest,
+                "The code must be given once, as WeChat gave it: 1 to 256 visible ASCII characters without quotes, braces, angle brackets or backslashes, and not undefined or null."),
+            Self::MockCode => row(S::BAD_REQUEST, "mock_code", FixRequest,
+                "This is the mock code of WeChat DevTools: open the project with a real AppID."),
+            Self::UnknownApp => row(S::BAD_REQUEST, "unknown_app", FixRequest,
+                "The appid is not one that is configured on this server."),
+            Self::MalformedOpenid => row(S::BAD_REQUEST, "malformed_openid", FixRequest,
+                "The openid must be 1 to 128 visible ASCII characters, as in X-WX-OPENID."),
+            Self::MalformedQuery => row(S::BAD_REQUEST, "malformed_query", FixRequest,
+                "The parameter all must be given once, as true or false."),
+            Self::MalformedBody => row(S::BAD_REQUEST, "malformed_body", FixRequest,
+                "The body must be the JSON object that this path takes, complete within 10 s."),
+            Self::Undecryptable => row(S::UNPROCESSABLE_ENTITY, "undecryptable", LoginAgain,
+                "The data does not open for this user: log in again, then let WeChat make it anew."),
+            Self::BadSignature => row(S::UNPROCESSABLE_ENTITY, "bad_signature", LoginAgain,
+                "The signature is not WeChat's for this data and this user: log in again, then let WeChat make it anew."),
+            Self::NoSessionKey => row(S::CONFLICT, "no_session_key", LoginAgain,
+                "There is no session_key to sign with for this user: log in again."),
+            Self::InvalidToken => row(S::UNAUTHORIZED, "invalid_token", LoginAgain,
+                "There is no living session for this token: log in again."),
+            Self::InvalidInternalToken => row(S::UNAUTHORIZED, "invalid_internal_token", FixRequest,
+                "The Authorization header must be Bearer and the INTERNAL_TOKEN of this server."),
+            Self::NotFound(path) => row(S::NOT_FOUND, "not_found", FixRequest, "")
+                .with_detail(format!("There is no path {path} here; a proxy in front may have changed it.")),
+            Self::MethodNotAllowed => row(S::METHOD_NOT_ALLOWED, "method_not_allowed", FixRequest,
+                "This path does not take this method: the Allow header names those it takes."),
+            Self::BodyTooLarge => row(S::PAYLOAD_TOO_LARGE, "body_too_large", FixRequest,
+                "The request body is larger than 64 KiB."),
+            Self::Wechat(error) => wechat_row(error, Purpose::Login),
+            Self::PhoneCodeAtLogin(error) => wechat_row(error, Purpose::Login).with_detail(
+                "This looks like the code of the phone number button, which is for getuserphonenumber: send the one that wx.login gives."),
+            Self::PhoneCode(error) => wechat_row(error, Purpose::PhoneCode),
+            Self::WechatCall(error) => wechat_row(error, Purpose::Call),
+            Self::AnotherUsersCode => row(S::BAD_REQUEST, "invalid_phone_code", AskAgain,
+                "This phone code was another user's a moment ago: let this user press the phone number button."),
+            Self::LoginStore(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", LoginAgain,
+                "The session could not be stored: log in again.").after(2),
+            Self::Store(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", RetryLater,
+                "The session store does not answer: try again later.").after(2),
+            Self::Overloaded => row(S::SERVICE_UNAVAILABLE, "overloaded", RetryLater,
+                "Too many calls to WeChat at this moment: try again later.").after(1),
+            Self::Internal(_) => row(S::INTERNAL_SERVER_ERROR, "internal", RetryLater,
+                "A fault in the login service: try again later."),
+        }
+    }
+}
+
+/// The details of failures without a code in them end with what the action is.
+#[rustfmt::skip] // a table
+fn wechat_row(error: &wechat::Error, purpose: Purpose) -> Row {
+    use Action::{AskAgain, GiveUp, LoginAgain, RetryLater};
+    use StatusCode as S;
+    let row = match error {
+        wechat::Error::Unreachable(_) => row(S::BAD_GATEWAY, "upstream_unreachable", RetryLater,
+            "WeChat was not reached"),
+        wechat::Error::Broken(_) => row(S::BAD_GATEWAY, "upstream_unreachable", LoginAgain,
+            "The connection to WeChat broke"),
+        wechat::Error::Timeout => row(S::GATEWAY_TIMEOUT, "upstream_timeout", LoginAgain,
+            "WeChat did not answer in time"),
+        wechat::Error::Invalid(_) => row(S::BAD_GATEWAY, "upstream_invalid", LoginAgain,
+            "WeChat's answer was not usable"),
+        wechat::Error::Refused(refusal) => match (refusal.meaning(), purpose) {
+            (Meaning::InvalidCode, Purpose::PhoneCode) => return row(S::BAD_REQUEST, "invalid_phone_code", AskAgain,
+                "WeChat does not accept this phone code: it is too old, was used, or is not of this user and Mini Program."),
+            (Meaning::InvalidCode, _) => return row(S::BAD_REQUEST, "invalid_code", LoginAgain,
+                "WeChat does not accept this code: it is too old, or of another Mini Program than the one configured here."),
+            (Meaning::CodeUsed, _) => return row(S::BAD_REQUEST, "code_used", LoginAgain,
+                "This code was exchanged before: each code from wx.login works once."),
+            (Meaning::UserBlocked, _) => return row(S::FORBIDDEN, "user_blocked", GiveUp,
+                "WeChat blocks this user as high-risk."),
+            (Meaning::InvalidAccessToken | Meaning::Misconfigured(_), _) => return row(S::INTERNAL_SERVER_ERROR, "misconfigured", GiveUp,
+                "WeChat refuses this server's settings: its log tells the operator what to mend."),
+            (Meaning::RateLimited, _) => row(S::TOO_MANY_REQUESTS, "rate_limited", RetryLater,
+                "WeChat's limit of calls per minute is reached").after(60),
+            (Meaning::QuotaExhausted, _) => row(S::SERVICE_UNAVAILABLE, "quota_exhausted", RetryLater,
+                "The Mini Program's daily quota of calls to WeChat is used up").after(60),
+            (Meaning::Busy, _) => row(S::SERVICE_UNAVAILABLE, "upstream_busy", RetryLater,
+                "WeChat is busy").after(2),
+            (Meaning::StaleSessionKey | Meaning::Unknown, _) => row(S::BAD_GATEWAY, "upstream_error", RetryLater,
+                "WeChat answered with an errcode that has no meaning here"),
+        },
+    };
+    let action = match purpose {
+        Purpose::Login => row.action,
+        Purpose::PhoneCode => AskAgain,
+        Purpose::Call => RetryLater,
+    };
+    let advice = match action {
+        LoginAgain => ", and the code may be used up: log in again.",
+        AskAgain => ", and the phone code may be used up: let the user press the phone number button again.",
+        _ => ": try again later.",
+    };
+    let detail = format!("{}{advice}", row.detail);
+    Row { action, ..row.with_detail(detail) }
+}

@@ -1,0 +1,55 @@
+//! `checksession`: whether a `session_key` is the user's newest.
+
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::client::Request;
+use super::{AccessToken, Call, Client, Error, Invalid, Meaning, answer, hmac_signature};
+
+/// An answer must say that there is no error.
+#[derive(Deserialize)]
+struct Answer {
+    errcode: Option<serde::de::IgnoredAny>,
+}
+
+impl Client {
+    /// Whether WeChat calls `session_key` the newest of the user `openid`.
+    ///
+    /// Source: WeChat's documentation of `auth.checkSessionKey`.
+    ///
+    /// # Errors
+    /// [`Error`], by what can be done about it.
+    pub(super) async fn check_session(
+        &self,
+        access_token: &AccessToken,
+        openid: &str,
+        session_key: &[u8; 16],
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        let ask = || {
+            let request = Request::get("/wxa/checksession")
+                .query("access_token", access_token.expose())
+                .query("openid", openid)
+                .query("signature", &hmac_signature("", session_key))
+                .query("sig_method", "hmac_sha256");
+            self.send(request, parse_check_session)
+        };
+        match self.retry(deadline, ask).await {
+            Err(error) if error.meaning() == Some(Meaning::StaleSessionKey) => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+}
+
+/// Parses the body of an answer with HTTP status 200.
+///
+/// # Errors
+/// [`Error::Refused`] if WeChat refused, also because the key is not valid; [`Error::Invalid`] if this is
+/// not the documented JSON.
+pub fn parse_check_session(body: &[u8]) -> Result<(), Error> {
+    let answer: Answer = answer::parse(Call::CheckSession, body)?;
+    match answer.errcode {
+        Some(_) => Ok(()),
+        None => Err(Invalid::Field("errcode").into()),
+    }
+}

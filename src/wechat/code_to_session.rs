@@ -1,0 +1,111 @@
+//! `jscode2session`: exchanges a code of `wx.login`. Its answer is parsed leniently where WeChat varies,
+//! and strictly in ids and keys.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+use serde::Deserialize;
+
+use super::client::Request;
+use super::{Call, Client, Error, Invalid, JsCode, Meaning, MiniProgram, answer};
+
+/// The longest id that is accepted; WeChat's have 28 characters.
+const MAX_ID_LEN: usize = 128;
+
+/// WeChat's key for a user's data, 16 bytes. It never leaves the server.
+pub type SessionKey = Arc<SecretBox<[u8; 16]>>;
+
+/// The user who logged in.
+#[derive(Debug)]
+pub struct CodeSession {
+    /// The user in this Mini Program: 1 to 128 visible ASCII characters, compared case-sensitively.
+    pub openid: String,
+    /// The user in all apps of one Open Platform account, if the Mini Program is bound to one.
+    pub unionid: Option<String>,
+    /// The key of the user's encrypted and signed data.
+    pub session_key: SessionKey,
+}
+
+/// The fields of an answer. Strings are owned: WeChat writes `/` as `\/`. Other fields, such as
+/// the meaningless `expires_in`, are ignored.
+#[derive(Deserialize)]
+struct Answer {
+    openid: Option<String>,
+    unionid: Option<String>,
+    session_key: Option<SecretString>,
+}
+
+impl Client {
+    /// Exchanges a code for the user's identity, within the timeout of the settings, also when the
+    /// answer drips in byte by byte.
+    ///
+    /// Even a refused exchange uses the code up, so a request is repeated in two cases only: at the
+    /// next host if it certainly was not sent, and at most twice when WeChat says that it is busy.
+    /// And with the Mini Program's next AppSecret, if it has one, when WeChat calls one wrong.
+    ///
+    /// Source: WeChat's documentation of `auth.code2Session`.
+    ///
+    /// # Errors
+    /// [`Error`], by what can be done about it.
+    pub async fn code_to_session(
+        &self,
+        mini_program: &MiniProgram,
+        js_code: &JsCode,
+    ) -> Result<CodeSession, Error> {
+        let ask = |secret: &SecretString| {
+            let request = Request::get("/sns/jscode2session")
+                .query("appid", mini_program.appid())
+                .query("secret", secret.expose_secret())
+                .query("js_code", js_code.expose())
+                .query("grant_type", "authorization_code");
+            self.send(request, CodeSession::from_json)
+        };
+        let ask = || self.with_secrets(mini_program, ask, is_about_the_code);
+        self.retry(self.deadline(), ask).await
+    }
+}
+
+/// Whether WeChat has looked at the code, and so accepted the AppSecret.
+fn is_about_the_code(result: &Result<CodeSession, Error>) -> bool {
+    match result {
+        Ok(_) => true,
+        Err(error) => matches!(
+            error.meaning(),
+            Some(Meaning::InvalidCode | Meaning::CodeUsed | Meaning::UserBlocked)
+        ),
+    }
+}
+
+impl CodeSession {
+    /// Parses the body of an answer with HTTP status 200.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON.
+    pub fn from_json(body: &[u8]) -> Result<Self, Error> {
+        let answer: Answer = answer::parse(Call::CodeToSession, body)?;
+        let unionid = answer.unionid.filter(|unionid| !unionid.is_empty());
+        Ok(Self {
+            openid: id("openid", answer.openid.unwrap_or_default())?,
+            unionid: unionid.map(|unionid| id("unionid", unionid)).transpose()?,
+            session_key: session_key(answer.session_key.as_ref())?,
+        })
+    }
+}
+
+fn id(field: &'static str, id: String) -> Result<String, Invalid> {
+    answer::visible(field, &id, MAX_ID_LEN).map(|()| id)
+}
+
+fn session_key(text: Option<&SecretString>) -> Result<SessionKey, Invalid> {
+    let text = text.map_or("", ExposeSecret::expose_secret);
+    let mut buffer = Zeroizing::new([0; 18]); // the most that 24 characters decode to
+    match STANDARD.decode_slice(text, buffer.as_mut()) {
+        Ok(16) => Ok(Arc::new(SecretBox::init_with_mut(|key: &mut [u8; 16]| {
+            key.copy_from_slice(&buffer[..16]);
+        }))),
+        _ => Err(Invalid::Field("session_key")),
+    }
+}

@@ -1,0 +1,132 @@
+//! `getuserphonenumber`: exchanges a code of the phone number button for the user's phone number.
+
+use std::fmt;
+
+use secrecy::zeroize::Zeroizing;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::answer::{self, Number};
+use super::client::Request;
+use super::{AccessToken, Call, Client, Error, Invalid, JsCode};
+use crate::json::Object;
+
+/// The longest part of a number that is accepted, in bytes.
+const MAX_LEN: usize = 64;
+
+/// A user's phone number, as WeChat knows it. `Debug` does not show it, and it is wiped when dropped.
+#[derive(Clone)]
+pub struct PhoneNumber {
+    phone_number: Zeroizing<String>,
+    pure_phone_number: Zeroizing<String>,
+    country_code: Zeroizing<String>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    phone_info: Option<Object<PhoneInfo>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PhoneInfo {
+    phone_number: Option<String>,
+    pure_phone_number: Option<String>,
+    /// Declared as a string, and a number in WeChat's sample.
+    country_code: Option<Number>,
+    watermark: Option<Object<Watermark>>,
+}
+
+#[derive(Deserialize)]
+struct Watermark {
+    appid: Option<String>,
+}
+
+impl Client {
+    /// Exchanges a phone code for the phone number of the user `openid`. As with logins, a request is
+    /// repeated only if it certainly was not sent, or if WeChat says that it is busy.
+    ///
+    /// Source: WeChat's documentation of `phonenumber.getPhoneNumber`.
+    ///
+    /// # Errors
+    /// [`Error`], by what can be done about it.
+    pub(super) async fn phone_number(
+        &self,
+        appid: &str,
+        access_token: &AccessToken,
+        openid: &str,
+        phone_code: &JsCode,
+        deadline: Instant,
+    ) -> Result<PhoneNumber, Error> {
+        let ask = || {
+            let json = json!({"code": phone_code.expose(), "openid": openid});
+            let request = Request::post("/wxa/business/getuserphonenumber", &json)
+                .query("access_token", access_token.expose());
+            self.send(request, |body| PhoneNumber::from_json(body, appid))
+        };
+        self.retry(deadline, ask).await
+    }
+}
+
+impl PhoneNumber {
+    /// Parses the body of an answer with HTTP status 200 about a user of the Mini Program `appid`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON, or
+    /// about another Mini Program.
+    pub fn from_json(body: &[u8], appid: &str) -> Result<Self, Error> {
+        let answer: Answer = answer::parse(Call::PhoneNumber, body)?;
+        let Object(info) = answer.phone_info.ok_or(Invalid::Field("phone_info"))?;
+        let country_code = info.country_code.map(|code| match code {
+            Number::Number(code) => code.to_string(),
+            Number::Text(code) => code,
+        });
+        // Wiped also if one of them is not valid.
+        let [phone_number, pure_phone_number, country_code] =
+            [info.phone_number, info.pure_phone_number, country_code]
+                .map(|text| Zeroizing::new(text.unwrap_or_default()));
+        let watermark = info.watermark.and_then(|Object(watermark)| watermark.appid);
+        if watermark.as_deref() != Some(appid) {
+            return Err(Invalid::Field("watermark").into());
+        }
+        for (name, text) in [
+            ("phoneNumber", &phone_number),
+            ("purePhoneNumber", &pure_phone_number),
+            ("countryCode", &country_code),
+        ] {
+            if !(1..=MAX_LEN).contains(&text.len()) || text.contains(char::is_control) {
+                return Err(Invalid::Field(name).into());
+            }
+        }
+        Ok(Self {
+            phone_number,
+            pure_phone_number,
+            country_code,
+        })
+    }
+
+    /// The number, with the country code if it is a foreign one.
+    #[must_use]
+    pub fn phone_number(&self) -> &str {
+        &self.phone_number
+    }
+
+    /// The number without a country code.
+    #[must_use]
+    pub fn pure_phone_number(&self) -> &str {
+        &self.pure_phone_number
+    }
+
+    /// The country code, such as `86`.
+    #[must_use]
+    pub fn country_code(&self) -> &str {
+        &self.country_code
+    }
+}
+
+impl fmt::Debug for PhoneNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PhoneNumber").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,71 @@
+//! `stable_token` in normal mode: gives every caller the same `access_token`. A new one is never forced.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::client::Request;
+use super::{Call, Client, Error, Invalid, MiniProgram, answer};
+
+/// The longest token that is accepted. WeChat asks to keep room for 512 characters.
+const MAX_LEN: usize = 2048;
+
+/// WeChat's credential for calls on behalf of a Mini Program. `Debug` does not show it.
+#[derive(Debug, Clone)]
+pub struct AccessToken {
+    pub(super) text: SecretString,
+    /// Seconds from now until it expires.
+    pub expires_in: u64,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    access_token: Option<SecretString>,
+    expires_in: Option<u64>,
+}
+
+impl AccessToken {
+    /// The token itself, for a request to WeChat.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.text.expose_secret()
+    }
+
+    /// Parses the body of an answer with HTTP status 200.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON.
+    pub fn from_json(body: &[u8]) -> Result<Self, Error> {
+        let answer: Answer = answer::parse(Call::StableToken, body)?;
+        let text = answer.access_token.unwrap_or_default();
+        answer::visible("access_token", text.expose_secret(), MAX_LEN)?;
+        let expires_in = answer.expires_in.filter(|seconds| *seconds > 0);
+        Ok(Self {
+            text,
+            expires_in: expires_in.ok_or(Invalid::Field("expires_in"))?,
+        })
+    }
+}
+
+impl Client {
+    /// Asks for the current `access_token`, with the next AppSecret if WeChat calls one wrong. At most
+    /// twice again when WeChat is busy, within the timeout of the settings.
+    ///
+    /// Source: WeChat's documentation of `auth.getStableAccessToken`.
+    ///
+    /// # Errors
+    /// [`Error`], by what can be done about it.
+    pub async fn stable_token(&self, mini_program: &MiniProgram) -> Result<AccessToken, Error> {
+        let ask = |secret: &SecretString| {
+            let json = json!({
+                "grant_type": "client_credential",
+                "appid": mini_program.appid(),
+                "secret": secret.expose_secret(),
+            });
+            let request = Request::post("/cgi-bin/stable_token", &json);
+            self.send(request, AccessToken::from_json)
+        };
+        let ask = || self.with_secrets(mini_program, ask, Result::is_ok);
+        self.retry(self.deadline(), ask).await
+    }
+}
