@@ -4,8 +4,8 @@
 //! get over 1 shows the group commit, since every login is durable before it is answered.
 #![allow(clippy::unwrap_used, reason = "a benchmark may fail by panicking")]
 
-#[allow(dead_code, reason = "the tests use all of it")]
-#[path = "../tests/it/fake_wechat.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests use all of it")]
+#[path = "../tests/it/sandbox/wechat.rs"]
 mod fake_wechat;
 
 use std::collections::BTreeMap;

@@ -103,7 +103,7 @@ pub(super) fn read(
 
 fn internal_addr(reader: &mut Reader) -> Result<Option<SocketAddr>, Reported> {
     if reader.shared(&["METRICS_ADDR"]).is_some() {
-        return Err(reader.problem("METRICS_ADDR is called INTERNAL_ADDR now: rename it"));
+        return Err(reader.problem("METRICS_ADDR must be renamed: it is INTERNAL_ADDR now"));
     }
     reader.parse_optional(
         "INTERNAL_ADDR",

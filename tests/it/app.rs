@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use wxlogin::WxLogin;
 use wxlogin::clock::Clock;
 use wxlogin::config::Config;
+use wxlogin::config::ServerConfig;
 use wxlogin::metrics::Metrics;
 use wxlogin::server::{Drained, Server, Timeouts};
 
@@ -29,7 +30,7 @@ pub const TIMEOUTS: Timeouts = Timeouts {
 /// A service under test.
 pub struct TestApp {
     pub client: Client,
-    pub metrics: Client,
+    pub internal: Client,
     pub wechat: FakeWechat,
     pub clock: ManualClock,
     stop: oneshot::Sender<()>,
@@ -100,14 +101,16 @@ impl TestApp {
     ) -> Self {
         // As the binary does: service and clients share the files of one process here.
         rlimit::increase_nofile_limit(u64::MAX).unwrap();
-        let config = config(&wechat.base(), settings);
-        let wxlogin = WxLogin::with_clock(config, clock).unwrap();
+        let config = ServerConfig::from_vars(&vars(&wechat.base(), settings)).unwrap();
+        let wxlogin = WxLogin::with_clock(config.service, clock).unwrap();
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = TcpListener::bind(any_port).await.unwrap();
-        let metrics = TcpListener::bind(any_port).await.unwrap();
-        let metrics_addr = metrics.local_addr().unwrap();
+        let internal = TcpListener::bind(any_port).await.unwrap();
+        let internal_addr = internal.local_addr().unwrap();
         let server = Server::new(listener, wxlogin, TIMEOUTS).unwrap();
-        let server = server.with_internal(metrics).unwrap();
+        let server = server
+            .with_internal(internal, config.internal_door)
+            .unwrap();
         let client = Client::new(server.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
@@ -116,7 +119,7 @@ impl TestApp {
         let running = tokio::spawn(async { server.run(stopped).await.unwrap() });
         Self {
             client,
-            metrics: Client::new(metrics_addr),
+            internal: Client::new(internal_addr),
             wechat,
             clock: hands,
             stop,

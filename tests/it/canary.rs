@@ -286,7 +286,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
     };
     let settings = [
         ("SESSION_STORE", store),
-        ("METRICS_ADDR", "127.0.0.1:0"),
+        ("INTERNAL_ADDR", "127.0.0.1:0"),
         (
             "RUST_LOG",
             "trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,redis=trace",
@@ -303,7 +303,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
         secrets: RefCell::default(),
     };
     everything(&recorder).await;
-    let numbers = process.metrics().get("/metrics").await;
+    let numbers = process.internal().get("/metrics").await;
     recorder.keep(&numbers);
     let answers = recorder.answers.into_inner();
     let mut secrets = recorder.secrets.into_inner();

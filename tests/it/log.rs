@@ -230,7 +230,9 @@ async fn a_path_that_is_not_found_is_logged_and_answered_without_what_may_be_sec
         ("/api/onLogin", "/…/onLogin"),
         ("/onlogin", "/…"),
         ("/session/wxs_secret", "/session/…"),
-        ("/users/wx1/oAlice", "/…/…/…"),
+        ("/users/wx1/oAlice", "/users/…/…"),
+        ("/users/wx1/oAlice/phones", "/users/…/…/…"),
+        ("/access_token/wx1", "/access_token/…"),
         ("/%6fnLogin", "/…"),
         (&*long, &long[..64]),
     ];

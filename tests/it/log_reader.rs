@@ -37,7 +37,7 @@ impl Service {
     }
 
     fn start(dir: &Path, wechat: &FakeWechat, reader: File, stderr: OwnedFd) -> Self {
-        let settings = [("METRICS_ADDR", "127.0.0.1:0"), ("RUST_LOG", "debug")];
+        let settings = [("INTERNAL_ADDR", "127.0.0.1:0"), ("RUST_LOG", "debug")];
         let mut command = command(dir, &vars(&wechat.base(), &settings));
         let child = command.stderr(Stdio::from(stderr)).spawn().unwrap();
         let mut reader = BufReader::new(reader);
@@ -48,7 +48,7 @@ impl Service {
                 break Client::new(addr.trim().parse().unwrap());
             }
         };
-        let (metrics, client) = (addr(" metrics_addr="), addr("listening addr="));
+        let (metrics, client) = (addr(" internal_addr="), addr("listening addr="));
         Self {
             child,
             reader,

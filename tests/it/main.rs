@@ -7,14 +7,17 @@
 
 mod app;
 mod disk;
-#[allow(dead_code, reason = "the sandbox shows the rest")]
+#[allow(dead_code, unused_imports, reason = "the sandbox shows the rest")]
+#[path = "sandbox/wechat.rs"]
 mod fake_wechat;
 mod load;
 mod power_cut;
 mod process;
 mod redis_server;
 
+mod access_token;
 mod apps;
+mod backend;
 mod bodies;
 mod canary;
 mod check;
@@ -34,6 +37,7 @@ mod miniprogram;
 mod model;
 mod once;
 mod overload;
+mod phone;
 mod properties;
 mod proxies;
 mod replicas;

@@ -63,9 +63,9 @@ async fn requests_logins_exchanges_and_sessions_are_counted() {
     while app.wechat.requests_for("slow-300") == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
-    assert_numbers(&numbers(&app.metrics).await, &[("exchanges_in_flight", 1)]);
+    assert_numbers(&numbers(&app.internal).await, &[("exchanges_in_flight", 1)]);
     running.await.unwrap().assert_status(200);
-    let numbers = numbers(&app.metrics).await;
+    let numbers = numbers(&app.internal).await;
     assert_numbers(
         &numbers,
         &[
@@ -133,7 +133,7 @@ async fn requests_logins_exchanges_and_sessions_are_counted() {
 #[tokio::test]
 async fn every_series_exists_before_its_first_event() {
     let app = TestApp::with(&[("WECHAT_TIMEOUT", "300ms")]).await;
-    let before = numbers(&app.metrics).await;
+    let before = numbers(&app.internal).await;
     let happened = |name: &str| name.ends_with("_total") && before[name] != 0.0;
     let happened: Vec<_> = before
         .keys()
@@ -176,7 +176,7 @@ async fn every_series_exists_before_its_first_event() {
     app.client.end(&token).await.assert_status(401);
     app.client.get("/readyz").await.assert_status(200);
 
-    let after = numbers(&app.metrics).await;
+    let after = numbers(&app.internal).await;
     let new: Vec<_> = after
         .keys()
         .filter(|name| !before.contains_key(*name))
@@ -191,7 +191,7 @@ async fn a_store_that_fails_is_counted() {
     redis.cli(&["ACL", "SETUSER", "default", "-set"]);
     app.client.login("user-alice").await.assert_status(503);
     assert_numbers(
-        &numbers(&app.metrics).await,
+        &numbers(&app.internal).await,
         &[
             (r#"store_errors_total{operation="create"}"#, 1),
             (r#"store_errors_total{operation="exchanged"}"#, 0),
@@ -206,7 +206,7 @@ async fn a_store_that_fails_is_counted() {
 #[tokio::test]
 async fn connections_are_counted_while_they_are_open() {
     let app = TestApp::start().await;
-    let open = async || numbers(&app.metrics).await["wxlogin_connections"];
+    let open = async || numbers(&app.internal).await["wxlogin_connections"];
     let before = open().await; // the one that asks
     let connection = tokio::net::TcpStream::connect(app.client.addr)
         .await
@@ -223,7 +223,7 @@ async fn connections_are_counted_while_they_are_open() {
 #[tokio::test]
 async fn the_process_and_its_version_are_described() {
     let app = TestApp::start().await;
-    let numbers = numbers(&app.metrics).await;
+    let numbers = numbers(&app.internal).await;
     let build_info = format!(r#"build_info{{version="{}"}}"#, env!("CARGO_PKG_VERSION"));
     assert_numbers(
         &numbers,
@@ -247,7 +247,7 @@ async fn the_process_and_its_version_are_described() {
 async fn promtool_finds_nothing_to_criticise() {
     let app = TestApp::start().await;
     app.client.token("user-alice").await;
-    let text = text(&app.metrics).await;
+    let text = text(&app.internal).await;
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -273,5 +273,5 @@ async fn metrics_are_at_their_own_address_only() {
     let app = TestApp::start().await;
     let answer = app.client.get("/metrics").await;
     answer.assert_problem(404, "not_found", "fix_request");
-    app.metrics.get("/session").await.assert_status(404);
+    app.internal.get("/session").await.assert_status(404);
 }

@@ -60,10 +60,10 @@ impl Process {
         }
     }
 
-    /// A client for its metrics, which `METRICS_ADDR` asked for.
-    pub fn metrics(&self) -> Client {
+    /// A client for its internal door, which `INTERNAL_ADDR` asked for.
+    pub fn internal(&self) -> Client {
         let log = self.log.lock().unwrap();
-        let (_, addr) = log.split_once("metrics_addr").unwrap();
+        let (_, addr) = log.split_once("internal_addr").unwrap();
         let addr = addr.trim_start_matches(['"', '=', ':']);
         let end = addr.find(['"', '\n']).unwrap();
         Client::new(addr[..end].trim().parse().unwrap())

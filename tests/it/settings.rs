@@ -76,8 +76,19 @@ fn each_wrong_value_is_refused_by_name() {
     let rows = [
         ("LISTEN_ADDR", "localhost:3000"),
         ("LISTEN_ADDR", ":3000"),
-        ("METRICS_ADDR", "127.0.0.1:3000"),
-        ("METRICS_ADDR", "0.0.0.0:3000"),
+        ("INTERNAL_ADDR", "127.0.0.1:3000"),
+        ("INTERNAL_ADDR", "0.0.0.0:3000"),
+        ("INTERNAL_ADDR", "9090"),
+        ("METRICS_ADDR", "127.0.0.1:9090"),
+        ("INTERNAL_TOKEN", "fifteen-letters"),
+        ("INTERNAL_TOKEN", "sixteen letters too"),
+        ("INTERNAL_TOKEN", "0123456789abcdef,"),
+        ("INTERNAL_TOKEN", "0123456789abcdef,0123456789abcdef"),
+        (
+            "INTERNAL_TOKEN",
+            "0123456789abcdef,b123456789abcdef,c123456789abcdef",
+        ),
+        ("INTERNAL_ACCESS_TOKEN", "true"),
         ("WECHAT_APPID", "\"wx0123456789abcdef\""),
         ("WECHAT_APPID", "wx0123456789abcdef,"),
         ("WECHAT_SECRET", "s3cret:s3cret"),
@@ -380,6 +391,67 @@ fn what_looks_like_a_mistake_is_a_warning() {
 }
 
 #[test]
+fn an_internal_door_that_is_open_to_others_or_half_set_up_is_a_warning() {
+    let token = ("INTERNAL_TOKEN", "0123456789abcdef, b123456789abcdef");
+    let rows = [
+        (&[("INTERNAL_ADDR", "127.0.0.1:9090"), token][..], &[][..]),
+        (
+            &[
+                ("INTERNAL_ADDR", "[::1]:9090"),
+                ("INTERNAL_ACCESS_TOKEN", "off"),
+            ],
+            &[],
+        ),
+        (
+            &[("INTERNAL_ADDR", "0.0.0.0:9090"), token],
+            &[
+                "INTERNAL_ADDR 0.0.0.0:9090 is open to other machines, and the internal door speaks plain HTTP: keep",
+            ],
+        ),
+        (
+            &[("INTERNAL_ADDR", "10.0.0.1:9090")],
+            &["without INTERNAL_TOKEN it serves metrics and probes only"],
+        ),
+        (&[token], &["INTERNAL_TOKEN is set, but not INTERNAL_ADDR"]),
+        (
+            &[
+                ("INTERNAL_ADDR", "127.0.0.1:9090"),
+                ("INTERNAL_ACCESS_TOKEN", "on"),
+            ],
+            &["INTERNAL_ACCESS_TOKEN is on, but INTERNAL_TOKEN is not set"],
+        ),
+    ];
+    for (settings, expected) in rows {
+        let warnings = with(settings).unwrap().service.warnings;
+        assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+        for (warning, expected) in warnings.iter().zip(expected) {
+            assert!(warning.contains(expected), "{warning}");
+            assert!(!warning.contains("123456789abcdef"), "{warning}");
+        }
+    }
+}
+
+#[test]
+fn internal_tokens_come_from_a_file_too_and_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    fs::write(&path, "0123456789abcdef\n").unwrap();
+    let file = ("INTERNAL_TOKEN_FILE", path.to_str().unwrap());
+    let config = with(&[("INTERNAL_ADDR", "127.0.0.1:9090"), file]).unwrap();
+    let [token] = &config.internal_door.tokens[..] else {
+        panic!("{}", config.internal_door.tokens.len());
+    };
+    assert_eq!(token.expose_secret(), "0123456789abcdef");
+    assert!(!format!("{config:?}").contains("0123456789abcdef\""));
+    let both = with(&[("INTERNAL_TOKEN", "0123456789abcdef"), file]);
+    let problems = both.unwrap_err().to_string();
+    assert!(
+        problems.starts_with("INTERNAL_TOKEN_FILE stands instead"),
+        "{problems}"
+    );
+}
+
+#[test]
 fn addresses_of_redis() {
     for (text, shown) in [
         ("redis://localhost", "Redis at localhost:6379"),
@@ -507,12 +579,12 @@ fn env_example_works_as_it_stands_once_the_app_is_filled_in_and_shows_the_defaul
 }
 
 #[test]
-fn both_readmes_have_a_row_for_each_setting() {
-    for file in ["README.md", "README.zh-CN.md"] {
+fn the_documentation_has_a_row_for_each_setting() {
+    for file in ["docs/en/settings.md", "README.zh-CN.md"] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
-        let readme = fs::read_to_string(path).unwrap();
+        let page = fs::read_to_string(path).unwrap();
         for name in config::names() {
-            let row = readme
+            let row = page
                 .lines()
                 .find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
             assert!(row.is_some(), "{name} in {file}");

@@ -31,6 +31,8 @@ async fn keeps_its_promises(place: &str) {
     many_attempts_at_once_fail_ten_times_at_most(&store).await;
     good_attempts_at_once_are_all_good(&store).await;
     all_sessions_of_a_user_end_together(&store).await;
+    the_newest_key_needs_a_living_session(&store).await;
+    a_users_keys_end_with_all_sessions(&store).await;
     a_session_dies_at_its_time(&store, &hands).await;
     store.check().await.unwrap();
     store.close().await;
@@ -245,6 +247,72 @@ async fn all_sessions_of_a_user_end_together(store: &Store) {
     let later = create(store, session("oJudy", None), None).await;
     assert!(store.find(later).await.unwrap().is_some());
     assert!(store.find(all_ended[0]).await.unwrap().is_none());
+}
+
+/// The first byte of the key that is signed with.
+async fn newest_key(store: &Store, openid: &str) -> Option<u8> {
+    let key = store.newest_key(&user(openid)).await.unwrap();
+    key.map(|key| key.expose_secret()[0])
+}
+
+async fn the_newest_key_needs_a_living_session(store: &Store) {
+    assert_eq!(newest_key(store, "oOlivia").await, None);
+    let first = create(store, session("oOlivia", None), Some(1)).await;
+    let second = create(store, session("oOlivia", None), Some(2)).await;
+    assert_eq!(newest_key(store, "oOlivia").await, Some(2));
+    // The key belongs to the user, and not to the session that it came with.
+    store.end(second).await.unwrap();
+    assert_eq!(newest_key(store, "oOlivia").await, Some(2));
+    store.end(first).await.unwrap();
+    assert_eq!(newest_key(store, "oOlivia").await, None);
+    create(store, session("oOlivia", None), None).await;
+    assert_eq!(newest_key(store, "oOlivia").await, Some(2));
+
+    let mut expired = session("oPeggy", None);
+    expired.expires = NOW + 60; // now
+    create(store, expired, Some(3)).await;
+    assert_eq!(newest_key(store, "oPeggy").await, None);
+    for _ in 0..10 {
+        assert_eq!(attempt(store, "oOlivia", None).await, None);
+    }
+    assert_eq!(newest_key(store, "oOlivia").await, None, "dropped");
+}
+
+async fn a_users_keys_end_with_all_sessions(store: &Store) {
+    for round in 1..3 {
+        log_in(store, "oQuentin", round).await;
+        log_in(store, "oQuentin", round + 10).await;
+        log_in(store, "oRupert", round).await;
+        store.end_all(&user("oQuentin"), None).await.unwrap();
+        assert!(keys(store, "oQuentin").await.is_empty(), "{round}");
+        assert_eq!(newest_key(store, "oQuentin").await, None, "{round}");
+        assert_eq!(keys(store, "oRupert").await[0], round);
+        // A repeat of an earlier code brings no key back.
+        create(store, session("oQuentin", None), None).await;
+        assert!(keys(store, "oQuentin").await.is_empty(), "{round}");
+    }
+    store.end_all(&user("oSybil"), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_older_key_does_not_stand_in_for_a_newest_one_that_cannot_be_decrypted() {
+    let redis = RedisServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = format!("file:{}", dir.path().join("s.sessions").display());
+    for place in [&file, &redis.url()] {
+        for (secret, key, kept) in [
+            ("s1", Some(1), Some(1)),
+            ("gone", Some(2), Some(2)),
+            ("s1", None, None),
+        ] {
+            let clock = ManualClock::at(NOW).clock();
+            let store = Store::open(&settings(place), encryption(&[secret]), metrics(), clock);
+            let store = store.unwrap();
+            create(&store, session("oTrent", None), key).await;
+            assert_eq!(newest_key(&store, "oTrent").await, kept, "{place}");
+            store.close().await;
+        }
+    }
 }
 
 async fn a_session_dies_at_its_time(store: &Store, hands: &ManualClock) {

@@ -1,0 +1,40 @@
+//! `POST /cgi-bin/stable_token`
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::model::Model;
+use super::reply::{Refused, Reply, error, refusal, text};
+
+pub fn reply(model: &mut Model, body: &Value) -> Reply {
+    model.tokens.asked += 1;
+    let delay = Duration::from_millis(model.tokens.delay);
+    let response = match read(model, body) {
+        Err((errcode, errmsg)) => error(errcode, errmsg),
+        Ok(appid) => match model.refuses.or(model.tokens.refuses) {
+            Some(errcode) => refusal(errcode),
+            None => {
+                let token = model.tokens.current(&appid);
+                model.tokens.given.insert(token.clone());
+                text(format!(r#"{{"access_token":"{token}","expires_in":7200}}"#))
+            }
+        },
+    };
+    Reply::After(delay, response)
+}
+
+fn read(model: &mut Model, body: &Value) -> Result<String, Refused> {
+    let text = |name: &str| body[name].as_str();
+    let appid = text("appid").ok_or((41002, "appid missing"))?;
+    let secret = text("secret").ok_or((41004, "appsecret missing"))?;
+    if text("grant_type") != Some("client_credential") {
+        return Err((40002, "invalid grant_type"));
+    }
+    // wxlogin never forces a new one: who does is told so at once.
+    if body.get("force_refresh").is_some() {
+        return Err((45009, "reach max api daily quota limit"));
+    }
+    model.check_secret(appid, secret)?;
+    Ok(appid.to_owned())
+}

@@ -1,0 +1,271 @@
+//! A stand-in for WeChat: strict in what it accepts, one-time codes, scripted by the code itself.
+//!
+//! A model ([`Model`]) with a thin HTTP server over it, and a file for each call. It serves the tests and
+//! the sandbox.
+
+mod check_session;
+mod code_to_session;
+mod model;
+mod phone_number;
+mod reply;
+mod stable_token;
+mod users;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{RawQuery, Request, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use model::Model;
+use reply::error;
+pub use users::{
+    encrypt, hex, hmac_sign, openid, openid_in, phone_number, session_key, sign, user_info,
+};
+
+pub const APPID: &str = "wx0123456789abcdef";
+pub const SECRET: &str = "5ecre7c0ffee5ecre7c0ffee5ecre7aa";
+/// A second Mini Program.
+pub const OTHER_APPID: &str = "wxfedcba9876543210";
+pub const OTHER_SECRET: &str = "5ecre7bee5ecre7bee5ecre7bee5ecbb";
+
+/// What a code asks for. Any code may end in `.` and something, which makes it a new one.
+pub const SCRIPT: &[(&str, &str)] = &[
+    ("user-NAME", "NAME logs in, with a unionid"),
+    ("guest-NAME", "NAME logs in, without a unionid"),
+    (
+        "phone-NAME",
+        "as a phone code: NAME's number, for NAME's openid alone",
+    ),
+    ("error-N", "errcode N, such as error-40029 or error--1"),
+    ("busy-N", "errcode -1 N times, then a login or a number"),
+    ("busy-used", "errcode -1, then 40163"),
+    ("slow-MS", "a login or a number after MS milliseconds"),
+    ("hang", "no answer, ever"),
+    ("garbage", "an answer that is not JSON"),
+    ("empty", "an empty answer"),
+    ("html-502", "HTTP 502 with a page of HTML"),
+];
+
+/// A running stand-in.
+#[derive(Clone)]
+pub struct FakeWechat {
+    addr: SocketAddr,
+    model: SharedModel,
+}
+
+type SharedModel = Arc<Mutex<Model>>;
+
+impl FakeWechat {
+    /// Starts on a free port of the loopback.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let fake = Self {
+            addr: listener.local_addr().unwrap(),
+            model: Arc::new(Mutex::new(Model::new())),
+        };
+        let router = fake.router();
+        tokio::spawn(async move { serve(listener, router).await });
+        fake
+    }
+
+    /// Its routes, for a test that serves them in another way.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/sns/jscode2session", any(jscode2session))
+            .route("/cgi-bin/stable_token", any(stable_token))
+            .route("/wxa/business/getuserphonenumber", any(getuserphonenumber))
+            .route("/wxa/checksession", any(checksession))
+            .with_state(self.model.clone())
+    }
+
+    /// For `WECHAT_API_BASE`.
+    pub fn base(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap()
+    }
+
+    /// Resets an AppSecret, as somebody does in the WeChat admin console.
+    pub fn reset_secret(&self, appid: &str, secret: &str) {
+        self.model().secrets.insert(appid.into(), secret.into());
+    }
+
+    /// Lets it refuse every request with this errcode, whatever it asks.
+    pub fn refuse_everything(&self, errcode: i64) {
+        self.model().refuses = Some(errcode);
+    }
+
+    /// Lets it answer a code with this body.
+    pub fn script(&self, code: &str, body: &str) {
+        self.model().scripted.insert(code.into(), body.into());
+    }
+
+    /// How many requests for a code of `wx.login` it got, accepted or not.
+    pub fn requests_for(&self, code: &str) -> usize {
+        let model = self.model();
+        model.asked.iter().filter(|asked| *asked == code).count()
+    }
+
+    /// How many requests it got that named a code of `wx.login`.
+    pub fn requests(&self) -> usize {
+        self.model().asked.len()
+    }
+
+    /// How many requests for a phone code it got, accepted or not.
+    pub fn phone_requests_for(&self, code: &str) -> usize {
+        let model = self.model();
+        let asked = model.phone_asked.iter();
+        asked.filter(|asked| *asked == code).count()
+    }
+
+    /// How often it was asked with an AppSecret that is not right.
+    pub fn wrong_secrets(&self) -> usize {
+        self.model().wrong_secrets
+    }
+
+    /// The codes that it gave a `session_key` for, and these.
+    pub fn keys(&self) -> Vec<(String, [u8; 16])> {
+        let model = self.model();
+        let named = model.exchanged.iter().cloned();
+        named
+            .map(|code| (code.clone(), session_key(&code)))
+            .collect()
+    }
+
+    /// A user logs in elsewhere: the key that was the newest is not any more.
+    pub fn replace_key(&self, openid: &str) {
+        self.model().keys.insert(openid.into(), [0x77; 16]);
+    }
+
+    /// The `access_token` that everybody gets.
+    pub fn access_token(&self, appid: &str) -> String {
+        self.model().tokens.current(appid)
+    }
+
+    /// All `access_token`s that it has given out.
+    pub fn access_tokens(&self) -> Vec<String> {
+        self.model().tokens.given.iter().cloned().collect()
+    }
+
+    /// Refuses the current `access_token` of a Mini Program from now on, but goes on giving it out.
+    pub fn refuse_access_token(&self, appid: &str, errcode: i64) {
+        let mut model = self.model();
+        let token = model.tokens.current(appid);
+        model.tokens.refused.insert(token, errcode);
+    }
+
+    /// Gives out another `access_token`, as after a forced refresh elsewhere; the old one is refused.
+    pub fn replace_access_token(&self, appid: &str, errcode: i64) {
+        self.refuse_access_token(appid, errcode);
+        *self.model().tokens.current.entry(appid.into()).or_insert(1) += 1;
+    }
+
+    /// Refuses requests for an `access_token`, or does not any more.
+    pub fn refuse_access_tokens(&self, errcode: Option<i64>) {
+        self.model().tokens.refuses = errcode;
+    }
+
+    /// Lets requests for an `access_token` take so many milliseconds.
+    pub fn delay_access_tokens(&self, delay: u64) {
+        self.model().tokens.delay = delay;
+    }
+
+    /// How many requests for an `access_token` it got.
+    pub fn access_token_requests(&self) -> usize {
+        self.model().tokens.asked
+    }
+
+    /// How many calls it got with an `access_token` that it refused.
+    pub fn refused_access_tokens(&self) -> usize {
+        self.model().tokens.refusals
+    }
+}
+
+async fn jscode2session(
+    State(model): State<SharedModel>,
+    method: Method,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let reply = code_to_session::reply(&mut model.lock().unwrap(), &method, &query);
+    reply.send().await
+}
+
+async fn checksession(
+    State(model): State<SharedModel>,
+    method: Method,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let reply = check_session::reply(&mut model.lock().unwrap(), &method, &query);
+    reply.send().await
+}
+
+async fn stable_token(State(model): State<SharedModel>, request: Request) -> Response {
+    let body = match read_json(request).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    let reply = stable_token::reply(&mut model.lock().unwrap(), &body);
+    reply.send().await
+}
+
+async fn getuserphonenumber(
+    State(model): State<SharedModel>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Response {
+    let body = match read_json(request).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    let query = query.unwrap_or_default();
+    let reply = phone_number::reply(&mut model.lock().unwrap(), &query, &body);
+    reply.send().await
+}
+
+/// A POST with a JSON object and its length, as WeChat wants it; else what WeChat answers.
+async fn read_json(request: Request<Body>) -> Result<Value, Response> {
+    let (head, body) = request.into_parts();
+    if head.method != Method::POST {
+        return Err(error(43002, "require POST method"));
+    }
+    if !head.headers.contains_key(CONTENT_LENGTH) {
+        return Err(StatusCode::PRECONDITION_FAILED.into_response());
+    }
+    let content_type = head.headers.get(CONTENT_TYPE);
+    let is_form = content_type.is_some_and(|it| it == "application/x-www-form-urlencoded");
+    if is_form {
+        return Err(error(41002, "appid missing"));
+    }
+    let body = to_bytes(body, 65_536).await.unwrap();
+    match serde_json::from_slice(&body) {
+        Ok(json @ Value::Object(_)) => Ok(json),
+        _ => Err(error(47001, "data format error")),
+    }
+}
+
+pub async fn serve(listener: TcpListener, router: Router) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let service = hyper_util::service::TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            // The client may leave whenever it likes.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
