@@ -412,7 +412,8 @@ async fn all_sessions_of_a_user_end_and_those_of_others_do_not() {
 async fn an_end_of_all_sessions_and_a_signature_work_across_replicas() {
     let redis = RedisServer::start();
     let wechat = FakeWechat::start().await;
-    let settings = [&OPEN[..], &[("SESSION_STORE", &*redis.url())]].concat();
+    let url = redis.url();
+    let settings = [&OPEN[..], &[("SESSION_STORE", &*url)]].concat();
     let clock = ManualClock::at(1_800_000_000);
     let replica =
         async || TestApp::beside(wechat.clone(), &settings, clock.clone(), clock.clock()).await;

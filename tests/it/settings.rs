@@ -435,15 +435,15 @@ fn an_internal_door_that_is_open_to_others_or_half_set_up_is_a_warning() {
 fn internal_tokens_come_from_a_file_too_and_are_not_shown() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("token");
-    fs::write(&path, "0123456789abcdef\n").unwrap();
+    fs::write(&path, "token-in-a-file-123\n").unwrap();
     let file = ("INTERNAL_TOKEN_FILE", path.to_str().unwrap());
     let config = with(&[("INTERNAL_ADDR", "127.0.0.1:9090"), file]).unwrap();
     let [token] = &config.internal_door.tokens[..] else {
         panic!("{}", config.internal_door.tokens.len());
     };
-    assert_eq!(token.expose_secret(), "0123456789abcdef");
-    assert!(!format!("{config:?}").contains("0123456789abcdef\""));
-    let both = with(&[("INTERNAL_TOKEN", "0123456789abcdef"), file]);
+    assert_eq!(token.expose_secret(), "token-in-a-file-123");
+    assert!(!format!("{config:?}").contains("token-in-a-file-123"));
+    let both = with(&[("INTERNAL_TOKEN", "token-in-a-file-123"), file]);
     let problems = both.unwrap_err().to_string();
     assert!(
         problems.starts_with("INTERNAL_TOKEN_FILE stands instead"),
