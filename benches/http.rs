@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 use fake_wechat::{APPID, FakeWechat, SECRET};
 use tikv_jemallocator::Jemalloc;
 use tokio::task::JoinSet;
-use wxlogin::app::App;
-use wxlogin::clock::Clock;
+use wxlogin::WxLogin;
 use wxlogin::config::Config;
 use wxlogin::server::{Server, Timeouts};
 
@@ -66,10 +65,10 @@ async fn serve(store: &str) -> String {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     let config = Config::from_vars(&vars).unwrap();
-    let app = App::open(config, Clock::system()).unwrap();
+    let app = WxLogin::new(config).unwrap();
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
-    let server = Server::new(listener, app, Timeouts::default());
+    let server = Server::new(listener, app, Timeouts::default()).unwrap();
     let base = format!("http://{}", server.local_addr().unwrap());
     tokio::spawn(server.run(std::future::pending()));
     base

@@ -1,89 +1,215 @@
-//! What a handler may reach.
+//! `WxLogin`: the parts of a running service, put together.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::login::Login;
+use crate::config::{self, Config};
+use crate::login::{self, Login};
 use crate::metrics::Metrics;
+use crate::session::{self, Database, Session, Store, Token, Unavailable, UserId};
 use crate::user_data::UserData;
-use crate::{session, wechat};
+use crate::wechat;
 
-/// The parts of a running service.
-pub struct App {
-    /// Exchanges codes for sessions.
-    pub login: Arc<Login>,
-    /// Opens user data.
-    pub user_data: UserData,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
-    /// Knows the sessions.
-    pub sessions: session::Store,
-    /// Tells how much of a session is left.
-    pub clock: Clock,
+/// The login service. Cheap to clone; all clones are the same service.
+///
+/// Its connections to WeChat and to the session store live in the tokio runtime that uses them first, so
+/// one `WxLogin` serves one runtime.
+#[derive(Clone)]
+pub struct WxLogin(Arc<Parts>);
+
+/// The parts for one runtime. Its connections belong to it alone, everything else is [`Shared`].
+struct Parts {
+    login: Arc<Login>,
+    user_data: UserData,
+    sessions: Store,
+    shared: Arc<Shared>,
 }
 
-/// Why the parts could not be put together.
+/// What all runtimes of a process share: settings, the session store's database, the exchanges in
+/// flight, counters.
+struct Shared {
+    wechat: Arc<wechat::Settings>,
+    database: Database,
+    login: Arc<login::Shared>,
+    userdata_max_age: Option<Duration>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+}
+
+/// A user of a Mini Program who is logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The Mini Program, `wx` and 16 hex digits.
+    pub appid: String,
+    /// The user in this Mini Program: 1 to 128 visible ASCII characters, case-sensitive.
+    pub openid: String,
+    /// The user in all apps of one WeChat Open Platform account, if WeChat sent it at the login.
+    pub unionid: Option<String>,
+}
+
+impl From<Session> for User {
+    fn from(session: Session) -> Self {
+        Self {
+            appid: session.user.appid,
+            openid: session.user.openid,
+            unionid: session.unionid,
+        }
+    }
+}
+
+/// Why the service could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// TLS cannot be set up.
-    #[error("cannot set up the connection to WeChat: {0}")]
-    Wechat(#[from] wechat::Error),
+    /// Settings are wrong: one line for each.
+    #[error(transparent)]
+    Settings(#[from] config::Problems),
     /// The metrics contradict each other.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// No keys can be made from the AppSecrets.
-    #[error("cannot make keys from the AppSecrets")]
+    /// TLS cannot be set up.
+    #[error("cannot set up the connection to WeChat: {0}")]
+    Wechat(#[from] wechat::Error),
+    /// No encryption keys can be derived from the AppSecrets.
+    #[error("cannot derive encryption keys from the AppSecrets")]
     Encryption,
-    /// The session store cannot be used.
+    /// The session store cannot be opened.
     #[error(transparent)]
     Sessions(#[from] session::OpenError),
 }
 
-impl App {
-    /// Opens the session store and sets up the connection to WeChat, without using it yet.
+impl WxLogin {
+    /// Reads the settings from the environment and, below it, from `.env` in the working directory, and
+    /// opens the session store. Connects to nothing on the network yet. Names that are no setting of
+    /// wxlogin are ignored: they may be the host's.
     ///
     /// # Errors
     /// [`StartError`], for the operator to read.
-    pub fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
+    pub fn from_env() -> Result<Self, StartError> {
+        Self::new(Config::load(Path::new("."))?)
+    }
+
+    /// Opens the session store. Connects to nothing on the network yet.
+    ///
+    /// # Errors
+    /// [`StartError`], for the operator to read.
+    pub fn new(config: Config) -> Result<Self, StartError> {
+        Self::with_clock(config, Clock::system())
+    }
+
+    /// The same with another clock, for tests.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new()?);
-        let wechat = wechat::Client::new(config.wechat)?;
         let apps = config.mini_programs.iter();
         let encryption = session::Encryption::new(apps.map(|app| (app.appid(), app.secrets())))
             .map_err(|_| StartError::Encryption)?;
-        let store =
-            session::Store::open(&config.sessions, encryption, metrics.clone(), clock.clone())?;
-        Ok(Self {
-            login: Login::new(
-                wechat,
-                config.mini_programs,
-                config.max_in_flight,
-                store.clone(),
-                config.sessions.ttl,
-                metrics.clone(),
-                clock.clone(),
-            ),
-            user_data: UserData::new(store.clone(), config.userdata_max_age, clock.clone()),
+        let database =
+            Database::open(&config.sessions, encryption, metrics.clone(), clock.clone())?;
+        let login = login::Shared::new(
+            config.mini_programs,
+            config.max_in_flight,
+            config.sessions.ttl,
+            metrics.clone(),
+            clock.clone(),
+        );
+        Self::connect(Arc::new(Shared {
+            wechat: Arc::new(config.wechat),
+            database,
+            login: Arc::new(login),
+            userdata_max_age: config.userdata_max_age,
             metrics,
-            sessions: store,
             clock,
-        })
+        }))
     }
 
-    /// The same app for another runtime: what is counted, remembered and stored is shared,
-    /// connections are not, since each lives in the runtime that made it.
+    /// The same service for another runtime of this process, with connections of its own.
     ///
     /// # Errors
     /// [`StartError`], for the operator to read.
-    pub fn sibling(&self) -> Result<Self, StartError> {
-        let store = self.sessions.sibling()?;
-        let wechat = self.login.wechat().sibling()?;
-        Ok(Self {
-            login: self.login.sibling(wechat, store.clone()),
-            user_data: self.user_data.sibling(store.clone()),
-            metrics: self.metrics.clone(),
-            sessions: store,
-            clock: self.clock.clone(),
-        })
+    pub fn for_another_runtime(&self) -> Result<Self, StartError> {
+        Self::connect(self.0.shared.clone())
+    }
+
+    /// The one place where what belongs to a runtime is made.
+    fn connect(shared: Arc<Shared>) -> Result<Self, StartError> {
+        let wechat = wechat::Client::new(shared.wechat.clone())?;
+        let sessions = shared.database.connect()?;
+        Ok(Self(Arc::new(Parts {
+            login: Login::new(wechat, sessions.clone(), shared.login.clone()),
+            user_data: UserData::new(
+                sessions.clone(),
+                shared.userdata_max_age,
+                shared.clock.clone(),
+            ),
+            sessions,
+            shared,
+        })))
+    }
+
+    /// Makes sure that a login could be stored.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if not.
+    pub async fn ready(&self) -> Result<(), Unavailable> {
+        self.sessions().check().await
+    }
+
+    /// What works for now and will not be enough, such as a Redis that evicts keys: a sentence each.
+    pub async fn store_warnings(&self) -> Vec<String> {
+        self.sessions().warnings().await
+    }
+
+    /// The user whose living session has this token (`wxs_…`), if there is one.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the session store does not answer.
+    pub async fn session(&self, token: &str) -> Result<Option<User>, Unavailable> {
+        let Some(token) = Token::parse(token) else {
+            return Ok(None);
+        };
+        let session = self.sessions().find(token.id()).await?;
+        Ok(session.map(User::from))
+    }
+
+    /// Ends all sessions of a user of a Mini Program, as for a ban.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the session store does not answer.
+    pub async fn end_all(&self, appid: &str, openid: &str) -> Result<(), Unavailable> {
+        let user = UserId {
+            appid: appid.to_owned(),
+            openid: openid.to_owned(),
+        };
+        self.sessions().end_all(&user, None).await
+    }
+
+    /// Finishes the exchanges whose clients have gone, and closes the session store.
+    pub async fn close(&self) {
+        self.login().drain().await;
+        self.sessions().close().await;
+    }
+
+    pub(crate) fn login(&self) -> &Arc<Login> {
+        &self.0.login
+    }
+
+    pub(crate) fn user_data(&self) -> &UserData {
+        &self.0.user_data
+    }
+
+    pub(crate) fn sessions(&self) -> &Store {
+        &self.0.sessions
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.shared.metrics
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.shared.clock
     }
 }

@@ -32,7 +32,7 @@ pub struct Report(Vec<Finding>);
 /// # Errors
 /// If TLS cannot be set up.
 pub async fn check(config: Config) -> Result<Report, Error> {
-    let client = Client::new(config.wechat)?;
+    let client = Client::new(config.wechat.into())?;
     let mut findings = Vec::new();
     for program in &config.mini_programs {
         let secrets = program.secrets();

@@ -1,36 +1,38 @@
 //! Every setting of the service, read from a map of names and values: all problems are reported at
 //! once, by name, and never with the value of a secret.
 
+mod base_urls;
 mod mini_programs;
+mod proxies;
 mod reader;
+#[cfg(feature = "server")]
+mod server;
 mod sources;
+mod text_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU16;
+use std::path::Path;
 use std::time::Duration;
 
-pub use sources::{SourceError, load};
+#[cfg(feature = "server")]
+pub use server::ServerConfig;
 
 use crate::wechat::MiniProgram;
-use crate::{session, telemetry, wechat};
+use crate::{session, wechat};
 use reader::{Reader, Reported};
 
 /// What `WECHAT_API_BASE` is when it is not set.
 const DEFAULT_API_BASES: &str = "https://api.weixin.qq.com,https://api2.weixin.qq.com";
 
+const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The settings of one process, valid as a whole.
+/// The settings of the login service, valid as a whole.
 #[derive(Debug)]
 pub struct Config {
-    /// Where the service listens.
-    pub listen_addr: SocketAddr,
-    /// Where metrics are served, if anywhere.
-    pub metrics_addr: Option<SocketAddr>,
     /// The Mini Programs, at least one; the first is meant where none is named.
     pub mini_programs: Vec<MiniProgram>,
     /// How WeChat is asked.
@@ -41,26 +43,32 @@ pub struct Config {
     pub sessions: session::Settings,
     /// `USERDATA_MAX_AGE`: how old encrypted user data may be; `None` is any age.
     pub userdata_max_age: Option<Duration>,
-    /// What is logged, and how.
-    pub log: telemetry::Settings,
-    /// What looks like a mistake but does not stop the service, a sentence each.
+    /// What is unlikely to be right but does not stop the service, a sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// Reads the settings out of `vars`.
+    /// Reads the settings from the environment and, below it, the file `.env` in `dir`.
     ///
     /// # Errors
-    /// Everything that is wrong, a line for each setting.
+    /// Everything that is wrong, one line for each setting.
+    pub fn load(dir: &Path) -> Result<Self, Problems> {
+        let sources = sources::load(dir).map_err(|error| Problems(vec![error.to_string()]))?;
+        let mut config = Self::from_vars(&sources.vars)?;
+        config.warnings.extend(sources.warnings);
+        Ok(config)
+    }
+
+    /// Reads the settings out of `vars`. Other names in it are ignored.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one line for each setting.
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, Problems> {
         let mut reader = Reader::new(vars);
-        let settings = read(&mut reader);
+        let config = read(&mut reader);
         let (problems, warnings) = reader.finish();
-        match settings {
-            Ok(mut config) if problems.is_empty() => {
-                config.warnings = warnings;
-                Ok(config)
-            }
+        match config {
+            Ok(config) if problems.is_empty() => Ok(Self { warnings, ..config }),
             _ => Err(Problems(problems)),
         }
     }
@@ -71,63 +79,59 @@ impl Config {
 pub fn names() -> BTreeSet<&'static str> {
     let vars = BTreeMap::new();
     let mut reader = Reader::new(&vars);
-    let _ = read(&mut reader); // only what it asks for counts
+    // Only what they ask for counts.
+    let _ = read(&mut reader);
+    #[cfg(feature = "server")]
+    let _ = server::read(&mut reader);
     reader.asked()
 }
 
-/// Asks for every setting, whatever the others are, so that no problem hides another.
+/// Asks for every setting, also after a problem, so that all problems are reported.
 fn read(reader: &mut Reader) -> Result<Config, Reported> {
-    let listen_addr = reader.parse_or(
-        "LISTEN_ADDR",
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
-        "an IP address and a port, such as 127.0.0.1:3000",
-    );
-    let metrics_addr = reader.parse_optional(
-        "METRICS_ADDR",
-        "an IP address and a port, such as 127.0.0.1:9090",
-    );
     let mini_programs = mini_programs::read(reader);
-    let api_bases = reader.base_urls("WECHAT_API_BASE", DEFAULT_API_BASES);
+    let api_bases = base_urls::read(reader, "WECHAT_API_BASE", DEFAULT_API_BASES);
+    let proxies = match &api_bases {
+        Ok(api_bases) => proxies::read(reader, api_bases),
+        Err(_) => Err(Reported),
+    };
     let timeout = reader.duration(
         "WECHAT_TIMEOUT",
         4 * SECOND,
-        Duration::from_millis(100)..=60 * SECOND,
+        100 * MILLISECOND..=60 * SECOND,
+        MILLISECOND,
     );
     let max_in_flight = reader.number("WECHAT_MAX_IN_FLIGHT", 1024, 1..=1_000_000);
-    let url = reader.parse_or(
-        "SESSION_STORE",
-        session::StoreUrl::default(),
-        "file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…",
+    let url = match reader.get("SESSION_STORE").map(str::parse) {
+        None => Ok(session::StoreUrl::default()),
+        Some(Ok(url)) => Ok(url),
+        Some(Err(reason)) => {
+            let reason: session::InvalidUrl = reason;
+            Err(reader.problem(format!(
+                "SESSION_STORE must be file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…: {reason}"
+            )))
+        }
+    };
+    let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY, SECOND);
+    let userdata_max_age = reader.duration(
+        "USERDATA_MAX_AGE",
+        10 * MINUTE,
+        Duration::ZERO..=3650 * DAY,
+        SECOND,
     );
-    let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY);
-    let userdata_max_age =
-        reader.duration("USERDATA_MAX_AGE", 10 * MINUTE, Duration::ZERO..=3650 * DAY);
-    let filter = reader.parse_or(
-        "RUST_LOG",
-        telemetry::Filter::default(),
-        "a level such as info, or target=level pairs",
-    );
-    let format = reader.parse_or("LOG_FORMAT", telemetry::Format::Text, "text or json");
 
     Ok(Config {
-        listen_addr: listen_addr?,
-        metrics_addr: metrics_addr?,
         mini_programs: mini_programs?,
         wechat: wechat::Settings {
             api_bases: api_bases?,
             timeout: timeout?,
+            proxies: proxies?,
         },
         max_in_flight: max_in_flight?,
         sessions: session::Settings {
             url: url?,
             ttl: ttl?,
-            segment_len: NonZeroU16::MAX,
         },
         userdata_max_age: Some(userdata_max_age?).filter(|age| !age.is_zero()),
-        log: telemetry::Settings {
-            filter: filter?,
-            format: format?,
-        },
         warnings: Vec::new(),
     })
 }

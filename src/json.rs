@@ -1,6 +1,6 @@
-//! What serde leaves open in JSON.
+//! JSON that serde reads too loosely or too strictly.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
@@ -27,4 +27,22 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
         T::deserialize(MapAccessDeserializer::new(map)).map(Object)
     }
+}
+
+/// JSON whose strings hold no raw control characters, which some of its writers leave in; each becomes
+/// its escape sequence.
+pub(crate) fn escape_control_characters(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    let (mut in_string, mut after_backslash) = (false, false);
+    for c in json.chars() {
+        if in_string && !after_backslash && c < ' ' {
+            // Writing to a string does not fail.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        } else {
+            escaped.push(c);
+        }
+        in_string ^= c == '"' && !after_backslash;
+        after_backslash = in_string && c == '\\' && !after_backslash;
+    }
+    escaped
 }

@@ -1,13 +1,59 @@
-#![doc = include_str!("../README.md")]
+//! The login service for WeChat Mini Programs, as routes for your own Axum app.
+//!
+//! A Mini Program calls `wx.login()` and sends the code that it gets to `GET /onLogin?code=CODE`. The code
+//! is exchanged at WeChat's `jscode2session` once, whoever asks how often; the answer is openid, unionid
+//! and a session token. WeChat's `session_key` stays on the server, encrypted.
+//!
+//! ```no_run
+//! use axum::extract::{FromRef, State};
+//! use axum::{Router, routing::get};
+//! use wxlogin::{SignedIn, WxLogin};
+//!
+//! #[derive(Clone)]
+//! struct AppState {
+//!     wxlogin: WxLogin,
+//!     shop: String, // whatever your app has
+//! }
+//!
+//! impl FromRef<AppState> for WxLogin {
+//!     fn from_ref(state: &AppState) -> Self {
+//!         state.wxlogin.clone()
+//!     }
+//! }
+//!
+//! // Runs only for requests with `Authorization: Bearer TOKEN` of a living session.
+//! async fn orders(SignedIn(user): SignedIn, State(app): State<AppState>) -> String {
+//!     format!("orders of {} at {}", user.openid, app.shop)
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let wxlogin = WxLogin::from_env()?; // WECHAT_APPID, WECHAT_SECRET, … from the environment or .env
+//! let app = Router::new()
+//!     .route("/api/orders", get(orders))
+//!     .merge(wxlogin.routes()) // /onLogin, /session, /session/decrypt, /session/verify
+//!     .with_state(AppState { wxlogin, shop: "Tea".into() });
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! axum::serve(listener, app).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Failures of the routes and of [`SignedIn`] are `application/problem+json` documents ([`Problem`]). 404s,
+//! request ids and layers of the host app stay its own. A host that stops calls [`WxLogin::close`] at the
+//! end.
+//!
+//! # Features
+//!
+//! Both are on by default.
+//!
+//! - `file-store`: sessions in files or in memory, by SQLite (bundled). A host that links another version
+//!   of SQLite (sqlx, diesel) leaves it out and keeps sessions in Redis.
+//! - `server`: what only the `wxlogin` binary needs. A host leaves it out.
 
+mod api;
+mod app;
 pub mod config;
-pub mod telemetry;
 
-pub mod check;
-pub mod server;
-
-pub mod api;
-pub mod app;
 pub mod login;
 pub mod user_data;
 
@@ -17,3 +63,14 @@ pub mod wechat;
 pub mod clock;
 mod json;
 pub mod metrics;
+
+#[cfg(feature = "server")]
+pub mod check;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
+pub mod telemetry;
+
+pub use api::{Problem, SignedIn};
+pub use app::{StartError, User, WxLogin};
+pub use config::Config;

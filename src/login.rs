@@ -1,8 +1,9 @@
-//! The use case: a code is exchanged at WeChat, once, and becomes a session of ours.
+//! The login: a code is exchanged at WeChat once, and becomes a session.
 //!
-//! `jscode2session` is a GET with a side effect: a repeated exchange is refused, and even a refused
-//! one uses the code up. So all requests for one code share one exchange, which goes on when its
-//! client hangs up, and whose outcome is remembered, here and, when good, in the store.
+//! `jscode2session` is a GET with a side effect: a second exchange of a code is refused, and even a refused
+//! one uses the code up. So concurrent requests for one code share one exchange (single-flight), which goes
+//! on when its client closes the connection. Its outcome is remembered for a minute in this process and,
+//! when good, in the session store.
 
 mod diagnosis;
 mod exchange;
@@ -26,37 +27,42 @@ use exchange::Finished;
 use single_flight::{Entered, Exchanged, Leader, Outcome, SingleFlight};
 use spawn_on_drop::SpawnOnDrop;
 
-/// Logs users in.
+/// Logs users in, in one runtime.
 pub struct Login {
     wechat: Client,
-    mini_programs: Vec<Arc<MiniProgram>>,
     sessions: Store,
+    shared: Arc<Shared>,
+}
+
+/// What the logins of all runtimes share.
+pub struct Shared {
+    mini_programs: Vec<Arc<MiniProgram>>,
     ttl: Duration,
     metrics: Arc<Metrics>,
     clock: Clock,
     flights: Arc<SingleFlight>,
-    /// A permit for each exchange that may run.
-    slots: Arc<Semaphore>,
+    /// A permit for each exchange that may be in flight.
+    slots: Semaphore,
 }
 
-/// A code, and where it is from.
+/// A request to log in.
 #[derive(Clone)]
 pub struct LoginRequest {
-    /// The Mini Program whose code it is said to be.
+    /// The Mini Program that the code is exchanged for.
     pub mini_program: Arc<MiniProgram>,
-    /// The code.
+    /// What `wx.login` gave the Mini Program.
     pub js_code: JsCode,
-    /// The Mini Program that the request comes from, by its own account.
+    /// The appid in the `Referer` of the request, which a script can forge.
     pub referring_appid: Option<String>,
-    /// Names the request in the log.
+    /// The request id, for the log.
     pub request_id: String,
 }
 
-/// A fresh session and the token that stands for it.
+/// A new session and its token.
 pub struct LoggedIn {
-    /// For the client, and nobody else.
+    /// For the client only.
     pub token: Token,
-    /// What the token stands for.
+    /// The session of the token.
     pub session: Session,
 }
 
@@ -66,77 +72,64 @@ pub enum LoginError {
     /// WeChat did not exchange the code.
     #[error(transparent)]
     Wechat(#[from] wechat::Error),
-    /// The session could not be stored, or the store not asked.
+    /// The session store did not answer.
     #[error(transparent)]
     Store(#[from] Unavailable),
-    /// Too many exchanges are running.
-    #[error("too many exchanges are running")]
+    /// No slot for an exchange was free in time.
+    #[error("too many exchanges are in flight")]
     Overloaded,
     /// A fault of ours.
     #[error("{0}")]
     Internal(&'static str),
 }
 
-impl Login {
-    /// Exchanges codes of the users of `mini_programs` with `wechat`, at most `max_in_flight` at a
-    /// time, for sessions in `sessions` that live for `ttl`.
+impl Shared {
+    /// For the users of `mini_programs`, the first of which is meant where none is named. At most
+    /// `max_in_flight` exchanges are in flight; sessions live for `ttl`.
     #[must_use]
     pub fn new(
-        wechat: Client,
         mini_programs: Vec<MiniProgram>,
         max_in_flight: u32,
-        sessions: Store,
         ttl: Duration,
         metrics: Arc<Metrics>,
         clock: Clock,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            wechat,
+    ) -> Self {
+        Self {
             mini_programs: mini_programs.into_iter().map(Arc::new).collect(),
-            sessions,
             ttl,
             metrics,
             flights: Arc::new(SingleFlight::new(clock.clone())),
             clock,
-            slots: Arc::new(Semaphore::new(max_in_flight as usize)),
-        })
+            slots: Semaphore::new(max_in_flight as usize),
+        }
     }
+}
 
-    /// The same for another runtime, with connections of its own.
+impl Login {
+    /// Exchanges codes with `wechat` for sessions in `sessions`.
     #[must_use]
-    pub fn sibling(&self, wechat: Client, sessions: Store) -> Arc<Self> {
+    pub fn new(wechat: Client, sessions: Store, shared: Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
             wechat,
             sessions,
-            mini_programs: self.mini_programs.clone(),
-            ttl: self.ttl,
-            metrics: self.metrics.clone(),
-            clock: self.clock.clone(),
-            flights: self.flights.clone(),
-            slots: self.slots.clone(),
+            shared,
         })
     }
 
-    /// How WeChat is asked.
-    #[must_use]
-    pub fn wechat(&self) -> &Client {
-        &self.wechat
-    }
-
-    /// The Mini Programs whose users are logged in; the first is meant where none is named.
+    /// The Mini Programs whose users are logged in.
     #[must_use]
     pub fn mini_programs(&self) -> &[Arc<MiniProgram>] {
-        &self.mini_programs
+        &self.shared.mini_programs
     }
 
-    /// Makes a session for whoever presents this code; it is stored when this returns. All who
-    /// present it within a minute become the same user, with a token of their own.
+    /// Exchanges a code for a new session, which is stored when this returns. Every request with the same
+    /// code within a minute gets the same user and a token of its own.
     ///
     /// # Errors
-    /// [`LoginError`]. Whether the code is used up then depends on the error.
+    /// [`LoginError`]. Whether the code is used up depends on the error.
     pub async fn log_in(self: &Arc<Self>, request: &LoginRequest) -> Result<LoggedIn, LoginError> {
         let hash = ExchangeHash(request.js_code.hash(request.mini_program.appid()));
-        let outcome = match self.flights.enter(hash) {
+        let outcome = match self.shared.flights.enter(hash) {
             Entered::First(leader) => {
                 return self.begin(request.clone(), hash, leader).await;
             }
@@ -146,14 +139,14 @@ impl Login {
             },
             Entered::Known(outcome) => outcome,
         };
-        self.metrics.repeat();
+        self.shared.metrics.repeat();
         match outcome {
             Outcome::Refused(error) => Err(error.into()),
             Outcome::Good(exchanged) => Box::pin(self.repeat(request, &exchanged)).await,
         }
     }
 
-    /// One more session from an exchange that is over.
+    /// Another session from an exchange that is over.
     async fn repeat(
         &self,
         request: &LoginRequest,
@@ -166,7 +159,7 @@ impl Login {
         self.open_session(appid, exchanged.user(), None).await
     }
 
-    /// Not `async`, so that no future has room for another that is in a box.
+    /// Not an `async fn`: its future would be as large as the one that is boxed inside.
     fn begin(
         self: &Arc<Self>,
         request: LoginRequest,
@@ -176,7 +169,7 @@ impl Login {
         SpawnOnDrop::new(self.clone().lead(request, hash, leader))
     }
 
-    /// Exchanges a code and lets all know who wait for it or come later.
+    /// Exchanges a code, and publishes the outcome to concurrent and later requests.
     async fn lead(
         self: Arc<Self>,
         request: LoginRequest,
@@ -203,10 +196,10 @@ impl Login {
             }
             Finished::NotStored(user, error) => {
                 leader.keep(user, error.clone());
-                // With its session_key, which must not stay for want of a next login.
+                // The outcome holds a session_key: it is dropped after a minute without a login, too.
                 tokio::spawn(async move {
                     sleep(EXCHANGE_TTL).await;
-                    self.flights.forget();
+                    self.shared.flights.forget();
                 });
                 Err(error)
             }
@@ -217,12 +210,12 @@ impl Login {
         }
     }
 
-    /// Waits until no exchange is running, those whose clients hung up included.
+    /// Waits until no exchange is in flight, also of clients that have closed their connections.
     pub async fn drain(&self) {
-        self.flights.drain().await;
+        self.shared.flights.drain().await;
     }
 
-    /// A session for `user`, stored; with its exchange, unless that is stored already.
+    /// Stores a new session for `user`, with its exchange unless that is stored already.
     async fn open_session(
         &self,
         appid: &str,
@@ -231,7 +224,7 @@ impl Login {
     ) -> Result<LoggedIn, LoginError> {
         let token =
             Token::generate().map_err(|_| LoginError::Internal("no random bytes for a token"))?;
-        let created = self.clock.now();
+        let created = self.shared.clock.now();
         let session = Session {
             user: UserId {
                 appid: appid.to_owned(),
@@ -239,7 +232,7 @@ impl Login {
             },
             unionid: user.unionid.clone(),
             created,
-            expires: created + self.ttl.as_secs(),
+            expires: created + self.shared.ttl.as_secs(),
         };
         let new = NewSession { session, exchange };
         let token = self.sessions.create(token, &new).await?;

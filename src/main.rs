@@ -1,17 +1,16 @@
 //! The binary: settings in, exit status out.
 
-use std::io::{Write, stderr, stdout};
+use std::io::{self, Write, stderr, stdout};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use wxlogin::app::App;
-use wxlogin::clock::Clock;
-use wxlogin::config::{self, Config};
-use wxlogin::server::{Server, Timeouts};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use wxlogin::WxLogin;
+use wxlogin::config::ServerConfig;
+use wxlogin::server::{Drained, Server, Timeouts};
 use wxlogin::telemetry;
 
 /// A login is some dozens of small allocations: with the system's allocator it costs a tenth more. And
@@ -61,17 +60,13 @@ fn main() -> ExitCode {
 }
 
 /// The settings, or the exit status after telling what is wrong with them.
-fn config() -> Result<Config, ExitCode> {
-    match config::load(Path::new(".")).map(|vars| Config::from_vars(&vars)) {
-        Ok(Ok(config)) => Ok(config),
-        Ok(Err(problems)) => Err(refuse(&problems)),
-        Err(error) => Err(refuse(&error)),
-    }
+fn config() -> Result<ServerConfig, ExitCode> {
+    ServerConfig::load(Path::new(".")).map_err(|problems| refuse(&problems))
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn check(config: Config) -> ExitCode {
-    match wxlogin::check::check(config).await {
+async fn check(config: ServerConfig) -> ExitCode {
+    match wxlogin::check::check(config.service).await {
         Ok(report) => {
             let status = if report.is_good() { 0 } else { FAILURE };
             print(stdout(), &report.to_string(), status)
@@ -88,16 +83,20 @@ async fn healthcheck(addr: SocketAddr) -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> ExitCode {
+fn serve(config: ServerConfig) -> ExitCode {
     let logging = match telemetry::init(&config.log) {
         Ok(logging) => logging,
         Err(error) => return fail(&format_args!("cannot start logging: {error}")),
     };
-    for warning in &config.warnings {
+    for warning in &config.service.warnings {
         tracing::warn!("{warning}");
     }
     match run(config) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Drained::Complete) => ExitCode::SUCCESS,
+        Ok(Drained::Unanswered) => {
+            tracing::warn!("stopped with requests unanswered: they took too long");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             logging.print(&format!("wxlogin: {error}"));
             ExitCode::FAILURE
@@ -125,46 +124,89 @@ fn print(mut out: impl Write, text: &str, status: u8) -> ExitCode {
     })
 }
 
-/// This thread serves as one of several, see [`Server::run_on_every_core`].
+/// Serves until a signal stops it. This thread only waits: see [`Server::run_on_every_core`].
 #[tokio::main(flavor = "current_thread")]
-async fn run(config: Config) -> Result<(), String> {
+async fn run(config: ServerConfig) -> Result<Drained, String> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
-    let (mut term, mut int) = signal(SignalKind::terminate())
-        .and_then(|term| Ok((term, signal(SignalKind::interrupt())?)))
-        .map_err(|error| format!("cannot listen for signals: {error}"))?;
-    // Before the store, which would have to be closed again if the address is taken.
+    let signals =
+        Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+    // Before the session store, which would have to be closed again if an address is taken.
     let listener = listen(config.listen_addr).await?;
-    let metrics = match config.metrics_addr {
+    let internal = match config.metrics_addr {
         Some(addr) => Some(listen(addr).await?),
         None => None,
     };
-    let app = App::open(config, Clock::system()).map_err(|error| error.to_string())?;
-    if let Err(error) = app.sessions.check().await {
-        tracing::warn!(%error, "logins fail until the session store answers");
-    }
-    let mut server = Server::new(listener, app, Timeouts::default());
-    let addr = server.local_addr().map_err(|error| error.to_string())?;
-    if let Some(metrics) = metrics {
-        let addr = metrics.local_addr().map_err(|error| error.to_string())?;
-        tracing::info!(metrics_addr = %addr, "serving metrics");
-        server = server.with_metrics(metrics);
+    let addr = address(&listener)?;
+    let wxlogin = WxLogin::new(config.service).map_err(|error| error.to_string())?;
+    let mut server = Server::new(listener, wxlogin.clone(), Timeouts::default())
+        .map_err(|error| error.to_string())?;
+    if let Some(internal) = internal {
+        tracing::info!(metrics_addr = %address(&internal)?, "serving metrics");
+        server = server
+            .with_internal(internal)
+            .map_err(|error| error.to_string())?;
     }
     tracing::info!(%addr, "listening");
-    server
-        .run_on_every_core(async {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
+    tokio::spawn(async move {
+        match wxlogin.ready().await {
+            Ok(()) => {
+                for warning in wxlogin.store_warnings().await {
+                    tracing::warn!("{warning}");
+                }
             }
-            tracing::info!("stopping");
-        })
-        .await
-        .map_err(|error| format!("cannot use every core: {error}"))
+            Err(error) => tracing::warn!(%error, "logins fail until the session store answers"),
+        }
+    });
+    let stop = async {
+        let signal = signals.stop().await;
+        tracing::info!(signal, "stopping");
+    };
+    let drained = server.run_on_every_core(stop).await;
+    drained.map_err(|error| error.to_string())
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, String> {
     let listener = TcpListener::bind(addr).await;
     listener.map_err(|error| format!("cannot listen on {addr}: {error}"))
+}
+
+/// With the port that the system chose for port 0.
+fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
+    listener.local_addr().map_err(|error| error.to_string())
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    quit: Signal,
+    /// Listened to so that they do not end the process.
+    _ignored: [Signal; 2],
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+            _ignored: [
+                signal(SignalKind::user_defined1())?,
+                signal(SignalKind::user_defined2())?,
+            ],
+        })
+    }
+
+    /// Waits for a signal that stops the service; returns its name.
+    async fn stop(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+            _ = self.hup.recv() => "SIGHUP",
+            _ = self.quit.recv() => "SIGQUIT",
+        }
+    }
 }

@@ -11,6 +11,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+#[cfg(feature = "server")]
 use crate::telemetry;
 use series::{Exporter, LOGIN_OUTCOMES, STATUSES};
 
@@ -96,10 +97,13 @@ impl Metrics {
     pub fn text(&self) -> prometheus::Result<String> {
         let mut families = self.registry.gather();
         // The log counts them itself, for the whole process.
-        let help = "Log lines that were dropped: the reader of standard error is too slow";
-        let dropped = IntCounter::new("wxlogin_log_lines_dropped_total", help)?;
-        dropped.inc_by(telemetry::dropped_lines());
-        families.extend(dropped.collect());
+        #[cfg(feature = "server")]
+        {
+            let help = "Log lines that were dropped: the reader of standard error is too slow";
+            let dropped = IntCounter::new("wxlogin_log_lines_dropped_total", help)?;
+            dropped.inc_by(telemetry::dropped_lines());
+            families.extend(dropped.collect());
+        }
         TextEncoder::new().encode_to_string(&families)
     }
 

@@ -1,222 +1,248 @@
-//! Serves the service: accepts, and on a signal finishes what runs.
+//! Serves the doors: a runtime for each core, bounds for slow clients, and a stop that ends by the clock.
 
 mod connections;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::api::{self, Answers};
-use crate::app::{App, StartError};
-use crate::metrics::Metrics;
+use crate::app::{StartError, WxLogin};
 use connections::Connections;
 
-/// Request line and headers together.
-const MAX_HEADERS: usize = 32 * 1024;
-/// How long to wait when the system has no file descriptor for a new connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long closing the session store may take after the last request.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long clients may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For the headers of a request, and between two requests on one connection; up to a quarter
-    /// longer.
-    pub headers: Duration,
-    /// For what runs when the service stops.
+    /// For the head of a request, idle time before it included, and for a client to accept data that was
+    /// sent to it.
+    pub head: Duration,
+    /// How long open connections are kept for one more request when the service stops.
+    pub linger: Duration,
+    /// For everything in flight when the service stops, `linger` included.
     pub drain: Duration,
 }
 
 impl Default for Timeouts {
+    /// 75 s as nginx has it, since load balancers in front keep idle connections for 60 s.
     fn default() -> Self {
         Self {
-            headers: Duration::from_secs(30),
+            head: Duration::from_secs(75),
+            linger: Duration::from_secs(1),
             drain: Duration::from_secs(10),
         }
     }
 }
 
-/// Why a core cannot be used.
-#[derive(Debug, thiserror::Error)]
-enum CoreError {
-    #[error(transparent)]
-    System(#[from] io::Error),
-    #[error(transparent)]
-    App(#[from] StartError),
+/// How a stop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Drained {
+    /// Every request whose head had arrived was answered.
+    Complete,
+    /// Some were not, in [`Timeouts::drain`].
+    Unanswered,
 }
 
-/// A service that has its address but does not answer yet.
+/// Why the service cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No thread, or no file for a listener.
+    #[error("cannot serve on every core: {0}")]
+    System(#[from] io::Error),
+    /// The connections of a core cannot be set up.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// A service with its listeners, not serving yet.
 pub struct Server {
-    listener: TcpListener,
-    metrics: Option<TcpListener>,
-    app: Arc<App>,
+    wxlogin: WxLogin,
+    listeners: Listeners,
     timeouts: Timeouts,
 }
 
+struct Listeners {
+    public: StdTcpListener,
+    internal: Option<StdTcpListener>,
+}
+
 impl Server {
-    /// Will answer what comes in at `listener`.
-    #[must_use]
-    pub fn new(listener: TcpListener, app: App, timeouts: Timeouts) -> Self {
-        Self {
-            listener,
-            metrics: None,
-            app: Arc::new(app),
+    /// Will serve the public door at `listener`.
+    ///
+    /// # Errors
+    /// If the system refuses the listener.
+    pub fn new(listener: TcpListener, wxlogin: WxLogin, timeouts: Timeouts) -> io::Result<Self> {
+        let listeners = Listeners {
+            public: listener.into_std()?,
+            internal: None,
+        };
+        Ok(Self {
+            wxlogin,
+            listeners,
             timeouts,
-        }
+        })
     }
 
-    /// Will serve metrics to what comes in at `listener`.
-    #[must_use]
-    pub fn with_metrics(mut self, listener: TcpListener) -> Self {
-        self.metrics = Some(listener);
-        self
+    /// Will serve the internal door at `listener`.
+    ///
+    /// # Errors
+    /// If the system refuses the listener.
+    pub fn with_internal(mut self, listener: TcpListener) -> io::Result<Self> {
+        self.listeners.internal = Some(listener.into_std()?);
+        Ok(self)
     }
 
-    /// The address, with the port that the system chose if the one asked for was 0.
+    /// The address of the public door, with the port that the system chose for port 0.
     ///
     /// # Errors
     /// If the system does not tell.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.listeners.public.local_addr()
     }
 
-    /// Answers until `stop` is done; then accepts nothing more, finishes what runs as far as
-    /// timeouts allows, and closes the session store.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
-        let sessions = self.app.sessions.clone();
-        self.answer(stop).await;
-        sessions.close().await;
-    }
-
-    /// The same with a thread for every core, of which this is one. Each has a runtime of its own:
-    /// a request stays in its thread from its first byte to its last, which costs a sixth less than
-    /// one runtime for all. Whichever has time accepts the next connection.
+    /// Serves in this runtime until `stop` is done, then drains and closes the session store.
     ///
     /// # Errors
-    /// If the system has no more threads or files.
-    pub async fn run_on_every_core(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let (stopping, stopped) = watch::channel(());
-        // Closed when the last thread has ended.
-        let (running, mut ended) = mpsc::channel::<Infallible>(1);
-        for core in 1..available_parallelism()?.get() {
-            let listener = StdTcpListener::from(self.listener.as_fd().try_clone_to_owned()?);
-            let (app, timeouts) = (self.app.clone(), self.timeouts);
-            let (mut stopped, running) = (stopped.clone(), running.clone());
-            let stop = async move {
-                // An error: nobody can change it any more.
-                let _ = stopped.changed().await;
-            };
-            thread::Builder::new()
-                .name(format!("core-{core}"))
-                .spawn(move || {
-                    // The other threads can do without this one.
-                    if let Err(error) = run_on_this_core(listener, &app, timeouts, stop) {
-                        tracing::error!(%error, core, "cannot use a core");
-                    }
-                    drop(running);
-                })?;
-        }
-        drop(running);
-        let (sessions, timeouts) = (self.app.sessions.clone(), self.timeouts);
-        self.answer(async move {
-            stop.await;
-            drop(stopping);
-        })
-        .await;
-        // A thread that hangs, as in a read of a disk that does, must not hold up the stop.
-        let _ = timeout(timeouts.drain, ended.recv()).await;
-        sessions.close().await;
-        Ok(())
+    /// If the system refuses the listeners.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<Drained> {
+        let drained = serve(self.listeners, &self.wxlogin, self.timeouts, stop).await;
+        self.wxlogin.close().await;
+        drained
     }
 
-    /// Answers until `stop` is done; then accepts nothing more, and finishes what runs as far as
-    /// timeouts allows.
-    async fn answer(self, stop: impl Future<Output = ()>) {
-        let connections = Arc::new(Connections::default());
-        let answers = serve(
-            &self.listener,
-            api::service(self.app.clone()),
-            &connections,
-            &self.app.metrics,
-        );
-        let metrics = async {
-            match &self.metrics {
+    /// The same with a thread for each core, which has a runtime of its own: a request stays in one
+    /// thread, which costs a sixth less than one runtime for all. The calling thread only waits, so
+    /// that no disk, resolver or client can hold up the end of a stop: the caller ends the process
+    /// when this returns.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn run_on_every_core(
+        self,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Drained, ServeError> {
+        let cores = available_parallelism()?.get();
+        let (stopping, stopped) = watch::channel(());
+        let (ended, mut results) = mpsc::channel(cores);
+        for core in 0..cores {
+            let worker = Worker {
+                listeners: self.listeners.try_clone()?,
+                wxlogin: self.wxlogin.clone(),
+                timeouts: self.timeouts,
+                stopped: stopped.clone(),
+                ended: ended.clone(),
+            };
+            let name = format!("core-{core}");
+            thread::Builder::new().name(name).spawn(|| worker.run())?;
+        }
+        drop((ended, self.listeners));
+        tokio::select! {
+            () = stop => {}
+            // A worker ends before the stop for an error only.
+            Some(result) = results.recv() => return result,
+        }
+        let _ = stopping.send(());
+        let all = async {
+            let mut all = Drained::Complete;
+            while let Some(result) = results.recv().await {
+                if result? == Drained::Unanswered {
+                    all = Drained::Unanswered;
+                }
+            }
+            Ok::<_, ServeError>(all)
+        };
+        // A worker that hangs is left behind.
+        let drained = timeout(self.timeouts.drain, all).await;
+        let drained = drained.unwrap_or(Ok(Drained::Unanswered))?;
+        if timeout(CLOSE_TIMEOUT, self.wxlogin.close()).await.is_err() {
+            tracing::warn!("the session store was not closed in time");
+        }
+        Ok(drained)
+    }
+}
+
+impl Listeners {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            public: self.public.try_clone()?,
+            internal: self
+                .internal
+                .as_ref()
+                .map(StdTcpListener::try_clone)
+                .transpose()?,
+        })
+    }
+}
+
+/// One core's thread.
+struct Worker {
+    listeners: Listeners,
+    wxlogin: WxLogin,
+    timeouts: Timeouts,
+    /// Changes when the service stops.
+    stopped: watch::Receiver<()>,
+    ended: mpsc::Sender<Result<Drained, ServeError>>,
+}
+
+impl Worker {
+    #[tokio::main(flavor = "current_thread")]
+    async fn run(self) {
+        let ended = self.ended.clone();
+        let result = self.serve().await;
+        // Sent from inside the runtime, whose drop waits for a hanging resolver.
+        let _ = ended.send(result).await;
+    }
+
+    async fn serve(mut self) -> Result<Drained, ServeError> {
+        let wxlogin = self.wxlogin.for_another_runtime()?;
+        let stop = async move {
+            // An error means that the sender is gone: the service stops as well.
+            let _ = self.stopped.changed().await;
+        };
+        Ok(serve(self.listeners, &wxlogin, self.timeouts, stop).await?)
+    }
+}
+
+/// Serves until `stop` is done, closes the listeners, and drains.
+async fn serve(
+    listeners: Listeners,
+    wxlogin: &WxLogin,
+    timeouts: Timeouts,
+    stop: impl Future<Output = ()>,
+) -> io::Result<Drained> {
+    let mut connections = Connections::new(timeouts.head);
+    let metrics = wxlogin.metrics();
+    {
+        let public = TcpListener::from_std(listeners.public)?;
+        let public = connections.accept(public, wxlogin.public_door(), metrics);
+        let internal = listeners.internal.map(TcpListener::from_std).transpose()?;
+        let internal = async {
+            match internal {
                 Some(listener) => {
-                    let metrics = api::metrics_service(self.app.clone());
-                    serve(listener, metrics, &connections, &self.app.metrics).await
+                    connections
+                        .accept(listener, wxlogin.internal_door(), metrics)
+                        .await
                 }
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            never = answers => match never {},
-            never = metrics => match never {},
-            never = connections.watch(self.timeouts.headers) => match never {},
+            never = public => match never {},
+            never = internal => match never {},
             () = stop => {}
         }
-        drop((self.listener, self.metrics));
-        let finish = async {
-            connections.stop().await;
-            self.app.login.drain().await;
-        };
-        let drained = timeout(self.timeouts.drain, finish).await;
-        if drained.is_err() {
-            tracing::warn!("stopped with requests unanswered: they took too long");
-        }
     }
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn run_on_this_core(
-    listener: StdTcpListener,
-    app: &App,
-    timeouts: Timeouts,
-    stop: impl Future<Output = ()>,
-) -> Result<(), CoreError> {
-    let listener = TcpListener::from_std(listener)?;
-    // Here and not before: it takes a while, in which the first thread answers already.
-    let app = app.sibling()?;
-    Server::new(listener, app, timeouts).answer(stop).await;
-    Ok(())
-}
-
-/// Answers what comes in at `listener`, for ever.
-async fn serve(
-    listener: &TcpListener,
-    service: impl Answers,
-    connections: &Arc<Connections>,
-    metrics: &Metrics,
-) -> Infallible {
-    let mut http = http1::Builder::new();
-    // An answer is one small write.
-    http.max_buf_size(MAX_HEADERS).writev(false);
-    loop {
-        let stream = accept(listener).await;
-        connections.serve(stream, service.clone(), &http, metrics);
-    }
-}
-
-/// The next connection. Failures to accept pass: the client went away, or files are scarce.
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Answers are one small write; waiting for more to send only delays them.
-                let _ = stream.set_nodelay(true);
-                return stream;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let drain = async {
+        connections.drain(timeouts.linger).await;
+        wxlogin.login().drain().await;
+    };
+    let _ = timeout(timeouts.drain, drain).await;
+    Ok(connections.drained())
 }

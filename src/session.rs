@@ -2,6 +2,7 @@
 //!
 //! Knows neither WeChat's API, nor our HTTP interface, nor the environment.
 
+#[cfg(feature = "file-store")]
 mod embedded;
 mod encryption;
 mod redis;
@@ -9,7 +10,6 @@ mod store;
 mod token;
 mod user_locks;
 
-use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use self::redis::{InvalidUrl, RedisUrl};
 use encryption::EncryptedKey;
 pub use encryption::Encryption;
-use store::Record;
-pub use store::Store;
+pub use store::{Database, Store};
+use store::{EncryptedExchange, Record};
 use token::TokenHash;
 pub use token::{Token, TokenId};
 
@@ -39,8 +39,6 @@ pub struct Settings {
     pub url: StoreUrl,
     /// `SESSION_TTL`: a session's life, fixed at login.
     pub ttl: Duration,
-    /// The most sessions that the store of one process keeps, and drops, together.
-    pub segment_len: NonZeroU16,
 }
 
 /// Where sessions live.
@@ -66,8 +64,19 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            _ => text.parse().map(Self::Redis),
+            Some(("memory", _)) => Err(InvalidUrl("nothing follows memory:")),
+            Some(("file", "")) => Err(InvalidUrl("a path follows file:")),
+            Some(("file", path)) if path.starts_with("//") && !path.starts_with("///") => {
+                Err(InvalidUrl("a path follows file:, and no host"))
+            }
+            Some(("file", path)) if path.starts_with('~') => {
+                Err(InvalidUrl("~ is not replaced by a directory"))
+            }
+            Some(("file", path)) => Ok(Self::File(path.into())),
+            Some(("redis" | "rediss" | "redis+cluster" | "rediss+cluster", _)) => {
+                text.parse().map(Self::Redis)
+            }
+            _ => Err(InvalidUrl("it begins with none of these")),
         }
     }
 }
@@ -149,9 +158,15 @@ pub enum OpenError {
         .0.display()
     )]
     NotOurs(PathBuf),
-    /// Not a store of this version, or a damaged one.
+    /// A store of an earlier or later version.
     #[error(
-        "the session store is damaged or of another version: {}: {reason}; it was not used. Restore its directory from a backup, or move it away to start with no sessions",
+        "the session store {} was made by another version of wxlogin; it was not used. Run that version, or move it away, and users log in anew",
+        .0.display()
+    )]
+    OtherVersion(PathBuf),
+    /// Not a session store, or a damaged one.
+    #[error(
+        "the session store is damaged: {}: {reason}; it was not used. Restore its directory from a backup, or move it away to start with no sessions",
         .path.display()
     )]
     Damaged {
@@ -160,6 +175,12 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The crate is built without the feature `file-store`.
+    #[cfg(not(feature = "file-store"))]
+    #[error(
+        "this build keeps sessions in Redis only (feature file-store): set SESSION_STORE to a redis:// URL"
+    )]
+    NoFileStore,
     /// A fault that has nothing to do with a file.
     #[error("cannot set up the session store: {0}")]
     Other(String),

@@ -6,23 +6,23 @@ use crate::clock::Clock;
 use crate::session::{Session, Store, Unavailable};
 use crate::wechat::{EncryptedData, Expected, is_signature};
 
-/// Opens and checks user data.
+/// Decrypts and verifies user data.
 pub struct UserData {
     sessions: Store,
     max_age: Option<u64>,
     clock: Clock,
 }
 
-/// Why user data is not taken.
+/// Why user data is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum UserDataError {
-    /// It does not open, whatever the reason: to tell reasons apart is to help forge it.
-    #[error("the data does not open")]
+    /// It does not decrypt, whatever the reason: an answer that tells reasons apart helps to forge it.
+    #[error("the data does not decrypt")]
     Undecryptable,
     /// The signature is not WeChat's for this data and this user.
     #[error("the signature does not match")]
     BadSignature,
-    /// The keys are not accessible.
+    /// The keys cannot be read.
     #[error(transparent)]
     Store(#[from] Unavailable),
 }
@@ -38,18 +38,9 @@ impl UserData {
         }
     }
 
-    /// The same with `sessions` of another runtime.
-    #[must_use]
-    pub fn sibling(&self, sessions: Store) -> Self {
-        Self {
-            sessions,
-            max_age: self.max_age,
-            clock: self.clock.clone(),
-        }
-    }
-
-    /// The JSON object in `encryptedData`, as WeChat wrote it. Ten failures since the user's last
-    /// login, and nothing opens until the next one.
+    /// The JSON object in `encryptedData`. Ten failures since the user's last login, and nothing
+    /// decrypts until the next one. A text that is not base64 of whole blocks is no such failure: it
+    /// reaches no key, so that nothing can be learned from it, and transit may have cut it off.
     ///
     /// # Errors
     /// [`UserDataError::Undecryptable`], one for all reasons, or a failure of the store.
@@ -60,21 +51,22 @@ impl UserData {
         iv: &str,
     ) -> Result<String, UserDataError> {
         let data = EncryptedData::from_base64(encrypted_data, iv);
+        let data = data.ok_or(UserDataError::Undecryptable)?;
         let (user, now, max_age) = (session.user.clone(), self.clock.now(), self.max_age);
-        let open = move |key: &[u8; 16]| {
+        let decrypt = move |key: &[u8; 16]| {
             let expected = Expected {
                 appid: &user.appid,
                 openid: &user.openid,
                 now,
                 max_age,
             };
-            data.as_ref()?.open(key, &expected)
+            data.decrypt(key, &expected)
         };
-        let opened = self.sessions.try_keys(&session.user, open).await?;
-        opened.ok_or(UserDataError::Undecryptable)
+        let decrypted = self.sessions.try_keys(&session.user, decrypt).await?;
+        decrypted.ok_or(UserDataError::Undecryptable)
     }
 
-    /// Makes sure that WeChat signed `raw_data` for this user.
+    /// Checks that WeChat signed `raw_data` for this user.
     ///
     /// # Errors
     /// [`UserDataError::BadSignature`], or a failure of the store.

@@ -5,15 +5,18 @@
 mod answer;
 mod client;
 mod error;
+mod http;
 mod js_code;
 mod mini_program;
 mod refusal;
+mod transit;
 mod user_data;
 
 pub use answer::{CodeSession, SessionKey};
-pub(crate) use client::is_loopback;
 pub use client::{Client, Settings};
 pub use error::{Errcode, Error, Invalid, Meaning};
+pub use http::Proxies;
+pub(crate) use http::is_on_this_machine;
 pub use js_code::{JsCode, JsCodeError};
 pub use mini_program::MiniProgram;
 pub use refusal::{Refusal, Rid};

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs all tests, after installing what they need and this machine lacks (Debian's packages).
+# Runs all tests, after installing what they need and this machine lacks: Debian's packages, and for the
+# Mini Program's client those of tests/miniprogram/package-lock.json.
 # Arguments go to cargo test.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,6 +14,7 @@ command -v nginx >/dev/null || missing="$missing nginx" # for the gateways
 command -v caddy >/dev/null || missing="$missing caddy"
 command -v redis-server >/dev/null || missing="$missing redis-server" # for the shared store
 command -v node >/dev/null || missing="$missing nodejs" # for the client in a Mini Program
+command -v npm >/dev/null || missing="$missing npm" # for the build tools of Mini Programs
 command -v promtool >/dev/null || missing="$missing prometheus" # checks the metrics
 
 if [ -n "$missing" ]; then
@@ -22,5 +24,14 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # a list of words
     $as_root apt-get install -y --no-install-recommends $missing
 fi
+
+(
+    cd tests/miniprogram
+    installed=node_modules/installed-lock.json # written last: what it names is complete
+    if ! cmp -s package-lock.json "$installed"; then
+        npm ci
+        cp package-lock.json "$installed"
+    fi
+)
 
 exec cargo test --locked "$@"

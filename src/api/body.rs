@@ -1,38 +1,66 @@
-//! Reads the JSON of a POST: whatever its `Content-Type`, but whole, small and soon.
+//! Reads request bodies: whatever their `Content-Type`, but complete, small and in time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{FromRequest, Request};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::problem::Problem;
-use crate::app::App;
 use crate::json::Object;
 
-/// The largest request body that is taken.
-pub(super) const MAX_BODY: usize = 64 * 1024;
-/// How long a body may take.
+/// The largest request body that is accepted, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+/// The longest time a body may take to arrive.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A body that is the JSON of a `T`.
-pub(super) struct Body<T>(pub(super) T);
+/// A body that is the JSON object of a `T`.
+pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
+/// A body that asks for nothing: no bytes, or `{}`.
+pub(super) struct NoBody;
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let body = tokio::time::timeout(TIMEOUT, Bytes::from_request(request, app)).await;
-        let body = body.map_err(|_| Problem::MalformedBody)?;
-        let body = body.map_err(|rejection| match rejection {
-            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-                Problem::BodyTooLarge
-            }
-            _ => Problem::MalformedBody,
-        })?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let body = read(request.into_body()).await?;
         let Object(body) = serde_json::from_slice(&body).map_err(|_| Problem::MalformedBody)?;
         Ok(Self(body))
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Empty {}
+
+impl<S: Sync> FromRequest<S> for NoBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let body = read(request.into_body()).await?;
+        if !body.is_empty() {
+            serde_json::from_slice::<Object<Empty>>(&body).map_err(|_| Problem::MalformedBody)?;
+        }
+        Ok(Self)
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    // What is announced need not be read first.
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(Problem::BodyTooLarge);
+    }
+    match timeout(TIMEOUT, to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_too_large(&error) => Err(Problem::BodyTooLarge),
+        Ok(Err(_)) | Err(_) => Err(Problem::MalformedBody),
+    }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }

@@ -1,90 +1,70 @@
-//! What every answer has: a request id, no caching, and a problem document if it is a failure.
+//! The layer around both doors: every response gets a request id and no caching, every failure its
+//! problem document, every request one log line and its metrics, and a panic an answer.
 
-use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::body::HttpBody;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONNECTION};
+use axum::http::{HeaderValue, Method, StatusCode, Version};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use hyper::body::{Body as _, Incoming};
-use tower_service::Service;
 
-use super::body::MAX_BODY;
 use super::problem::Problem;
 use super::request_id::{REQUEST_ID, RequestId};
-use super::route_of;
-use crate::app::App;
+use crate::app::WxLogin;
 
-/// nginx's status for a client that goes before it is answered.
-const CLIENT_GONE: u16 = 499;
+/// nginx's status for a client that has closed the connection.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// Answers a request by `router`.
-pub(super) async fn answer(
-    app: Arc<App>,
-    router: Router,
-    request: hyper::Request<Incoming>,
-) -> Result<Response, Infallible> {
-    let mut request = request.map(body);
+/// The middleware function.
+pub(super) async fn observe(
+    State(wxlogin): State<WxLogin>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = RequestId::of(request.headers());
-    // For who logs something on the way.
+    // For handlers that log.
     request.headers_mut().insert(REQUEST_ID, id.header());
-    let has_body = has_body(request.headers());
+    let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
+    let ignores_body = matches!(*request.method(), Method::GET | Method::HEAD);
     let record = Record {
-        app,
         begin: Instant::now(),
         id,
-        method: name_of(request.method()),
-        route: route_of(&request),
+        method: method_label(request.method()),
+        route: request.extensions().get().cloned(),
+        wxlogin,
         is_complete: false,
     };
-    let mut response = guarded(router, request).await;
+    let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response =
+        response.unwrap_or_else(|_| Problem::Internal("a handler panicked").into_response());
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
-        response = problem.document(response, &record.id);
-        if has_body {
-            // It may not have been read, and what is left of it would end the connection unannounced.
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
-        }
+        response = problem.document(response, Some(&record.id));
+    }
+    if has_body && (ignores_body || problem.is_some()) {
+        // The rest of the body is not read: hyper would close the connection unannounced.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
     }
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, record.id.header());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     record.complete(response.status(), problem.as_ref());
-    Ok(response)
+    response
 }
 
-/// Answers a request by `router`, without anything around it.
-pub(super) async fn route(
-    mut router: Router,
-    request: hyper::Request<Incoming>,
-) -> Result<Response, Infallible> {
-    router.call(request.map(body)).await
-}
-
-/// A body for axum; none costs nothing.
-fn body(incoming: Incoming) -> Body {
-    if incoming.is_end_stream() {
-        Body::empty()
-    } else {
-        Body::new(incoming)
-    }
-}
-
-/// What is logged and counted of a request, also if the client goes before it is answered.
+/// What is logged and counted of a request, also if it is never answered.
 struct Record {
-    app: Arc<App>,
+    wxlogin: WxLogin,
     begin: Instant,
     id: RequestId,
     method: &'static str,
-    /// And not the path, which can hold anything; never the query, which holds the code.
-    route: Option<&'static str>,
+    /// The route's template: a path can hold anything, and the query holds the code.
+    route: Option<MatchedPath>,
     is_complete: bool,
 }
 
@@ -95,9 +75,13 @@ impl Record {
         self.log(status, problem);
     }
 
+    fn route(&self) -> Option<&str> {
+        self.route.as_ref().map(MatchedPath::as_str)
+    }
+
     fn count(&self, status: &str) {
-        let route = self.route.unwrap_or("none");
-        let metrics = &self.app.metrics;
+        let route = self.route().unwrap_or("none");
+        let metrics = self.wxlogin.metrics();
         metrics.answered(self.method, route, status, self.begin.elapsed());
     }
 
@@ -106,13 +90,13 @@ impl Record {
         f64::from(u32::try_from(microseconds).unwrap_or(u32::MAX)) / 1000.0
     }
 
-    /// One line: a failure of the service is a warning, and what others ask every few seconds a
-    /// detail.
+    /// One line. A failure of the service is a warning; what is polled every few seconds is DEBUG.
     fn log(&self, status: StatusCode, problem: Option<&Problem>) {
-        let Self { method, route, .. } = *self;
+        let (method, route) = (self.method, self.route());
         let (request_id, status_code) = (self.id.as_str(), status.as_u16());
         let outcome = problem.map_or("ok", Problem::code);
         let errcode = problem.and_then(Problem::errcode);
+        let path = problem.and_then(Problem::path);
         let duration_ms = self.milliseconds();
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             let cause = problem.and_then(Problem::cause);
@@ -125,9 +109,9 @@ impl Record {
                 errcode,
                 duration_ms,
                 cause,
-                "could not answer"
+                "request failed"
             );
-        } else if matches!(route, Some("/healthz" | "/readyz")) {
+        } else if matches!(route, Some("/healthz" | "/readyz" | "/metrics")) {
             tracing::debug!(
                 request_id,
                 method,
@@ -135,18 +119,19 @@ impl Record {
                 status = status_code,
                 outcome,
                 duration_ms,
-                "answered"
+                "request answered"
             );
         } else {
             tracing::info!(
                 request_id,
                 method,
                 route,
+                path,
                 status = status_code,
                 outcome,
                 errcode,
                 duration_ms,
-                "answered"
+                "request answered"
             );
         }
     }
@@ -161,17 +146,17 @@ impl Drop for Record {
         tracing::info!(
             request_id = self.id.as_str(),
             method = self.method,
-            route = self.route,
-            status = CLIENT_GONE,
-            outcome = "client_gone",
+            route = self.route(),
+            status = CLIENT_CLOSED_REQUEST,
+            outcome = "unanswered",
             duration_ms = self.milliseconds(),
-            "not answered"
+            "request not answered: the client has gone, or the service stopped"
         );
     }
 }
 
 /// A method by a name that is one of few.
-fn name_of(method: &Method) -> &'static str {
+fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",
@@ -179,28 +164,4 @@ fn name_of(method: &Method) -> &'static str {
         Method::HEAD => "HEAD",
         _ => "other",
     }
-}
-
-async fn guarded(mut router: Router, request: Request) -> Response {
-    if announced_length(request.headers()) > MAX_BODY as u64 {
-        return Problem::BodyTooLarge.into_response();
-    }
-    // A panic is a fault of ours; the next request must not suffer from it.
-    let Ok(response) = AssertUnwindSafe(async { router.call(request).await })
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Ok(Problem::Internal("a handler panicked").into_response()));
-    response
-}
-
-fn has_body(headers: &HeaderMap) -> bool {
-    announced_length(headers) > 0 || headers.contains_key(TRANSFER_ENCODING)
-}
-
-/// The length of the body that a client announces; hyper has checked that it is a number.
-fn announced_length(headers: &HeaderMap) -> u64 {
-    headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .unwrap_or(0)
 }

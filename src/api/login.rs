@@ -11,12 +11,12 @@ use serde::Serialize;
 use super::problem::Problem;
 use super::query::parameter;
 use super::request_id::RequestId;
-use crate::app::App;
+use crate::app::WxLogin;
 use crate::login::LoginRequest;
 use crate::wechat::{JsCode, JsCodeError, MiniProgram};
 
 #[derive(Serialize)]
-pub(super) struct Answer {
+pub(super) struct LoginResponse {
     openid: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     unionid: Option<String>,
@@ -26,27 +26,27 @@ pub(super) struct Answer {
 }
 
 pub(super) async fn on_login(
-    State(app): State<Arc<App>>,
+    State(wxlogin): State<WxLogin>,
     request: Request,
-) -> Result<Json<Answer>, Problem> {
-    let login = login_request(&app, &request);
+) -> Result<Json<LoginResponse>, Problem> {
+    let login = login_request(wxlogin.login().mini_programs(), &request);
     // Its headers need not be kept while WeChat is asked.
     drop(request);
     let result = match login {
-        Ok(login) => log_in(&app, &login).await,
+        Ok(login) => log_in(&wxlogin, &login).await,
         Err(problem) => Err(problem),
     };
     match &result {
-        Ok(_) => app.metrics.logged_in(),
-        Err(problem) => app
-            .metrics
+        Ok(_) => wxlogin.metrics().logged_in(),
+        Err(problem) => wxlogin
+            .metrics()
             .not_logged_in(problem.code(), &problem.errcode_label()),
     }
     result
 }
 
-async fn log_in(app: &App, request: &LoginRequest) -> Result<Json<Answer>, Problem> {
-    let logged_in = app.login.log_in(request).await.map_err(|error| {
+async fn log_in(wxlogin: &WxLogin, request: &LoginRequest) -> Result<Json<LoginResponse>, Problem> {
+    let logged_in = wxlogin.login().log_in(request).await.map_err(|error| {
         let problem = Problem::from(error);
         if request.js_code.looks_like_a_phone_code() {
             problem.of_a_phone_code()
@@ -55,19 +55,22 @@ async fn log_in(app: &App, request: &LoginRequest) -> Result<Json<Answer>, Probl
         }
     })?;
     let session = logged_in.session;
-    Ok(Json(Answer {
-        expires_in: session.expires.saturating_sub(app.clock.now()),
+    Ok(Json(LoginResponse {
+        expires_in: session.expires.saturating_sub(wxlogin.clock().now()),
         openid: session.user.openid,
         unionid: session.unionid,
         token: logged_in.token.to_text(),
     }))
 }
 
-fn login_request(app: &App, request: &Request) -> Result<LoginRequest, Problem> {
+fn login_request(
+    mini_programs: &[Arc<MiniProgram>],
+    request: &Request,
+) -> Result<LoginRequest, Problem> {
     let query = request.uri().query().unwrap_or_default();
     let js_code = js_code(query)?;
     let referring = referring_appid(request.headers());
-    let mini_program = mini_program(app.login.mini_programs(), query, referring)?;
+    let mini_program = mini_program(mini_programs, query, referring)?;
     Ok(LoginRequest {
         mini_program: mini_program.clone(),
         js_code,

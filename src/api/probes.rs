@@ -1,28 +1,26 @@
-//! `GET /healthz`, `GET /readyz`, and `GET /metrics` at its own address
-
-use std::sync::Arc;
+//! `GET /healthz`, `GET /readyz`, and `GET /metrics` on the internal door
 
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 
 use super::problem::Problem;
-use crate::app::App;
+use crate::app::WxLogin;
 use crate::metrics;
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Ready while the session store can be written to.
-pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
-    app.sessions.check().await.map_err(Problem::Store)?;
+/// Ready while a login could be stored.
+pub(super) async fn readyz(State(wxlogin): State<WxLogin>) -> Result<&'static str, Problem> {
+    wxlogin.ready().await.map_err(Problem::Store)?;
     Ok("ready\n")
 }
 
 pub(super) async fn metrics(
-    State(app): State<Arc<App>>,
+    State(wxlogin): State<WxLogin>,
 ) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
-    let text = app.metrics.text();
+    let text = wxlogin.metrics().text();
     let text = text.map_err(|_| Problem::Internal("the metrics cannot be written"))?;
     Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }

@@ -1,6 +1,8 @@
 //! Every failure that a client can see, and the one table that says how it looks: status, code,
 //! action and a sentence. Source: CONTRACT, "Failures"; the form is RFC 9457.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -13,28 +15,46 @@ use crate::session::Unavailable;
 use crate::user_data::UserDataError;
 use crate::wechat::{self, Errcode, Meaning};
 
-/// What a client gets instead of what it asked for. The causes inside are for the log alone.
+/// A failure as a response: `application/problem+json` (RFC 9457), complete by itself. The causes inside
+/// are for the log alone.
 #[derive(Debug, Clone)]
-pub(super) enum Problem {
+#[non_exhaustive]
+pub enum Problem {
+    /// `missing_code`: the query has no `code`, or an empty one.
     MissingCode,
+    /// `malformed_code`: the code cannot be one of `wx.login`'s.
     MalformedCode,
+    /// `mock_code`: the code of WeChat DevTools without a real AppID.
     MockCode,
+    /// `unknown_app`: `appid` names a Mini Program that is not configured.
     UnknownApp,
+    /// `malformed_query`: a query parameter has no valid value.
     MalformedQuery,
+    /// `malformed_body`: the body is not the JSON that the path takes.
     MalformedBody,
+    /// `invalid_token`: no living session for this token.
     InvalidToken,
+    /// `undecryptable`: `encryptedData` does not decrypt, whatever the reason.
     Undecryptable,
+    /// `bad_signature`: `signature` does not match.
     BadSignature,
-    NotFound,
+    /// `not_found`: no such path. Holds the redacted path.
+    NotFound(String),
+    /// `method_not_allowed`.
     MethodNotAllowed,
+    /// `body_too_large`: more than 64 KiB.
     BodyTooLarge,
+    /// The exchange at WeChat failed.
     Wechat(wechat::Error),
-    /// WeChat refused something that is not a login code at all.
+    /// WeChat refused a code that looks like one of the phone number button.
     PhoneCode(wechat::Error),
-    /// The store failed after the code was exchanged.
+    /// `store_unavailable`: the session could not be stored after the code was exchanged.
     LoginStore(Unavailable),
+    /// `store_unavailable`: the session store does not answer.
     Store(Unavailable),
+    /// `overloaded`: no free slot for an exchange in time.
     Overloaded,
+    /// `internal`: a fault of the service.
     Internal(&'static str),
 }
 
@@ -53,7 +73,7 @@ struct Row {
     status: StatusCode,
     code: &'static str,
     action: Action,
-    detail: &'static str,
+    detail: Cow<'static, str>,
     /// Seconds.
     retry_after: Option<u16>,
 }
@@ -63,7 +83,7 @@ const fn row(status: StatusCode, code: &'static str, action: Action, detail: &'s
         status,
         code,
         action,
-        detail,
+        detail: Cow::Borrowed(detail),
         retry_after: None,
     }
 }
@@ -84,7 +104,7 @@ impl Problem {
             Self::MissingCode => row(S::BAD_REQUEST, "missing_code", FixRequest,
                 "The query has no code: send the code that wx.login gives, as /onLogin?code=CODE."),
             Self::MalformedCode => row(S::BAD_REQUEST, "malformed_code", FixRequest,
-                "The code must be given once, as 1 to 256 visible ASCII characters."),
+                "The code must be given once, as wx.login gave it: 1 to 256 visible ASCII characters without quotes, braces, angle brackets or backslashes, and not undefined or null."),
             Self::MockCode => row(S::BAD_REQUEST, "mock_code", FixRequest,
                 "This is the mock code of WeChat DevTools: open the project with a real AppID."),
             Self::UnknownApp => row(S::BAD_REQUEST, "unknown_app", FixRequest,
@@ -99,15 +119,16 @@ impl Problem {
                 "The signature is not WeChat's for this data and this user: log in again, then let WeChat make it anew."),
             Self::InvalidToken => row(S::UNAUTHORIZED, "invalid_token", LoginAgain,
                 "There is no living session for this token: log in again."),
-            Self::NotFound => row(S::NOT_FOUND, "not_found", FixRequest,
-                "There is nothing at this path."),
+            Self::NotFound(path) => Row {
+                detail: format!("There is no path {path} here; a proxy in front may have changed it.").into(),
+                ..row(S::NOT_FOUND, "not_found", FixRequest, "") },
             Self::MethodNotAllowed => row(S::METHOD_NOT_ALLOWED, "method_not_allowed", FixRequest,
                 "This path does not take this method: the Allow header names those it takes."),
             Self::BodyTooLarge => row(S::PAYLOAD_TOO_LARGE, "body_too_large", FixRequest,
                 "The request body is larger than 64 KiB."),
             Self::Wechat(error) => wechat_row(error),
             Self::PhoneCode(error) => Row { detail:
-                "This looks like the code of the phone number button, which is for getuserphonenumber: send the one that wx.login gives.",
+                "This looks like the code of the phone number button, which is for getuserphonenumber: send the one that wx.login gives.".into(),
                 ..wechat_row(error) },
             Self::LoginStore(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", LoginAgain,
                 "The session could not be stored: log in again.").after(2),
@@ -140,8 +161,9 @@ impl Problem {
         }
     }
 
-    /// The `code` of its document.
-    pub(super) fn code(&self) -> &'static str {
+    /// The `code` of the document.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
         self.row().code
     }
 
@@ -165,20 +187,29 @@ impl Problem {
         }
     }
 
-    /// UserLocks the empty response that this problem travelled in into its document.
-    pub(super) fn document(&self, empty: Response, request_id: &RequestId) -> Response {
+    /// The path that was not found, as it may be logged.
+    pub(super) fn path(&self) -> Option<&str> {
+        match self {
+            Self::NotFound(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Replaces the body of `response` by this problem's document; other headers, such as `Allow`, stay.
+    pub(super) fn document(&self, response: Response, request_id: Option<&RequestId>) -> Response {
         let row = self.row();
         let document = Document {
             title: row.status.canonical_reason().unwrap_or_default(),
             status: row.status.as_u16(),
-            detail: row.detail,
+            detail: &row.detail,
             code: row.code,
             action: row.action,
             errcode: self.errcode(),
-            request_id: request_id.as_str(),
+            request_id: request_id.map(RequestId::as_str),
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
-        let (mut parts, _) = empty.into_parts();
+        let (mut parts, _) = response.into_parts();
+        parts.status = row.status;
         let headers = &mut parts.headers;
         headers.remove(CONTENT_LENGTH);
         headers.insert(
@@ -238,7 +269,8 @@ struct Document<'a> {
     action: Action,
     #[serde(skip_serializing_if = "Option::is_none")]
     errcode: Option<i64>,
-    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
 }
 
 impl From<LoginError> for Problem {
@@ -263,10 +295,9 @@ impl From<UserDataError> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// Only the status, with the problem along: its document needs the request id, which the
-    /// outermost layer knows.
+    /// The document, without `request_id`: the layer adds it.
     fn into_response(self) -> Response {
-        let mut response = self.row().status.into_response();
+        let mut response = self.document(Response::default(), None);
         response.extensions_mut().insert(self);
         response
     }

@@ -14,7 +14,10 @@ pub(super) fn read(reader: &mut Reader) -> Result<Vec<MiniProgram>, Reported> {
         (Some(_), appid) if appid.is_some() || !matches!(secret, Ok(None)) => Err(reader.problem(
             "WECHAT_APPS stands instead of WECHAT_APPID and WECHAT_SECRET: set it, or those two",
         )),
-        (Some(apps), _) => several(reader, apps.expose_secret()),
+        (Some(apps), _) => {
+            let file = reader.get("WECHAT_APPS_FILE");
+            several(reader, file, apps.expose_secret())
+        }
         (None, appid) => one(reader, appid, secret),
     }
 }
@@ -26,11 +29,13 @@ fn one(
 ) -> Result<Vec<MiniProgram>, Reported> {
     let appid = required(reader, "WECHAT_APPID", "the Mini Program's AppID", appid);
     let secret = secret.and_then(|secret| {
-        let text = secret.as_ref().map(ExposeSecret::expose_secret);
+        let text = secret.as_ref().map(|secret| secret.expose_secret().trim());
         let what = "the Mini Program's AppSecret";
         required(reader, "WECHAT_SECRET", what, text).map(SecretString::from)
     });
-    Ok(vec![MiniProgram::new(appid?, vec![secret?])])
+    let (appid, secret) = (appid?, secret?);
+    warn_of_unlikely(reader, "WECHAT_APPID", "WECHAT_SECRET", &appid, &secret);
+    Ok(vec![MiniProgram::new(appid, vec![secret])])
 }
 
 fn required(
@@ -42,7 +47,7 @@ fn required(
     match value {
         None => Err(reader.problem(format!("{name} is not set: {what}"))),
         Some(value) if !is_fit(value) => Err(reader.problem(format!(
-            "{name} must be {what}: at most 128 characters, visible ASCII without spaces"
+            "{name} must be {what}, which has letters and digits only: no quotes, spaces or other characters"
         ))),
         Some(value) => Ok(value.to_owned()),
     }
@@ -50,27 +55,47 @@ fn required(
 
 /// `appid:secret` pairs after commas or on lines of their own. Secrets of one appid are kept in
 /// their order.
-fn several(reader: &mut Reader, text: &str) -> Result<Vec<MiniProgram>, Reported> {
+fn several(
+    reader: &mut Reader,
+    file: Option<&str>,
+    text: &str,
+) -> Result<Vec<MiniProgram>, Reported> {
+    let name = file.map_or("WECHAT_APPS", |_| "WECHAT_APPS_FILE");
     let mut apps: Vec<(&str, Vec<SecretString>)> = Vec::new();
-    let pairs = text.split([',', '\n']).map(str::trim);
-    for (number, pair) in pairs.filter(|pair| !pair.is_empty()).enumerate() {
+    let lines = (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| !line.trim().is_empty());
+    let pairs = lines.flat_map(|(line, text)| text.split(',').map(move |pair| (line, pair)));
+    for (number, (line, pair)) in (1..).zip(pairs) {
+        let at = match file {
+            Some(file) => format!("{file}, line {line}"),
+            None => format!("number {number}"),
+        };
         let pair = pair
             .split_once(':')
             .map(|(appid, secret)| (appid.trim(), secret.trim()));
         let Some((appid, secret)) = pair.filter(|(appid, secret)| is_fit(appid) && is_fit(secret))
         else {
             return Err(reader.problem(format!(
-                "WECHAT_APPS must be appid:secret pairs after commas; number {} is none",
-                number + 1
+                "{name} must be appid:secret pairs after commas or on lines, with letters and digits only; {at} is none"
             )));
         };
+        let secret = SecretString::from(secret);
+        let [appid_name, secret_name] =
+            ["AppID", "AppSecret"].map(|what| format!("{name}, {at}, the {what}"));
+        warn_of_unlikely(reader, &appid_name, &secret_name, appid, &secret);
+        let is_known = |known: &SecretString| known.expose_secret() == secret.expose_secret();
         match apps.iter_mut().find(|(known, _)| *known == appid) {
-            Some((_, secrets)) => secrets.push(secret.into()),
-            None => apps.push((appid, vec![secret.into()])),
+            Some((_, secrets)) if secrets.iter().any(is_known) => {
+                let problem = format!("{name} must not have the same pair twice; {at} is one");
+                return Err(reader.problem(problem));
+            }
+            Some((_, secrets)) => secrets.push(secret),
+            None => apps.push((appid, vec![secret])),
         }
     }
     if apps.is_empty() {
-        return Err(reader.problem("WECHAT_APPS must name at least one Mini Program"));
+        return Err(reader.problem(format!("{name} must name at least one Mini Program")));
     }
     let programs = apps
         .into_iter()
@@ -78,6 +103,41 @@ fn several(reader: &mut Reader, text: &str) -> Result<Vec<MiniProgram>, Reported
     Ok(programs.collect())
 }
 
+/// What can be an AppID or an AppSecret at all, in the console or in a test.
 fn is_fit(value: &str) -> bool {
-    (1..=128).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_graphic())
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=128).contains(&value.len()) && value.bytes().all(is_allowed)
+}
+
+fn warn_of_unlikely(
+    reader: &mut Reader,
+    appid_name: &str,
+    secret_name: &str,
+    appid: &str,
+    secret: &SecretString,
+) {
+    let secret = secret.expose_secret();
+    if is_usual_secret(appid) || is_usual_appid(secret) {
+        return reader.warning(format!("{appid_name} and {secret_name} look swapped"));
+    }
+    if !is_usual_appid(appid) {
+        reader.warning(format!(
+            "{appid_name} does not look like one: wx and 16 digits or letters from a to f"
+        ));
+    }
+    if !is_usual_secret(secret) {
+        reader.warning(format!(
+            "{secret_name} does not look like one: 32 letters and digits"
+        ));
+    }
+}
+
+fn is_usual_appid(value: &str) -> bool {
+    value.strip_prefix("wx").is_some_and(|rest| {
+        rest.len() == 16 && rest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+fn is_usual_secret(value: &str) -> bool {
+    value.len() == 32 && value.bytes().all(|b| b.is_ascii_alphanumeric())
 }

@@ -1,16 +1,17 @@
-//! Looks settings up by name, notes which were asked for, and collects what is wrong with them.
+//! Looks settings up by name, records which were asked for, and collects problems and warnings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::ops::RangeInclusive;
+use std::path::Path;
+#[cfg(feature = "server")]
 use std::str::FromStr;
 use std::time::Duration;
 
-use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::wechat::is_loopback;
+use super::text_file;
 
+#[cfg(feature = "server")]
 /// A name that starts like this is meant for us. `SESSION_MANAGER` is X11's.
 const PREFIXES: [&str; 6] = [
     "WECHAT_",
@@ -20,9 +21,10 @@ const PREFIXES: [&str; 6] = [
     "METRICS_",
     "LOG_",
 ];
+#[cfg(feature = "server")]
 const FOREIGN: [&str; 1] = ["SESSION_MANAGER"];
 
-/// A setting has no value that could be used, and the user is told why.
+/// A setting has no usable value, and the problem is recorded.
 pub(super) struct Reported;
 
 pub(super) struct Reader<'a> {
@@ -46,16 +48,26 @@ impl<'a> Reader<'a> {
         self.asked
     }
 
-    /// The problems, and the warnings with the names that nobody asked for.
-    pub(super) fn finish(mut self) -> (Vec<String>, Vec<String>) {
-        for name in self.vars.keys() {
-            let ours = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-            if ours && !self.asked.contains(name.as_str()) && !FOREIGN.contains(&name.as_str()) {
-                self.warnings
-                    .push(format!("{name} is not a setting of wxlogin"));
-            }
-        }
+    /// The problems and the warnings.
+    pub(super) fn finish(self) -> (Vec<String>, Vec<String>) {
         (self.problems, self.warnings)
+    }
+
+    /// Warns of the names that nobody has asked for.
+    #[cfg(feature = "server")]
+    pub(super) fn warn_of_unknown_names(&mut self) {
+        for name in self.vars.keys() {
+            let upper_case = name.to_ascii_uppercase();
+            let ours = PREFIXES.iter().any(|prefix| upper_case.starts_with(prefix));
+            if !ours || self.asked.contains(name.as_str()) || FOREIGN.contains(&name.as_str()) {
+                continue;
+            }
+            let mut warning = format!("{name} is not a setting of wxlogin");
+            if self.asked.contains(upper_case.as_str()) {
+                warning = format!("{warning}, but {upper_case} is");
+            }
+            self.warnings.push(warning);
+        }
     }
 
     /// The trimmed value; an empty one counts as not set.
@@ -65,12 +77,24 @@ impl<'a> Reader<'a> {
         (!value.is_empty()).then_some(value)
     }
 
+    /// A variable that is not of wxlogin alone: the first of these names that has a value, and this.
+    pub(super) fn shared(&self, names: &[&'static str]) -> Option<(&'static str, &'a str)> {
+        let mut values = names
+            .iter()
+            .filter_map(|name| Some((*name, self.vars.get(*name)?.trim())));
+        values.find(|(_, value)| !value.is_empty())
+    }
+
+    pub(super) fn warning(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
     pub(super) fn problem(&mut self, problem: impl Into<String>) -> Reported {
         self.problems.push(problem.into());
         Reported
     }
 
-    /// A secret, or what is in the file that `file_name` names, trimmed.
+    /// A secret, or the text of the file that `file_name` names, without the end of its last line.
     pub(super) fn secret_or_file(
         &mut self,
         name: &'static str,
@@ -83,19 +107,25 @@ impl<'a> Reader<'a> {
         if value.is_some() {
             return Err(self.problem(format!("{file_name} stands instead of {name}: set one")));
         }
-        match fs::read_to_string(path).map(SecretString::from) {
+        // A secret can stand here by mistake. It has no such characters.
+        let shown = if path.contains(['/', '.']) {
+            path
+        } else {
+            "a file"
+        };
+        match text_file::read(Path::new(path)).map(SecretString::from) {
             Ok(text) if text.expose_secret().trim().is_empty() => {
-                Err(self.problem(format!("{file_name} names a file that is empty")))
+                Err(self.problem(format!("{file_name} names {shown}, which is empty")))
             }
-            Ok(text) => Ok(Some(text.expose_secret().trim().into())),
+            Ok(text) => Ok(Some(text.expose_secret().trim_end().into())),
             Err(error) => Err(self.problem(format!(
-                "{file_name} names a file that cannot be read: {error}"
+                "{file_name} names {shown}, which cannot be read: {error}"
             ))),
         }
     }
 
-    /// A value that need not be there, and says for itself whether it is right; `form` tells the user
-    /// what it must be.
+    /// An optional value that parses; `form` describes it in the problem.
+    #[cfg(feature = "server")]
     pub(super) fn parse_optional<T: FromStr>(
         &mut self,
         name: &'static str,
@@ -108,34 +138,35 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The same with a default; `form` tells the user what it must be.
+    /// The same with a default.
+    #[cfg(feature = "server")]
     pub(super) fn parse_or<T: FromStr>(
         &mut self,
         name: &'static str,
         default: T,
         form: &str,
     ) -> Result<T, Reported> {
-        match self.get(name).map(str::parse) {
-            None => Ok(default),
-            Some(Ok(value)) => Ok(value),
-            Some(Err(_)) => Err(self.problem(format!("{name} must be {form}"))),
-        }
+        let value = self.parse_optional(name, form)?;
+        Ok(value.unwrap_or(default))
     }
 
-    /// A duration with a unit, such as `4s`, `10m` or `7d`.
+    /// A duration with a unit, such as `4s`, `10m` or `7d`, in whole `unit`s.
     pub(super) fn duration(
         &mut self,
         name: &'static str,
         default: Duration,
         range: RangeInclusive<Duration>,
+        unit: Duration,
     ) -> Result<Duration, Reported> {
+        let is_whole = |value: Duration| value.as_nanos().is_multiple_of(unit.as_nanos());
         match self.get(name).map(humantime::parse_duration) {
             None => Ok(default),
-            Some(Ok(value)) if range.contains(&value) => Ok(value),
+            Some(Ok(value)) if range.contains(&value) && is_whole(value) => Ok(value),
             Some(_) => Err(self.problem(format!(
-                "{name} must be a duration with a unit, such as 4s or 7d, from {} to {}",
-                humantime::format_duration(*range.start()),
-                humantime::format_duration(*range.end()),
+                "{name} must be a duration with a unit, such as 4s or 7d, from {} to {}, in whole {}",
+                shown(*range.start()),
+                shown(*range.end()),
+                if unit.as_secs() == 1 { "seconds" } else { "milliseconds" },
             ))),
         }
     }
@@ -157,45 +188,14 @@ impl<'a> Reader<'a> {
             ))),
         }
     }
+}
 
-    /// Where an HTTP API begins, with alternatives after commas. The value can hold a password by
-    /// mistake, so it is never repeated.
-    pub(super) fn base_urls(
-        &mut self,
-        name: &'static str,
-        default: &str,
-    ) -> Result<Vec<Url>, Reported> {
-        let value = self.get(name).unwrap_or(default);
-        let Ok(urls) = value
-            .split(',')
-            .map(|url| Url::parse(url.trim()))
-            .collect::<Result<Vec<_>, _>>()
-        else {
-            return Err(self.problem(format!("{name} must be one or more URLs such as {default}")));
-        };
-        if !urls.iter().all(is_http) {
-            return Err(self.problem(format!("{name} must be https:// or http:// URLs")));
-        }
-        if !urls.iter().all(is_bare) {
-            return Err(self.problem(format!("{name} must have no user name, query or fragment")));
-        }
-        if urls
-            .iter()
-            .any(|url| url.scheme() == "http" && !is_loopback(url))
-        {
-            self.warnings.push(format!(
-                "{name} is not https: the AppSecret and every session_key cross the network in clear"
-            ));
-        }
-        Ok(urls)
+/// A duration as the documentation writes it: in one unit.
+fn shown(duration: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    match (duration.as_secs(), duration.subsec_millis()) {
+        (seconds @ 1.., 0) if seconds.is_multiple_of(DAY) => format!("{}d", seconds / DAY),
+        (seconds, 0) => format!("{seconds}s"),
+        _ => format!("{}ms", duration.as_millis()),
     }
-}
-
-fn is_http(url: &Url) -> bool {
-    matches!(url.scheme(), "https" | "http") && url.host_str().is_some()
-}
-
-fn is_bare(url: &Url) -> bool {
-    let has_credentials = !url.username().is_empty() || url.password().is_some();
-    !has_credentials && url.query().is_none() && url.fragment().is_none()
 }

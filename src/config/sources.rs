@@ -1,32 +1,39 @@
 //! Where settings come from: the environment and, below it, a `.env` file in the working directory.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use super::text_file::{self, TextFileError};
+
+/// The settings by name, and what looks like a mistake, a sentence each.
+#[derive(Default)]
+pub(super) struct Sources {
+    pub(super) vars: BTreeMap<String, String>,
+    pub(super) warnings: Vec<String>,
+}
 
 /// Why the settings could not even be collected. Holds no line of the file: it is full of secrets.
 #[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// `.env` is there but not readable, or not UTF-8.
+pub(super) enum SourceError {
     #[error(".env cannot be read: {0}")]
-    Unreadable(std::io::Error),
-    /// A line of `.env` is not `NAME=value`.
-    #[error("in .env, the {0} is not of the form NAME=value")]
-    BadLine(String),
-    /// An environment variable holds something else than text.
+    Unreadable(TextFileError),
+    #[error(
+        ".env, line {0}, is not of the form NAME=value, in 'single quotes' if the value has spaces, quotes or $"
+    )]
+    BadLine(usize),
+    #[error(".env sets {0} twice")]
+    Twice(String),
     #[error("{0} is not UTF-8 text")]
     NotText(String),
 }
 
 /// The environment over the `.env` file in `dir`. The environment itself is left as it is: setting
 /// variables is not safe in a process with threads.
-///
-/// # Errors
-/// A file that cannot be read, or a value that is not text.
-pub fn load(dir: &Path) -> Result<BTreeMap<String, String>, SourceError> {
-    let mut vars = BTreeMap::new();
-    read_file(&dir.join(".env"), &mut vars)?;
+pub(super) fn load(dir: &Path) -> Result<Sources, SourceError> {
+    let mut sources = Sources::default();
+    read_dotenv(&dir.join(".env"), &mut sources)?;
     for (name, value) in std::env::vars_os() {
         let Ok(name) = name.into_string() else {
             continue; // no setting of ours has such a name
@@ -34,7 +41,7 @@ pub fn load(dir: &Path) -> Result<BTreeMap<String, String>, SourceError> {
         match value.into_string() {
             Ok(value) if value.trim().is_empty() => {} // not set
             Ok(value) => {
-                vars.insert(name, value);
+                sources.vars.insert(name, value);
             }
             Err(_) if super::names().contains(name.as_str()) => {
                 return Err(SourceError::NotText(name));
@@ -42,31 +49,58 @@ pub fn load(dir: &Path) -> Result<BTreeMap<String, String>, SourceError> {
             Err(_) => {}
         }
     }
-    Ok(vars)
+    Ok(sources)
 }
 
-fn read_file(path: &Path, vars: &mut BTreeMap<String, String>) -> Result<(), SourceError> {
-    let text = match fs::read_to_string(path) {
+fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), SourceError> {
+    let text = match text_file::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(TextFileError::Io(error)) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(SourceError::Unreadable(error)),
     };
-    let text = text.trim_start_matches('\u{feff}'); // editors on Windows begin with it
-    let mut last = None;
-    for line in dotenvy::from_read_iter(text.as_bytes()) {
-        let (name, value) = line.map_err(|error| without_content(error, last.as_deref()))?;
-        last = Some(name.clone());
-        vars.insert(name, value);
+    let is_public = |mode: u32| mode & 0o004 != 0;
+    if path
+        .metadata()
+        .is_ok_and(|file| is_public(file.permissions().mode()))
+    {
+        sources
+            .warnings
+            .push(".env can be read by every user of this machine: chmod 600 .env".to_owned());
     }
+    for line in dotenvy::from_read_iter(text.as_bytes()) {
+        let (name, value) = line.map_err(|_| SourceError::BadLine(first_bad_line(&text)))?;
+        let before = sources.vars.insert(name.clone(), value);
+        if before.is_some_and(|before| !before.trim().is_empty()) {
+            return Err(SourceError::Twice(name));
+        }
+    }
+    warn_of_replaced_parts(&text, sources);
     Ok(())
 }
 
-fn without_content(error: dotenvy::Error, last: Option<&str>) -> SourceError {
-    match error {
-        dotenvy::Error::Io(error) => SourceError::Unreadable(error),
-        _ => SourceError::BadLine(match last {
-            Some(name) => format!("line after {name}"),
-            None => "first line".to_owned(),
-        }),
+/// The one after the longest beginning that is well-formed.
+fn first_bad_line(text: &str) -> usize {
+    let lines: Vec<_> = text.split_inclusive('\n').collect();
+    let is_well_formed = |count: &usize| {
+        let beginning = lines[..*count].concat();
+        dotenvy::from_read_iter(beginning.as_bytes()).all(|line| line.is_ok())
+    };
+    1 + (0..lines.len()).rev().find(is_well_formed).unwrap_or(0)
+}
+
+/// A `$` in a password silently takes what follows it away, unless it is in single quotes.
+fn warn_of_replaced_parts(text: &str, sources: &mut Sources) {
+    const DOLLAR: &str = "\u{e000}";
+    let kept = text.replace('$', DOLLAR);
+    for (name, value) in dotenvy::from_read_iter(kept.as_bytes()).flatten() {
+        if sources
+            .vars
+            .get(&name)
+            .is_some_and(|read| *read != value.replace(DOLLAR, "$"))
+        {
+            sources.warnings.push(format!(
+                ".env: in the value of {name}, $ and what follows it was replaced by a variable; in single quotes it is kept"
+            ));
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! One exchange of a code, from the question whether it was exchanged before to the user's place in
-//! the store.
+//! One exchange of a code: asks the store whether it was exchanged before, then WeChat, and stores the
+//! user's session.
 
 use std::time::Duration;
 
@@ -12,32 +12,32 @@ use crate::wechat::{self, CodeSession, Errcode, Invalid, Meaning, MiniProgram};
 
 /// How an exchange ended.
 pub(super) enum Finished {
-    /// With a user, who is stored together with a first session.
+    /// WeChat named a user, whose first session is stored.
     New(User, LoggedIn),
-    /// It was over before: by another replica, or before a restart.
+    /// The code was exchanged before, by another replica or before a restart.
     Earlier(User),
-    /// Or WeChat gave no answer, and may have used the code up.
+    /// WeChat refused, or gave no answer and may have used the code up.
     Refused(wechat::Error),
     NotStored(CodeSession, LoginError),
-    /// WeChat certainly has not seen the code, so the next request may ask.
+    /// WeChat has not seen the code: the next request may exchange it.
     NotAsked(LoginError),
 }
 
-/// How long an exchange may wait for one of the others to end.
+/// The longest wait for a slot.
 const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long another replica may take from its exchange to the store.
+/// The longest time between another replica's exchange and its session in the store.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
 const REPLICA_POLL: Duration = Duration::from_millis(50);
 
 impl Login {
-    /// The one exchange of a code.
+    /// Exchanges a code.
     pub(super) async fn exchange(&self, request: &LoginRequest, hash: ExchangeHash) -> Finished {
         let mini_program = &*request.mini_program;
         // Another replica may have exchanged it, or this one before it was restarted.
         match self.sessions.exchanged(hash).await {
             Ok(None) => {}
             Ok(Some(user)) => {
-                self.metrics.repeat();
+                self.shared.metrics.repeat();
                 return Finished::Earlier(user);
             }
             Err(error) => return Finished::NotAsked(error.into()),
@@ -46,7 +46,7 @@ impl Login {
             Ok(slot) => slot,
             Err(error) => return Finished::NotAsked(error),
         };
-        let running = self.metrics.exchange();
+        let running = self.shared.metrics.exchange();
         let answer = self.wechat.code_to_session(mini_program, &request.js_code);
         let answer = answer.await;
         drop(running);
@@ -60,21 +60,21 @@ impl Login {
         }
     }
 
-    /// Leave to ask WeChat.
+    /// Waits for a slot to exchange a code.
     async fn slot(&self, mini_program: &MiniProgram) -> Result<SemaphorePermit<'_>, LoginError> {
         self.check_quota(mini_program)?;
-        // Most find one free, and need no timer.
-        if let Ok(slot) = self.slots.try_acquire() {
+        // Usually one is free, and no timer is needed.
+        if let Ok(slot) = self.shared.slots.try_acquire() {
             return Ok(slot);
         }
-        match timeout(SLOT_TIMEOUT, self.slots.acquire()).await {
+        match timeout(SLOT_TIMEOUT, self.shared.slots.acquire()).await {
             Ok(Ok(slot)) => self.check_quota(mini_program).map(|()| slot),
             _ => Err(LoginError::Overloaded),
         }
     }
 
     fn check_quota(&self, mini_program: &MiniProgram) -> Result<(), LoginError> {
-        if mini_program.has_exhausted_quota(self.clock.now()) {
+        if mini_program.has_exhausted_quota(self.shared.clock.now()) {
             return Err(wechat::Error::from(Errcode::QUOTA_EXHAUSTED).into());
         }
         Ok(())
@@ -102,7 +102,7 @@ impl Login {
         }
     }
 
-    /// What a refusal means for this code and for others.
+    /// What a failed exchange means for this code and for others.
     async fn refused(
         &self,
         mini_program: &MiniProgram,
@@ -116,7 +116,7 @@ impl Login {
             _ => None,
         };
         match meaning {
-            Some(Meaning::QuotaExhausted) => mini_program.exhaust_quota(self.clock.now()),
+            Some(Meaning::QuotaExhausted) => mini_program.exhaust_quota(self.shared.clock.now()),
             Some(Meaning::CodeUsed) if self.sessions.is_shared() => {
                 if let Some(user) = self.exchanged_elsewhere(hash).await {
                     return Finished::Earlier(user);
@@ -127,7 +127,7 @@ impl Login {
         Finished::Refused(error)
     }
 
-    /// Another replica may have won the race for this code, and be about to store its outcome.
+    /// Waits for the outcome of another replica that has exchanged the same code at the same time.
     async fn exchanged_elsewhere(&self, hash: ExchangeHash) -> Option<User> {
         let found = async {
             loop {

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
@@ -33,15 +34,15 @@ pub(super) struct SingleFlight {
 struct Entries {
     by_hash: HashMap<ExchangeHash, Entry>,
     /// Remembered ones in the order of their ends.
-    order: VecDeque<(u64, ExchangeHash)>,
+    order: VecDeque<(Duration, ExchangeHash)>,
 }
 
 enum Entry {
     /// With all who wait for it.
     Running(Vec<oneshot::Sender<Answer>>),
     Remembered {
-        /// Unix seconds.
-        until: u64,
+        /// By the monotonic clock.
+        until: Duration,
         memory: Memory,
     },
 }
@@ -82,7 +83,7 @@ pub(super) struct Leader {
     hash: ExchangeHash,
     not_stored: Option<CodeSession>,
     /// Of an earlier try to store the outcome: a failed store does not prolong the memory.
-    until: Option<u64>,
+    until: Option<Duration>,
     is_over: bool,
 }
 
@@ -98,7 +99,7 @@ impl SingleFlight {
 
     /// The outcome of the one exchange of a code, or the leave to begin it.
     pub(super) fn enter(self: &Arc<Self>, hash: ExchangeHash) -> Entered {
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         let mut entries = self.lock();
         entries.forget(now);
         match entries.by_hash.get_mut(&hash) {
@@ -138,7 +139,7 @@ impl SingleFlight {
     fn end(
         &self,
         hash: ExchangeHash,
-        remember: Option<(u64, Memory)>,
+        remember: Option<(Duration, Memory)>,
     ) -> Vec<oneshot::Sender<Answer>> {
         let mut entries = self.lock();
         let before = match remember {
@@ -151,7 +152,7 @@ impl SingleFlight {
                 entries.by_hash.insert(hash, entry)
             }
         };
-        entries.forget(self.clock.now());
+        entries.forget(self.clock.monotonic());
         match before {
             Some(Entry::Running(waiting)) => waiting,
             _ => Vec::new(),
@@ -171,7 +172,7 @@ impl SingleFlight {
 
     /// Drops what is too old.
     pub(super) fn forget(&self) {
-        self.lock().forget(self.clock.now());
+        self.lock().forget(self.clock.monotonic());
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -181,7 +182,7 @@ impl SingleFlight {
 
 impl Entries {
     /// Drops what is too old or too much.
-    fn forget(&mut self, now: u64) {
+    fn forget(&mut self, now: Duration) {
         while let Some(&(end, hash)) = self.order.front() {
             if end > now && self.order.len() <= MAX_REMEMBERED {
                 return;
@@ -221,11 +222,11 @@ impl Leader {
         self.end(None, &Err(error));
     }
 
-    fn a_minute_from_now(&self) -> u64 {
-        self.flights.clock.now() + EXCHANGE_TTL.as_secs()
+    fn a_minute_from_now(&self) -> Duration {
+        self.flights.clock.monotonic() + EXCHANGE_TTL
     }
 
-    fn end(mut self, remember: Option<(u64, Memory)>, answer: &Answer) {
+    fn end(mut self, remember: Option<(Duration, Memory)>, answer: &Answer) {
         self.is_over = true;
         for waiting in self.flights.end(self.hash, remember) {
             // Whoever waited may have gone away meanwhile.

@@ -1,11 +1,12 @@
-//! A future that goes on in a task of its own when whoever waits for it goes away.
+//! A future that is spawned as a task when it is dropped, so that a client that closes its connection does
+//! not cancel it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 
-/// Runs where it is awaited, which costs less than a task, and is not cancelled when it is dropped.
+/// Polled where it is awaited, which costs less than a task; spawned when it is dropped before its end.
 pub(super) struct SpawnOnDrop<F>(Option<Pin<Box<F>>>)
 where
     F: Future<Output: Send> + Send + 'static;
@@ -26,7 +27,7 @@ where
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        // Taken out while it is polled: if it panics, it must not go on.
+        // Taken out while it is polled: a future that panicked must not be spawned.
         let Some(mut future) = self.0.take() else {
             return Poll::Pending; // it is over
         };

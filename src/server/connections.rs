@@ -1,154 +1,134 @@
-//! The open connections of a thread: ends those that wait too long for a request, and at a stop each
-//! as soon as none of its requests runs.
-//!
-//! A look at all of them every few seconds costs nothing; hyper's timer and graceful shutdown cost
-//! every request a tenth of its time.
+//! The open connections of one runtime.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::header::{CONNECTION, HeaderValue};
+use axum::Router;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
-use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
 
-use crate::api::{Answer, Answers};
-use crate::metrics::Metrics;
+use super::Drained;
+use crate::metrics::{Counted, Metrics};
 
-/// Looks while one connection may wait; so its time is exact to this part of it.
-const LOOKS: u32 = 4;
-/// For requests that have come when the service is stopped, and are not read yet.
-const LAST_READ: Duration = Duration::from_millis(10);
+/// Request line and headers together, in bytes.
+const MAX_HEAD: usize = 32 * 1024;
+/// The pause when the system has no file descriptor for a new connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For the last responses to be written after they are made.
+const FLUSH: Duration = Duration::from_millis(100);
 
-/// The open connections of a thread.
-#[derive(Default)]
 pub(super) struct Connections {
-    open: Mutex<HashMap<u64, Open>>,
-    next: AtomicU64,
-    /// Counts the looks.
-    now: AtomicU32,
-    is_stopping: AtomicBool,
-    has_ended: Notify,
-}
-
-struct Open {
-    state: Arc<State>,
-    task: AbortHandle,
-}
-
-struct State {
-    is_busy: AtomicBool,
-    /// The look since which it waits for a request.
-    since: AtomicU32,
+    http: http1::Builder,
+    head_timeout: Duration,
+    graceful: GracefulShutdown,
+    tasks: TaskTracker,
+    /// A token for each request whose head has arrived and that is not answered. Closed when the
+    /// service stops.
+    requests: TaskTracker,
 }
 
 impl Connections {
-    /// Answers what comes in at `stream`, until one of both ends it.
-    pub(super) fn serve(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        service: impl Answers,
-        http: &http1::Builder,
+    /// `head_timeout` as in [`Timeouts::head`](super::Timeouts::head).
+    pub(super) fn new(head_timeout: Duration) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(head_timeout)
+            .max_buf_size(MAX_HEAD)
+            // A client that has shut down its sending side still waits for the answer (RFC 9112 §9.6).
+            .half_close(true)
+            // A response is one small write.
+            .writev(false);
+        Self {
+            http,
+            head_timeout,
+            graceful: GracefulShutdown::new(),
+            tasks: TaskTracker::new(),
+            requests: TaskTracker::new(),
+        }
+    }
+
+    /// Serves what connects to `listener`, until this is dropped.
+    pub(super) async fn accept(
+        &self,
+        listener: TcpListener,
+        router: Router,
         metrics: &Metrics,
-    ) {
-        let state = Arc::new(State {
-            is_busy: AtomicBool::new(false),
-            since: AtomicU32::new(self.now.load(Relaxed)),
-        });
-        let counted = metrics.connection();
-        let place = Place {
-            connections: self.clone(),
-            number: self.next.fetch_add(1, Relaxed),
-        };
-        let number = place.number;
-        let (connections, of_task) = (self.clone(), state.clone());
+    ) -> Infallible {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.serve(stream, &router, metrics.connection()),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, router: &Router, counted: Counted) {
+        // Neither fails on a socket that works. The second one ends a client that does not read.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(self.head_timeout));
+        let router = TowerToHyperService::new(router.clone());
+        let requests = self.requests.clone();
         let service = service_fn(move |request| {
-            of_task.is_busy.store(true, Relaxed);
-            let answer = service.call(request);
-            let (connections, state) = (connections.clone(), of_task.clone());
+            let token = requests.token();
+            let response = router.call(request);
             async move {
-                let Ok(answer) = answer.await;
-                Ok::<_, Infallible>(connections.answered(&state, answer))
+                let mut response = response.await?;
+                if token.task_tracker().is_closed() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
             }
         });
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        let task = tokio::spawn(async move {
-            let (_place, _counted) = (place, counted);
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let connection = self.graceful.watch(connection);
+        self.tasks.spawn(async move {
+            let _counted = counted;
             // A client that breaks off or is too slow is no fault of the service.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended early");
             }
         });
-        let task = task.abort_handle();
-        // It has not ended yet: the task runs in this thread, after us.
-        self.lock().insert(number, Open { state, task });
     }
 
-    fn answered(&self, state: &State, mut answer: Answer) -> Answer {
-        state.since.store(self.now.load(Relaxed), Relaxed);
-        state.is_busy.store(false, Relaxed);
-        if self.is_stopping.load(Relaxed) {
-            let close = HeaderValue::from_static("close");
-            answer.headers_mut().insert(CONNECTION, close);
+    /// Waits until all requests are answered. For `linger`, open connections are kept: a request may be
+    /// on its way, and is answered with `Connection: close`. Clients that have not sent the head of a
+    /// request by then, or do not read their response, are not waited for.
+    pub(super) async fn drain(&mut self, linger: Duration) {
+        self.tasks.close();
+        self.requests.close();
+        if timeout(linger, self.tasks.wait()).await.is_ok() {
+            return;
         }
-        answer
-    }
-
-    /// Ends those that wait for a request for longer than `timeouts`, for ever.
-    pub(super) async fn watch(&self, timeouts: Duration) -> Infallible {
-        loop {
-            sleep(timeouts / LOOKS).await;
-            let now = self.now.fetch_add(1, Relaxed).wrapping_add(1);
-            // More than that many looks ago, so not too soon.
-            self.end(|state| now.wrapping_sub(state.since.load(Relaxed)) > LOOKS);
-        }
-    }
-
-    /// Ends all that wait for a request, and waits until the others are answered. A client that has
-    /// not read its last answer loses what the system had no room for.
-    pub(super) async fn stop(&self) {
-        self.is_stopping.store(true, Relaxed);
-        sleep(LAST_READ).await;
-        self.end(|_| true);
-        while !self.lock().is_empty() {
-            self.has_ended.notified().await;
-        }
-    }
-
-    /// Ends those of which no request runs and of which this is true.
-    fn end(&self, is_over: impl Fn(&State) -> bool) {
-        let is_over = |open: &&Open| !open.state.is_busy.load(Relaxed) && is_over(&open.state);
-        let tasks: Vec<_> = {
-            let open = self.lock();
-            let over = open.values().filter(is_over);
-            over.map(|open| open.task.clone()).collect()
+        let closed = std::mem::take(&mut self.graceful).shutdown();
+        let answered = async {
+            self.requests.wait().await;
+            sleep(FLUSH).await;
         };
-        for task in tasks {
-            task.abort();
+        tokio::select! {
+            () = closed => {}
+            () = answered => {}
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An open connection, until this is dropped.
-struct Place {
-    connections: Arc<Connections>,
-    number: u64,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.connections.lock().remove(&self.number);
-        self.connections.has_ended.notify_one();
+    /// How the drain ended, or where it stands.
+    pub(super) fn drained(&self) -> Drained {
+        if self.requests.is_empty() {
+            Drained::Complete
+        } else {
+            Drained::Unanswered
+        }
     }
 }

@@ -1,227 +1,163 @@
-//! The store of one process, in files or in memory: sessions are appended to segments, each in a slot
-//! of its own, and a token tells where its session is.
+//! The store of one process: SQLite, in a directory or in memory.
 //!
-//! So a lookup is one small read, and a segment is dropped as a whole once all in it has expired. In
-//! files, one thread writes ([`writer`]) and everybody reads; in memory, callers write in turn.
+//! In a directory, one thread writes ([`writer`]), many logins with one sync, and each runtime reads with
+//! connections of its own. In memory, all use one connection.
 
-mod appender;
-mod blocks;
-mod content;
+mod connection;
 mod directory;
+mod engine;
 mod exchanges;
+mod expiry;
 mod header;
-mod index;
-mod medium;
-mod position;
-mod queue;
-mod recovery;
-mod reply;
-mod segment;
-mod segments;
-mod slot;
+mod selector;
+mod slices;
+mod store;
+mod tables;
 mod writer;
 
-use std::io;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::token::{TokenHash, TokenId};
-use super::{
-    ExchangeHash, MAX_FAILURES, OpenError, Record, Session, Settings, Unavailable, User, UserId,
-};
+use rusqlite::Connection;
+
+use super::{OpenError, Settings, Unavailable};
 use crate::clock::Clock;
-use appender::{Appender, Batch, Change, Home, Limits};
-use position::Mask;
-pub(super) use position::Position;
-use queue::Queue;
-use recovery::Recovered;
-use segments::{Keys, Segments};
-use slot::Slot;
-use writer::{Done, Job, Write};
+use directory::Directory;
+use engine::Engine;
+use exchanges::Exchanges;
+use selector::Mask;
+pub use store::Store;
+use writer::Job;
 
-/// The longest wait for a write. A disk that takes longer is not answering.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Times are in Unix seconds. The slice of a session is `id >> 13`.
+const SCHEMA: &str = "
+    CREATE TABLE session (
+        id INTEGER PRIMARY KEY,   -- in the order of arrival; masked, the selector in the token
+        token BLOB NOT NULL,      -- SHA-256 of the verifier in the token
+        appid TEXT NOT NULL,
+        openid TEXT NOT NULL,
+        unionid TEXT,
+        created INTEGER NOT NULL,
+        expires INTEGER NOT NULL,
+        exchange BLOB,            -- SHA-256 of appid and code, if this login exchanged it
+        session_key BLOB,         -- encrypted; the key that came with the exchange
+        failures INTEGER NOT NULL, -- to open user data since this login
+        ended INTEGER NOT NULL,   -- 1 after a logout; kept, because the user's other sessions need the key
+        checksum INTEGER NOT NULL -- CRC-32 of the columns that say whose session it is and how long
+    ) STRICT;
+    CREATE TABLE user_session (   -- the sessions of a user in a slice
+        key INTEGER PRIMARY KEY   -- slice, 24 bits of the SHA-256 of appid and openid, and the 13 lowest of the id
+    ) STRICT;
+    CREATE TABLE slice (
+        id INTEGER PRIMARY KEY,
+        begun INTEGER NOT NULL,   -- when its first session was stored
+        expires INTEGER NOT NULL  -- when the last of its sessions does
+    ) STRICT;
+    CREATE TABLE mask (key BLOB NOT NULL) STRICT; -- masks ids in tokens
+";
+/// A slice has 8,192 sessions. With 16,384 a login costs a fifth more, as its index has more pages; with
+/// fewer, there are more slices to search for a user.
+const SLICE_BITS: u32 = 13;
+/// So short that the index is dense: a slice has few users with the same bits, and they are told apart by
+/// their sessions.
+const USER_BITS: u32 = 24;
+const SLICE_LEN: i64 = 1 << SLICE_BITS;
 
-/// The store of one process.
-#[derive(Clone)]
-pub struct Store {
-    segments: Arc<Segments>,
-    writer: Writer,
+/// What all runtimes of a process share.
+pub struct Database(Arc<Shared>);
+
+struct Shared {
+    place: Place,
+    exchanges: Arc<Exchanges>,
     mask: Mask,
     clock: Clock,
 }
 
-#[derive(Clone)]
-enum Writer {
-    Thread(Queue),
-    /// Nothing to wait for but each other.
-    Caller(Arc<Mutex<Appender>>),
+enum Place {
+    Directory {
+        database: PathBuf,
+        jobs: SyncSender<Job>,
+        /// Of all runtimes.
+        readers: Mutex<Vec<Reader>>,
+    },
+    Memory(Mutex<Engine>),
 }
 
-impl Store {
+/// A connection that reads, until the store is closed.
+type Reader = Arc<Mutex<Option<Connection>>>;
+
+impl Database {
     pub(super) fn open(path: &Path, settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
-        let Recovered {
-            segments,
-            appender,
-            mask,
-        } = recovery::open(path, limits(settings), clock.now())?;
-        let (queue, jobs) = queue::queue();
-        writer::start(jobs, appender, clock.clone())
-            .map_err(|error| OpenError::Other(error.to_string()))?;
-        Ok(Self {
-            segments,
-            writer: Writer::Thread(queue),
+        let mut directory = Directory::open(path)?;
+        let database = directory.database();
+        let opened = connection::writer(&database)
+            .and_then(|db| Engine::new(db, slice_age(settings), clock.clone()))
+            .and_then(|engine| Ok((Mask(tables::mask(engine.db())?), engine)));
+        let (mask, engine) = opened.map_err(|error| directory::refusal(&database, &error))?;
+        directory.note_files()?;
+        let exchanges = engine.exchanges();
+        let jobs = writer::start(engine, directory)
+            .map_err(|error| OpenError::Other(format!("cannot start a thread: {error}")))?;
+        Ok(Self(Arc::new(Shared {
+            place: Place::Directory {
+                database,
+                jobs,
+                readers: Mutex::default(),
+            },
+            exchanges,
             mask,
             clock,
-        })
+        })))
     }
 
     pub(super) fn in_memory(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
-        let mask = Mask::generate();
-        let mask = mask.map_err(|_| OpenError::Other("there are no random bytes".into()))?;
-        let segments = Arc::new(Segments::new([]));
-        let limits = limits(settings);
-        let appender = Appender::new(Home::Memory, segments.clone(), limits, None, 0);
-        Ok(Self {
-            segments,
-            writer: Writer::Caller(Arc::new(Mutex::new(appender))),
+        let mask = Mask::generate()?;
+        let engine = connection::in_memory(mask.0)
+            .and_then(|db| Engine::new(db, slice_age(settings), clock.clone()))
+            .map_err(|error| OpenError::Other(describe(&error)))?;
+        Ok(Self(Arc::new(Shared {
+            exchanges: engine.exchanges(),
+            place: Place::Memory(Mutex::new(engine)),
             mask,
             clock,
-        })
+        })))
     }
 
-    /// Stores a session, and says what place its token is to tell.
-    pub(super) async fn create(&self, new: Record<'_>) -> Result<[u8; 8], Unavailable> {
-        let slot = Slot::new(&new).map_err(|_| Unavailable("an id is too long for it".into()))?;
-        let position = self.write(Write::Create(slot)).await?;
-        let position = position.ok_or_else(|| Unavailable("it did not say where".into()))?;
-        Ok(self.mask.hide(position, new.token))
-    }
-
-    pub(super) fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
-        let found = self.segments.find(self.mask.position(token), token.hash);
-        let living = found
-            .map_err(|error| unavailable(&error))?
-            .filter(|slot| !slot.is_ended() && self.clock.now() < slot.expires());
-        Ok(living.map(|slot| slot.session()))
-    }
-
-    pub(super) fn exchanged(&self, exchange: ExchangeHash) -> Result<Option<User>, Unavailable> {
-        let exchanged = self.segments.exchanged(exchange, self.clock.now());
-        exchanged.map_err(|error| unavailable(&error))
-    }
-
-    pub(super) async fn keys(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
-        Ok(to_vecs(&self.stored_keys(user).await?))
-    }
-
-    /// The keys, if one more attempt may fail, and where that was counted. Two attempts of one user
-    /// must not overlap.
-    pub(super) async fn begin_attempt(
-        &self,
-        user: &UserId,
-    ) -> Result<(Vec<Vec<u8>>, Option<Position>), Unavailable> {
-        let keys = self.stored_keys(user).await?;
-        if let Some(at) = keys.newest {
-            let counted = vec![(at, Change::CountFailure)];
-            self.write(Write::Change(counted)).await?;
-        }
-        Ok((to_vecs(&keys), keys.newest))
-    }
-
-    /// The attempt whose failure was counted here did not fail.
-    pub(super) async fn take_failure_back(&self, at: Position) -> Result<(), Unavailable> {
-        let change = vec![(at, Change::TakeFailureBack)];
-        self.write(Write::Change(change)).await.map(drop)
-    }
-
-    pub(super) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
-        let at = self.mask.position(token);
-        let found = self.segments.find(at, token.hash);
-        if found.map_err(|error| unavailable(&error))?.is_some() {
-            self.write(Write::Change(vec![(at, Change::End)])).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn end_all(&self, user: &UserId) -> Result<(), Unavailable> {
-        let now = self.clock.now();
-        let living = self.search(user, move |segments, user| segments.living(user, now));
-        let ended = living.await?.into_iter().map(|at| (at, Change::End));
-        self.write(Write::Change(ended.collect())).await.map(drop)
-    }
-
-    pub(super) async fn check(&self) -> Result<(), Unavailable> {
-        self.write(Write::Check).await.map(drop)
-    }
-
-    pub(super) async fn close(&self) {
-        if self.write(Write::Close).await.is_err() {
-            tracing::warn!("the session store was not closed cleanly");
-        }
-    }
-
-    async fn stored_keys(&self, user: &UserId) -> Result<Keys, Unavailable> {
-        self.search(user, Segments::keys).await
-    }
-
-    /// Searches in a thread for what may take its time: there are one or two reads for each segment.
-    async fn search<T: Send + 'static>(
-        &self,
-        user: &UserId,
-        search: impl FnOnce(&Segments, &UserId) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, Unavailable> {
-        let (segments, user) = (self.segments.clone(), user.clone());
-        let found = tokio::task::spawn_blocking(move || search(&segments, &user)).await;
-        let found = found.map_err(|_| Unavailable("a search did not end".into()))?;
-        found.map_err(|error| unavailable(&error))
-    }
-
-    async fn write(&self, write: Write) -> Result<Done, Unavailable> {
-        match &self.writer {
-            Writer::Thread(queue) => ask(queue, write).await,
-            Writer::Caller(appender) => {
-                let mut appender = appender.lock().unwrap_or_else(PoisonError::into_inner);
-                let now = self.clock.now();
-                appender.purge(now);
-                let mut batch = Batch::default();
-                batch.add(write);
-                let created = appender.commit(&batch, now);
-                let created = created.map_err(|error| unavailable(&error))?;
-                Ok(created.first().copied())
-            }
-        }
+    /// The store for a runtime.
+    pub(super) fn connect(&self) -> Result<Store, OpenError> {
+        let Place::Directory {
+            database, readers, ..
+        } = &self.0.place
+        else {
+            return Ok(Store::new(
+                self.0.clone(),
+                [Reader::default(), Reader::default()],
+            ));
+        };
+        let reader = || match connection::reader(database) {
+            Ok(db) => Ok(Arc::new(Mutex::new(Some(db)))),
+            Err(error) => Err(directory::refusal(database, &error)),
+        };
+        let connections = [reader()?, reader()?];
+        lock(readers).extend(connections.clone());
+        Ok(Store::new(self.0.clone(), connections))
     }
 }
 
-async fn ask(queue: &Queue, write: Write) -> Result<Done, Unavailable> {
-    let (reply, answer) = reply::reply();
-    let job = Job { write, reply };
-    queue.push(job).map_err(|_| closed())?;
-    match tokio::time::timeout(WRITE_TIMEOUT, answer).await {
-        Ok(Ok(answer)) => answer.open(),
-        Ok(Err(_)) => Err(closed()),
-        Err(_) => Err(Unavailable("no write in time".into())),
+/// Slices of an eighth of a session's life, so that little is kept for long after its time.
+fn slice_age(settings: &Settings) -> u64 {
+    (settings.ttl.as_secs() / 8).max(1)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What SQLite says, with the exact kind of error.
+fn describe(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqliteFailure(kind, Some(message)) => format!("{message} ({kind})"),
+        other => other.to_string(),
     }
-}
-
-/// Segments of an eighth of a session's life, so that little is kept after its time.
-fn limits(settings: &Settings) -> Limits {
-    Limits {
-        sessions: settings.segment_len.get().into(),
-        age: (settings.ttl.as_secs() / 8).max(1),
-    }
-}
-
-fn to_vecs(keys: &Keys) -> Vec<Vec<u8>> {
-    keys.seals.iter().map(|seal| seal.to_vec()).collect()
-}
-
-fn closed() -> Unavailable {
-    Unavailable("it is closed".into())
-}
-
-fn unavailable(error: &io::Error) -> Unavailable {
-    Unavailable(error.to_string())
 }

@@ -77,6 +77,9 @@ impl Encryption {
 }
 
 impl EncryptedKey {
+    /// Decrypts to nothing: the readiness check stores it.
+    pub(super) const ZERO: Self = Self([0; ENCRYPTED_KEY_LEN]);
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

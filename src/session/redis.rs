@@ -8,14 +8,17 @@
 //! | `wxlogin:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` encrypted `session_key`, `failures` to open user data since the last login | with the user's last session |
 //! | `wxlogin:tokens:{{appid}:{openid}}` | a sorted set: the SHA-256 of the secrets of the user's tokens, by expiry | with the user's last session |
 //! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
-//! | `wxlogin:check` | nothing | after 60 s |
 //!
+//! The readiness check writes the same keys for an `{appid}` and an `{openid}` that are `check`.
 //! SHA-256 is in base64url; encrypted keys are bytes as they are.
 
 mod connection;
+mod error;
+mod health;
 mod scripts;
 mod url;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -26,22 +29,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     EXCHANGE_TTL, EncryptedKey, ExchangeHash, MAX_FAILURES, OpenError, Record, Session, TokenHash,
-    Unavailable, User, UserId,
+    TokenId, Unavailable, User, UserId,
 };
 use crate::clock::Clock;
 use connection::Connection;
+use error::describe;
 pub use url::{InvalidUrl, RedisUrl};
 
 const SESSION: &str = "wxlogin:session:";
-/// The longest wait for an operation.
+/// For an operation.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// For each answer; shorter, so that the connection learns of it and is replaced.
+/// For each answer; shorter, so that the connection notices it and is replaced.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The store in Redis.
 #[derive(Clone)]
 pub struct Store {
     connection: Connection,
+    /// Hosts and ports, for error messages.
+    address: Arc<str>,
     clock: Clock,
 }
 
@@ -54,22 +60,18 @@ struct Exchanged {
 
 impl Store {
     /// Connects when it is first used, and again whenever it has to.
-    pub(super) fn new(address: &RedisUrl, clock: Clock) -> Result<Self, OpenError> {
-        let connection = Connection::new(address, ANSWER_TIMEOUT)
+    pub(super) fn new(url: &RedisUrl, clock: Clock) -> Result<Self, OpenError> {
+        let connection = Connection::new(url, ANSWER_TIMEOUT)
             .map_err(|error| OpenError::Other(describe(&error)))?;
-        Ok(Self { connection, clock })
-    }
-
-    /// The same with a connection of its own.
-    pub(super) fn sibling(&self) -> Result<Self, OpenError> {
-        let connection = self.connection.sibling();
         Ok(Self {
-            connection: connection.map_err(|error| OpenError::Other(describe(&error)))?,
-            clock: self.clock.clone(),
+            connection,
+            address: url.to_string().into(),
+            clock,
         })
     }
 
-    pub(super) async fn create(&self, new: Record<'_>) -> Result<(), Unavailable> {
+    /// Stores a session. Its token needs no selector.
+    pub(super) async fn create(&self, new: Record<'_>) -> Result<Option<[u8; 8]>, Unavailable> {
         let session = new.session;
         let left = session.expires.saturating_sub(self.clock.now()).max(1);
         let keys = new.exchange.as_ref().map(|exchange| &*exchange.keys);
@@ -80,8 +82,7 @@ impl Store {
             seconds: left,
             keys: keys.unwrap_or_default(),
         };
-        // In this order: a session that exists can be found by `end_all` from then on, and who finds
-        // the exchange takes it that the key is there too.
+        // In this order, so that whoever finds the exchange finds the user's key too.
         let mut commands = vec![
             set(&session_at(new.token), &json(session)?, left),
             log_in.command(&session.user),
@@ -98,11 +99,12 @@ impl Store {
             let key = exchange_at(exchange.hash);
             commands.push(set(&key, &json(&exchanged)?, ttl));
         }
-        self.bounded(self.connection.in_order(commands)).await
+        self.bounded(self.connection.in_order(commands)).await?;
+        Ok(None)
     }
 
-    pub(super) async fn find(&self, token: TokenHash) -> Result<Option<Session>, Unavailable> {
-        let session: Option<Session> = self.get(&session_at(token)).await?;
+    pub(super) async fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
+        let session: Option<Session> = self.get(&session_at(token.hash)).await?;
         Ok(session.filter(|session| self.clock.now() < session.expires))
     }
 
@@ -117,10 +119,13 @@ impl Store {
             .await
     }
 
-    /// The keys, if one more attempt may fail.
-    pub(super) async fn begin_attempt(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
-        self.stored_keys(self.connection.once(scripts::begin_attempt(user)))
-            .await
+    /// The keys, if one more failure is allowed; it is counted in advance.
+    pub(super) async fn begin_attempt(
+        &self,
+        user: &UserId,
+    ) -> Result<(Vec<Vec<u8>>, Option<i64>), Unavailable> {
+        let keys = self.stored_keys(self.connection.once(scripts::begin_attempt(user)));
+        Ok((keys.await?, None))
     }
 
     async fn stored_keys(
@@ -131,38 +136,70 @@ impl Store {
         Ok(keys.into_iter().flatten().collect())
     }
 
-    pub(super) async fn end_attempt(&self, user: &UserId, failed: bool) -> Result<(), Unavailable> {
+    pub(super) async fn end_attempt(
+        &self,
+        user: &UserId,
+        _: Option<i64>,
+        failed: bool,
+    ) -> Result<(), Unavailable> {
         let command = scripts::end_attempt(user, failed);
         self.bounded(self.connection.once(command)).await
     }
 
-    pub(super) async fn end(&self, token: TokenHash) -> Result<(), Unavailable> {
-        let command = delete(&session_at(token));
+    pub(super) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
+        let command = delete(&session_at(token.hash));
         self.bounded(self.connection.one(command)).await
     }
 
-    /// Ends the sessions that the user has, and the one of `token` whatever is known of the user.
-    pub(super) async fn end_all(&self, user: &UserId, token: TokenHash) -> Result<(), Unavailable> {
-        let tokens: Vec<String> = self
+    /// Ends the sessions that the user has, that of `token` last, so that its holder can try again. An
+    /// error if that one lived and the list of the user's sessions did not name it: Redis has evicted
+    /// the list, and there may be others.
+    pub(super) async fn end_all(
+        &self,
+        user: &UserId,
+        token: Option<TokenId>,
+    ) -> Result<(), Unavailable> {
+        if self.end_listed(user, token.map(|token| token.hash)).await? {
+            Ok(())
+        } else {
+            Err(self.unavailable("the list of a user's sessions is incomplete: keys were evicted"))
+        }
+    }
+
+    /// Whether nothing shows that the list of the user's sessions is incomplete.
+    async fn end_listed(
+        &self,
+        user: &UserId,
+        token: Option<TokenHash>,
+    ) -> Result<bool, Unavailable> {
+        let listed: Vec<String> = self
             .bounded(self.connection.one(scripts::tokens(user)))
             .await?;
-        let mut commands = vec![delete(&session_at(token))];
-        commands.extend(
-            tokens
-                .iter()
-                .map(|token| delete(&format!("{SESSION}{token}"))),
-        );
-        if !tokens.is_empty() {
-            // Last: if something fails, the next try finds them again.
-            commands.push(scripts::forget_tokens(user, &tokens));
+        let last = token.map(|token| encode(&token.0));
+        let others = listed.iter().filter(|token| Some(*token) != last.as_ref());
+        let others: Vec<_> = others
+            .map(|token| delete(&format!("{SESSION}{token}")))
+            .collect();
+        if !others.is_empty() {
+            self.bounded(self.connection.in_order(others)).await?;
         }
-        self.bounded(self.connection.in_order(commands)).await
+        let ended: u64 = match token {
+            Some(token) => {
+                self.bounded(self.connection.one(delete(&session_at(token))))
+                    .await?
+            }
+            None => 0,
+        };
+        if !listed.is_empty() {
+            let forget = scripts::forget_tokens(user, &listed);
+            self.bounded(self.connection.one::<()>(forget)).await?;
+        }
+        Ok(ended == 0 || last.is_none_or(|last| listed.contains(&last)))
     }
 
-    pub(super) async fn check(&self) -> Result<(), Unavailable> {
-        let command = set("wxlogin:check", "", EXCHANGE_TTL.as_secs());
-        self.bounded(self.connection.one(command)).await
-    }
+    /// There is nothing to close: Redis notices that the process is gone.
+    #[expect(clippy::unused_async, reason = "the interface of both backends")]
+    pub(super) async fn close(&self) {}
 
     async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Unavailable> {
         let mut command = cmd("GET");
@@ -170,7 +207,7 @@ impl Store {
         let json: Option<Vec<u8>> = self.bounded(self.connection.one(command)).await?;
         json.map(|json| serde_json::from_slice(&json))
             .transpose()
-            .map_err(|_| Unavailable("a value in Redis is not ours".into()))
+            .map_err(|_| self.unavailable("a value is not of wxlogin's format"))
     }
 
     async fn bounded<T>(
@@ -178,9 +215,13 @@ impl Store {
         answer: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, Unavailable> {
         match tokio::time::timeout(TIMEOUT, answer).await {
-            Ok(result) => result.map_err(|error| Unavailable(describe(&error))),
-            Err(_) => Err(Unavailable("no answer from Redis in time".into())),
+            Ok(result) => result.map_err(|error| self.unavailable(&describe(&error))),
+            Err(_) => Err(self.unavailable("no answer in time")),
         }
+    }
+
+    fn unavailable(&self, cause: &str) -> Unavailable {
+        Unavailable(format!("{}: {cause}", self.address))
     }
 }
 
@@ -210,13 +251,4 @@ fn json(value: &impl Serialize) -> Result<String, Unavailable> {
 
 fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// What kind of error it is, and Redis' own code for it, such as `READONLY` or `WRONGPASS`. Not its
-/// text, which can quote the command, and with it keys.
-fn describe(error: &RedisError) -> String {
-    match error.code() {
-        Some(code) => format!("Redis answered {code}"),
-        None => error.category().to_owned(),
-    }
 }

@@ -5,18 +5,34 @@ use std::time::Instant;
 
 use secrecy::{ExposeSecret, SecretBox};
 
+#[cfg(feature = "file-store")]
+use super::embedded;
 use super::encryption::{EncryptedKey, Encryption};
 use super::token::{Token, TokenHash, TokenId};
 use super::user_locks::UserLocks;
 use super::{
-    ExchangeHash, NewSession, OpenError, Session, Settings, StoreUrl, Unavailable, User, UserId,
-    embedded, redis,
+    ExchangeHash, NewSession, OpenError, RedisUrl, Session, Settings, StoreUrl, Unavailable, User,
+    UserId, redis,
 };
 use crate::clock::Clock;
-use crate::metrics::{Metrics, StoreMetrics, StoreOperation};
+use crate::metrics::Metrics;
 
-/// Sessions by their token, the `session_key`s of users, and what codes were exchanged
-/// for. Cheap to clone.
+/// What all runtimes of a process share of the session store.
+pub struct Database {
+    kind: DatabaseKind,
+    encryption: Arc<Encryption>,
+    metrics: Arc<Metrics>,
+    user_locks: Arc<UserLocks>,
+}
+
+enum DatabaseKind {
+    #[cfg(feature = "file-store")]
+    Embedded(embedded::Database),
+    Redis(RedisUrl, Clock),
+}
+
+/// Sessions by their token, the `session_key`s of users, and whom codes were exchanged for. Cheap to
+/// clone. Its connections live in one runtime.
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
@@ -25,18 +41,33 @@ pub struct Store {
     user_locks: Arc<UserLocks>,
 }
 
-/// Futures of Redis are boxed where they are part of a login's: they are large, and of those that wait for
-/// WeChat there are many.
 #[derive(Clone)]
 enum Backend {
     /// In files or in memory.
+    #[cfg(feature = "file-store")]
     Embedded(embedded::Store),
     /// On the network.
     Redis(redis::Store),
 }
 
-impl Store {
-    /// Opens a store. One on the network is not connected to yet: it may come later.
+/// Calls a method of the backend, and counts and times the operation under the method's name.
+macro_rules! call {
+    ($self:ident.$method:ident($($argument:expr),*)) => {{
+        let begin = Instant::now();
+        let result = match &$self.backend {
+            #[cfg(feature = "file-store")]
+            Backend::Embedded(store) => store.$method($($argument),*).await,
+            // Boxed: its futures are large, and many logins wait for WeChat at a time.
+            Backend::Redis(store) => Box::pin(store.$method($($argument),*)).await,
+        };
+        let operation = &$self.metrics.store.$method;
+        operation.done(begin.elapsed(), result.is_err());
+        result
+    }};
+}
+
+impl Database {
+    /// Opens a session store. One on the network is not connected to yet: it may come up later.
     ///
     /// # Errors
     /// [`OpenError`]; what is there is then left as it is.
@@ -46,31 +77,60 @@ impl Store {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let backend = match &settings.url {
+        let kind = match &settings.url {
+            #[cfg(feature = "file-store")]
             StoreUrl::File(path) => {
-                embedded::Store::open(path, settings, clock).map(Backend::Embedded)
+                DatabaseKind::Embedded(embedded::Database::open(path, settings, clock)?)
             }
-            StoreUrl::Memory => embedded::Store::in_memory(settings, clock).map(Backend::Embedded),
-            StoreUrl::Redis(address) => redis::Store::new(address, clock).map(Backend::Redis),
+            #[cfg(feature = "file-store")]
+            StoreUrl::Memory => {
+                DatabaseKind::Embedded(embedded::Database::in_memory(settings, clock)?)
+            }
+            #[cfg(not(feature = "file-store"))]
+            StoreUrl::File(_) | StoreUrl::Memory => return Err(OpenError::NoFileStore),
+            StoreUrl::Redis(url) => DatabaseKind::Redis(url.clone(), clock),
         };
         Ok(Self {
-            backend: backend?,
+            kind,
             encryption: Arc::new(encryption),
             metrics,
             user_locks: Arc::default(),
         })
     }
 
-    /// The same store for another runtime, with connections of its own.
+    /// The store for one runtime, with connections of its own.
     ///
     /// # Errors
-    /// If a connection cannot be set up.
-    pub fn sibling(&self) -> Result<Self, OpenError> {
-        let mut sibling = self.clone();
-        if let Backend::Redis(store) = &mut sibling.backend {
-            *store = store.sibling()?;
-        }
-        Ok(sibling)
+    /// [`OpenError`] if a connection cannot be set up.
+    pub fn connect(&self) -> Result<Store, OpenError> {
+        let backend = match &self.kind {
+            #[cfg(feature = "file-store")]
+            DatabaseKind::Embedded(database) => Backend::Embedded(database.connect()?),
+            DatabaseKind::Redis(url, clock) => {
+                Backend::Redis(redis::Store::new(url, clock.clone())?)
+            }
+        };
+        Ok(Store {
+            backend,
+            encryption: self.encryption.clone(),
+            metrics: self.metrics.clone(),
+            user_locks: self.user_locks.clone(),
+        })
+    }
+}
+
+impl Store {
+    /// Opens a session store for one runtime only.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(
+        settings: &Settings,
+        encryption: Encryption,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        Database::open(settings, encryption, metrics, clock)?.connect()
     }
 
     /// Whether other processes use it too.
@@ -80,7 +140,7 @@ impl Store {
     }
 
     /// Stores a session under a fresh token, and what came with it; durable, as far as the store is,
-    /// when this reuser_locks. Reuser_locks the token as it is to be given out.
+    /// when this returns. Returns the token as it is to be given out.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -100,17 +160,12 @@ impl Store {
             exchange: exchange.transpose()?,
             session,
         };
-        let begin = Instant::now();
-        let created = match &self.backend {
-            Backend::Embedded(store) => store
-                .create(record)
-                .await
-                .map(|selector| token.with_selector(selector)),
-            Backend::Redis(store) => Box::pin(store.create(record)).await.map(|()| token),
-        };
-        let token = self.measured(|store| &store.create, begin, created)?;
+        let selector = call!(self.create(record))?;
         self.metrics.session_opened();
-        Ok(token)
+        Ok(match selector {
+            Some(selector) => token.with_selector(selector),
+            None => token,
+        })
     }
 
     /// The living session of a token.
@@ -118,12 +173,7 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
-        let begin = Instant::now();
-        let found = match &self.backend {
-            Backend::Embedded(store) => store.find(token),
-            Backend::Redis(store) => Box::pin(store.find(token.hash)).await,
-        };
-        self.measured(|store| &store.find, begin, found)
+        call!(self.find(token))
     }
 
     /// Whom a code was exchanged for in the last minute.
@@ -131,12 +181,7 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn exchanged(&self, exchange: ExchangeHash) -> Result<Option<User>, Unavailable> {
-        let begin = Instant::now();
-        let exchanged = match &self.backend {
-            Backend::Embedded(store) => store.exchanged(exchange),
-            Backend::Redis(store) => Box::pin(store.exchanged(exchange)).await,
-        };
-        self.measured(|store| &store.exchanged, begin, exchanged)
+        call!(self.exchanged(exchange))
     }
 
     /// The two newest `session_key`s of a user, the newest first, as far as they are there.
@@ -144,12 +189,7 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn keys(&self, user: &UserId) -> Result<Vec<SecretBox<[u8; 16]>>, Unavailable> {
-        let begin = Instant::now();
-        let stored = match &self.backend {
-            Backend::Embedded(store) => store.keys(user).await,
-            Backend::Redis(store) => store.keys(user).await,
-        };
-        Ok(self.opened(user, &self.measured(|store| &store.keys, begin, stored)?))
+        Ok(self.decrypted(user, &call!(self.keys(user))?))
     }
 
     /// Gives the user's keys to `open`, the newest first, until it makes something of one.
@@ -184,35 +224,22 @@ impl Store {
         user: &UserId,
         open: impl Fn(&[u8; 16]) -> Option<T>,
     ) -> Result<Option<T>, Unavailable> {
-        let begin = Instant::now();
-        let stored = match &self.backend {
-            Backend::Embedded(store) => store.begin_attempt(user).await,
-            Backend::Redis(store) => Ok((store.begin_attempt(user).await?, None)),
-        };
-        let (stored, counted_at) = self.measured(|store| &store.begin_attempt, begin, stored)?;
+        let (stored, counted_at) = call!(self.begin_attempt(user))?;
         if stored.is_empty() {
             return Ok(None);
         }
-        let keys = self.opened(user, &stored);
+        let keys = self.decrypted(user, &stored);
         let opened = keys.iter().find_map(|key| open(key.expose_secret()));
         // Keys that no AppSecret of ours opens were not tried. Another replica may have the right one.
         let failed = opened.is_none() && !keys.is_empty();
-        let begin = Instant::now();
-        let ended = match &self.backend {
-            Backend::Embedded(store) => match counted_at.filter(|_| !failed) {
-                Some(at) => store.take_failure_back(at).await,
-                None => Ok(()),
-            },
-            Backend::Redis(store) => store.end_attempt(user, failed).await,
-        };
-        if let Err(error) = self.measured(|store| &store.end_attempt, begin, ended) {
+        if let Err(error) = call!(self.end_attempt(user, counted_at, failed)) {
             tracing::warn!(%error, "an attempt to open user data stays counted as a failure");
         }
         Ok(opened)
     }
 
     /// The two newest keys. One may be there several times, also encrypted with several AppSecrets.
-    fn opened(&self, user: &UserId, stored: &[Vec<u8>]) -> Vec<SecretBox<[u8; 16]>> {
+    fn decrypted(&self, user: &UserId, stored: &[Vec<u8>]) -> Vec<SecretBox<[u8; 16]>> {
         let mut keys: Vec<SecretBox<[u8; 16]>> = Vec::with_capacity(2);
         for key in stored
             .iter()
@@ -231,27 +258,22 @@ impl Store {
     /// # Errors
     /// If the store does not answer.
     pub async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
-        let begin = Instant::now();
-        let ended = match &self.backend {
-            Backend::Embedded(store) => store.end(token).await,
-            Backend::Redis(store) => store.end(token.hash).await,
-        };
-        self.measured(|store| &store.end, begin, ended)?;
+        call!(self.end(token))?;
         self.metrics.session_ended();
         Ok(())
     }
 
-    /// Ends all sessions that the user has now, of which that of `token` is one.
+    /// Ends all sessions that the user has now, and that of `token`.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn end_all(&self, user: &UserId, token: TokenId) -> Result<(), Unavailable> {
-        let begin = Instant::now();
-        let ended = match &self.backend {
-            Backend::Embedded(store) => store.end_all(user).await,
-            Backend::Redis(store) => store.end_all(user, token.hash).await,
-        };
-        self.measured(|store| &store.end_all, begin, ended)?;
+    pub async fn end_all(
+        &self,
+        user: &UserId,
+        token: impl Into<Option<TokenId>>,
+    ) -> Result<(), Unavailable> {
+        let token = token.into();
+        call!(self.end_all(user, token))?;
         self.metrics.session_ended();
         Ok(())
     }
@@ -261,30 +283,25 @@ impl Store {
     /// # Errors
     /// If not.
     pub async fn check(&self) -> Result<(), Unavailable> {
-        let begin = Instant::now();
-        let checked = match &self.backend {
-            Backend::Embedded(store) => store.check().await,
-            Backend::Redis(store) => store.check().await,
-        };
-        self.measured(|store| &store.check, begin, checked)
+        call!(self.check())
     }
 
-    /// Counts an operation, and how long it took.
-    fn measured<T>(
-        &self,
-        operation: impl Fn(&StoreMetrics) -> &StoreOperation,
-        begin: Instant,
-        result: Result<T, Unavailable>,
-    ) -> Result<T, Unavailable> {
-        operation(&self.metrics.store).done(begin.elapsed(), result.is_err());
-        result
+    /// What works for now and will not be enough, a sentence each; for the start, once
+    /// [`check`](Self::check) has succeeded.
+    pub async fn warnings(&self) -> Vec<String> {
+        match &self.backend {
+            #[cfg(feature = "file-store")]
+            Backend::Embedded(_) => Vec::new(),
+            Backend::Redis(store) => store.warnings().await,
+        }
     }
 
     /// Finishes what waits, and lets another process have the store.
     pub async fn close(&self) {
         match &self.backend {
+            #[cfg(feature = "file-store")]
             Backend::Embedded(store) => store.close().await,
-            Backend::Redis(_) => {}
+            Backend::Redis(store) => store.close().await,
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use super::{Unavailable, UserId};
 
 /// The longest wait for a lock.
-const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The locks of the users that are locked or waited for.
 #[derive(Default)]

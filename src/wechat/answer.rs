@@ -1,4 +1,4 @@
-//! Reads what `jscode2session` answers: tolerantly where WeChat is loose, strictly where it matters.
+//! Parses the answer of `jscode2session`: lenient where WeChat varies, strict about ids and keys.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::json::Object;
 /// WeChat's key for a user's data, 16 bytes. It never leaves the server.
 pub type SessionKey = Arc<SecretBox<[u8; 16]>>;
 
-/// Who logged in, as WeChat says.
+/// The user who logged in.
 #[derive(Debug)]
 pub struct CodeSession {
     /// The user in this Mini Program: 1 to 128 visible ASCII characters, compared case-sensitively.
@@ -48,8 +48,9 @@ impl CodeSession {
     /// Reads the body of an answer with HTTP status 200.
     ///
     /// # Errors
-    /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is no answer of WeChat's.
+    /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON.
     pub fn from_json(body: &[u8]) -> Result<Self, Error> {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body); // a gateway's byte order mark
         let Object(answer) =
             serde_json::from_slice::<Object<Answer>>(body).map_err(|_| Invalid::NotJson)?;
         match errcode(answer.errcode)? {
@@ -77,7 +78,7 @@ fn errcode(number: Option<Number>) -> Result<i64, Invalid> {
     }
 }
 
-/// An id goes out again in JSON and in headers, so it must be fit for both.
+/// Ids are sent on in JSON and in headers, so they must be valid in both.
 fn id(field: &'static str, id: String) -> Result<String, Invalid> {
     let valid = (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     if valid {
@@ -89,7 +90,7 @@ fn id(field: &'static str, id: String) -> Result<String, Invalid> {
 
 fn session_key(text: Option<&SecretString>) -> Result<SessionKey, Invalid> {
     let text = text.map_or("", ExposeSecret::expose_secret);
-    let mut buffer = Zeroizing::new([0; 18]); // what 24 characters can hold at most
+    let mut buffer = Zeroizing::new([0; 18]); // the most that 24 characters decode to
     match STANDARD.decode_slice(text, buffer.as_mut()) {
         Ok(16) => Ok(Arc::new(SecretBox::init_with_mut(|key: &mut [u8; 16]| {
             key.copy_from_slice(&buffer[..16]);

@@ -1,27 +1,23 @@
-//! The one call to WeChat. Only this file sees the AppSecret in a request.
+//! The call to WeChat: hosts, retries, AppSecrets. Only this file puts an AppSecret into a request.
 
-use std::error::Error as _;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use reqwest::{Method, Request, StatusCode, Url, redirect, retry};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
+use reqwest::{Method, Request, StatusCode, Url};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{CodeSession, Errcode, Error, Invalid, JsCode, Meaning, MiniProgram};
+use super::http::Http;
+use super::{CodeSession, Errcode, Error, Invalid, JsCode, Meaning, MiniProgram, Proxies};
 
-/// An answer of WeChat's is a few hundred bytes; a larger one is none.
+/// The largest answer that is read; WeChat's are a few hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
-/// Room enough for an answer with a `session_key`, so that no copy of it is left behind by growing.
+/// Capacity for an answer with a `session_key`: a buffer that grows leaves a copy of it behind.
 const USUAL_ANSWER: usize = 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Shorter than any gateway keeps an idle connection, so that we rarely write into a closed one.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The least time before each further try when WeChat is busy; up to twice as long, by chance, so
-/// that clients which were refused together do not come back together.
+/// The least pause before each retry when WeChat is busy; with jitter, up to twice as long.
 const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
 
 /// How WeChat is asked.
@@ -30,52 +26,27 @@ pub struct Settings {
     /// Where WeChat's API begins, at least one; `/sns/jscode2session` is appended. The next is
     /// asked only when WeChat certainly has not got the request.
     pub api_bases: Vec<Url>,
-    /// For a whole exchange, further tries included.
+    /// For a whole exchange, retries included.
     pub timeout: Duration,
+    /// For hosts that are not on this machine.
+    pub proxies: Proxies,
 }
 
 /// Asks WeChat. Connections are kept and shared; TLS certificates are verified.
 #[derive(Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    http: Http,
     settings: Arc<Settings>,
     endpoints: Vec<Url>,
 }
 
 impl Client {
-    /// A client with a pool of its own. Proxies named by the environment are honoured,
-    /// but not towards this machine.
+    /// A client with a connection pool of its own.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if TLS cannot be set up.
-    pub fn new(settings: Settings) -> Result<Self, Error> {
-        Self::with(Arc::new(settings))
-    }
-
-    /// A client with the same settings and connections of its own, for another runtime: a connection
-    /// lives in the one that made it.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn sibling(&self) -> Result<Self, Error> {
-        Self::with(self.settings.clone())
-    }
-
-    fn with(settings: Arc<Settings>) -> Result<Self, Error> {
-        // However many hosts are dead, there is time to connect to the last one and ask it.
-        let share = u32::try_from(settings.api_bases.len() + 1).unwrap_or(u32::MAX);
-        let mut builder = reqwest::Client::builder();
-        if settings.api_bases.iter().all(is_loopback) {
-            // A stand-in on this machine is not behind the proxy that the environment names.
-            builder = builder.no_proxy();
-        }
-        let http = builder
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout / share))
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .build()?;
+    /// [`Error::Unreachable`] if TLS or a proxy cannot be set up.
+    pub fn new(settings: Arc<Settings>) -> Result<Self, Error> {
+        let http = Http::new(&settings)?;
         Ok(Self {
             http,
             endpoints: settings.api_bases.iter().cloned().map(endpoint).collect(),
@@ -108,7 +79,7 @@ impl Client {
                 .unwrap_or(Err(Error::Timeout));
             let meaning = match &result {
                 Err(Error::Refused(refusal)) => refusal.errcode.meaning(),
-                // WeChat has seen the code, when it was busy.
+                // WeChat got the code when it was busy.
                 Err(Error::Unreachable(_)) if was_busy => {
                     return Err(Errcode::BUSY.into());
                 }
@@ -116,7 +87,7 @@ impl Client {
             };
             match meaning {
                 Meaning::Busy => {}
-                // The try that WeChat was too busy for has used the code up after all.
+                // The request that was answered "busy" has used the code up after all.
                 Meaning::CodeUsed if was_busy => return Err(Invalid::BusyThenUsed.into()),
                 _ => return result,
             }
@@ -175,11 +146,15 @@ impl Client {
     }
 
     async fn ask(&self, endpoint: &Url, question: &Question<'_>) -> Result<CodeSession, Error> {
-        let request = Request::new(Method::GET, question.url(endpoint));
-        let mut response = self.http.execute(request).await?;
+        let mut request = Request::new(Method::GET, question.url(endpoint));
+        let identity = HeaderValue::from_static("identity");
+        request.headers_mut().insert(ACCEPT_ENCODING, identity);
+        let mut response = self.http.client_for(endpoint).execute(request).await?;
         if response.status() != StatusCode::OK {
             return Err(Invalid::Status(response.status().as_u16()).into());
         }
+        let encoding = response.headers().get(CONTENT_ENCODING);
+        let is_encoded = encoding.is_some_and(|encoding| encoding != "identity");
         let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
         while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > MAX_ANSWER {
@@ -187,11 +162,14 @@ impl Client {
             }
             body.extend_from_slice(&chunk);
         }
-        CodeSession::from_json(&body)
+        match CodeSession::from_json(&body) {
+            Err(Error::Invalid(Invalid::NotJson)) if is_encoded => Err(Invalid::Encoded.into()),
+            result => result,
+        }
     }
 }
 
-/// Whether WeChat has come to look at the code, and so found nothing wrong with the AppSecret.
+/// Whether WeChat has looked at the code, and so accepted the AppSecret.
 fn is_about_the_code(result: &Result<CodeSession, Error>) -> bool {
     let meaning = match result {
         Ok(_) => return true,
@@ -203,7 +181,7 @@ fn is_about_the_code(result: &Result<CodeSession, Error>) -> bool {
     )
 }
 
-/// What WeChat is asked.
+/// The parameters of a request.
 struct Question<'a> {
     appid: &'a str,
     secret: &'a SecretString,
@@ -222,13 +200,6 @@ impl Question<'_> {
     }
 }
 
-/// Whether a URL leads to this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 fn endpoint(mut api_base: Url) -> Url {
     let path = format!(
         "{}/sns/jscode2session",
@@ -241,31 +212,7 @@ fn endpoint(mut api_base: Url) -> Url {
 /// The pause, up to twice as long.
 fn with_jitter(pause: Duration) -> Duration {
     let mut byte = [0];
-    // Without randomness it is merely no jitter.
+    // Without randomness there is no jitter.
     let _ = rand::fill(&mut byte);
     pause + pause * u32::from(byte[0]) / 255
-}
-
-impl From<reqwest::Error> for Error {
-    /// Keeps the causes and drops the URL, which holds the AppSecret and the code.
-    fn from(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut text = error.to_string();
-        let mut not_http = false;
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            not_http |= cause
-                .downcast_ref::<hyper::Error>()
-                .is_some_and(hyper::Error::is_parse);
-            source = cause.source();
-        }
-        if not_http {
-            Invalid::NotHttp.into()
-        } else if error.is_connect() || error.is_builder() {
-            Self::Unreachable(text)
-        } else {
-            Self::Broken(text)
-        }
-    }
 }

@@ -1,11 +1,11 @@
-//! What can go wrong at WeChat, told apart by what can be done about it.
+//! Errors of calls to WeChat, by what can be done about them, and the table of errcodes.
 
 use super::Refusal;
 
 /// Why a code was not exchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// WeChat refused, and said why.
+    /// WeChat answered with an errcode.
     #[error("{0}")]
     Refused(Refusal),
     /// The connection could not be made (DNS, connect, TLS): WeChat has not seen the code.
@@ -39,7 +39,7 @@ impl From<Errcode> for Error {
     }
 }
 
-/// What is wrong with an answer. Never holds a piece of it.
+/// What is wrong with an answer. Never contains a part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// Another status than 200, redirects included.
@@ -54,6 +54,9 @@ pub enum Invalid {
     /// Not a JSON object with fields of the documented types.
     #[error("not the JSON object that WeChat documents")]
     NotJson,
+    /// Compressed, although `identity` was asked for.
+    #[error("compressed, although it was asked not to be")]
+    Encoded,
     /// WeChat was busy at first, and when asked again said that the code was used.
     #[error("busy first, then a used code")]
     BusyThenUsed,
@@ -81,7 +84,7 @@ pub enum Meaning {
     QuotaExhausted,
     /// WeChat is busy.
     Busy,
-    /// Only the operator can mend it; the text says how.
+    /// Only the operator can fix it; the text says how.
     Misconfigured(&'static str),
     /// Not known here.
     Unknown,
@@ -90,16 +93,16 @@ pub enum Meaning {
 impl Errcode {
     /// WeChat is busy.
     pub const BUSY: Self = Self(-1);
-    /// What a code gets that was used up.
+    /// The code was exchanged before.
     pub const CODE_USED: Self = Self(40163);
-    /// The request came from an address that is not in the whitelist.
+    /// The request came from an address that is not in the IP whitelist.
     pub const IP_NOT_LISTED: Self = Self(40164);
     /// The AppSecret is not the Mini Program's.
     pub const WRONG_SECRET: Self = Self(40125);
-    /// What all codes get until the quota is renewed.
+    /// The daily quota of calls is used up.
     pub const QUOTA_EXHAUSTED: Self = Self(45009);
 
-    /// Looks the number up. Source: WeChat's documentation of `jscode2session`, and the field.
+    /// Its meaning. Source: WeChat's documentation of `jscode2session`, and the field.
     #[must_use]
     pub fn meaning(self) -> Meaning {
         match self.0 {

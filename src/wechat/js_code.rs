@@ -1,25 +1,28 @@
 //! The one-time code that `wx.login` gives the Mini Program.
 
 use aws_lc_rs::digest::{Context, SHA256};
+use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 
 /// WeChat's samples are 32 characters; the length is not documented.
 const MAX_LEN: usize = 256;
 /// What `wx.login` gives in DevTools for a project without a real appid.
 const MOCK: &str = "the code is a mock one";
+/// What JavaScript makes of a value that is no code when it is put into a URL.
+const NO_VALUE: [&str; 5] = ["undefined", "null", "NaN", "true", "false"];
 
-/// A code that WeChat can be asked about: 1 to 256 visible ASCII characters. A secret: whoever has
-/// it can log in with it.
+/// A code that WeChat can be asked about: 1 to 256 visible ASCII characters, without the quotes and
+/// brackets of JSON, templates and placeholders. A secret: whoever has it can log in with it.
 #[derive(Debug, Clone)]
 pub struct JsCode(SecretString);
 
 /// Why a text is no code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JsCodeError {
-    /// Not 1 to 256 visible ASCII characters.
-    #[error("not 1 to 256 visible ASCII characters")]
+    /// Not what [`JsCode`] describes.
+    #[error("not 1 to 256 visible ASCII characters, or with quotes or brackets")]
     Malformed,
-    /// The stand-in that DevTools gives to a project without an appid.
+    /// DevTools gives it to a project without an appid.
     #[error("the mock code of DevTools")]
     Mock,
 }
@@ -33,13 +36,16 @@ impl JsCode {
         if text == MOCK {
             return Err(JsCodeError::Mock);
         }
-        if text.is_empty() || text.len() > MAX_LEN || !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(JsCodeError::Malformed);
+        // A client that encodes twice sends a quote as %22: the decoded text is judged as well.
+        let decoded = percent_decode_str(text).collect::<Vec<u8>>();
+        if text.len() <= MAX_LEN && is_code(text.as_bytes()) && is_code(&decoded) {
+            Ok(Self(text.into()))
+        } else {
+            Err(JsCodeError::Malformed)
         }
-        Ok(Self(text.into()))
     }
 
-    /// A code that WeChat has not given anybody, to see whether it would be looked at.
+    /// A code that WeChat has never issued, for `wxlogin check`.
     #[must_use]
     pub fn dummy() -> Self {
         Self("wxlogin-check".into())
@@ -53,7 +59,7 @@ impl JsCode {
         code.len() == 64 && code.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     }
 
-    /// Names the code of a Mini Program without telling it: SHA-256 of both.
+    /// Identifies the code of a Mini Program without revealing it: SHA-256 of both.
     #[must_use]
     pub fn hash(&self, appid: &str) -> [u8; 32] {
         let mut context = Context::new(&SHA256);
@@ -68,4 +74,11 @@ impl JsCode {
     pub(super) fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+}
+
+fn is_code(text: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| byte.is_ascii_graphic() && !b"\"'`{}<>\\".contains(byte);
+    !text.is_empty()
+        && text.iter().all(is_allowed)
+        && !NO_VALUE.iter().any(|word| word.as_bytes() == text)
 }

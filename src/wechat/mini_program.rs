@@ -1,4 +1,4 @@
-//! A Mini Program, and what WeChat has said about it.
+//! A Mini Program: AppID, AppSecrets, and its state at WeChat.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -15,7 +15,7 @@ pub struct MiniProgram {
     quota_exhausted: AtomicU64,
 }
 
-/// How long WeChat is left alone after it has said that the quota is used up, in seconds.
+/// How long WeChat is not asked after it has answered that the quota is used up, in seconds.
 const QUOTA_PAUSE: u64 = 10;
 
 impl MiniProgram {
@@ -42,12 +42,12 @@ impl MiniProgram {
         &self.secrets
     }
 
-    /// WeChat says at `now`, in Unix seconds, that the quota is used up.
+    /// Records that WeChat answered at `now`, in Unix seconds, that the quota is used up.
     pub fn exhaust_quota(&self, now: u64) {
         self.quota_exhausted.store(now, Ordering::Relaxed);
     }
 
-    /// Whether WeChat said so a moment ago, and need not be asked.
+    /// Whether that was less than 10 s ago, so that WeChat need not be asked.
     #[must_use]
     pub fn has_exhausted_quota(&self, now: u64) -> bool {
         let exhausted = self.quota_exhausted.load(Ordering::Relaxed);
@@ -63,7 +63,7 @@ impl MiniProgram {
         (accepted..).zip(from).chain((0..).zip(before))
     }
 
-    /// WeChat has accepted the secret at this place.
+    /// Records that WeChat accepted the secret at this place.
     pub(super) fn accepted(&self, place: usize) {
         let before = self.accepted.swap(place, Ordering::Relaxed);
         if before != place {

@@ -1,5 +1,5 @@
-//! What WeChat said when it refused: the errcode, and what can be read out of errmsg, which itself is
-//! kept nowhere. It holds addresses and links, and its text is WeChat's to change.
+//! A refusal by WeChat: the errcode, and the request id and IP address in errmsg. The text of errmsg
+//! is not kept: it contains addresses and links, and WeChat may change it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,20 +10,21 @@ use super::Errcode;
 /// WeChat's refusal of an exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why.
+    /// The reason.
     pub errcode: Errcode,
-    /// How WeChat names the request.
+    /// WeChat's id of the request.
     pub rid: Option<Rid>,
-    /// The address that WeChat saw, if it refused for that.
+    /// The address that the request came from, if it is not in the IP whitelist.
     pub ip: Option<IpAddr>,
 }
 
-/// WeChat's name for a request, such as `66c69111-5ccc9dc8-0fd94c9e`. WeChat cannot be asked about it.
+/// WeChat's id of a request, such as `66c69111-5ccc9dc8-0fd94c9e`. WeChat's own look-up of ids does not
+/// cover `jscode2session`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rid(String);
 
 impl Refusal {
-    /// Reads what `errmsg` tells beside the errcode.
+    /// Parses `errmsg`.
     pub(super) fn new(errcode: Errcode, errmsg: &str) -> Self {
         let ip = match errcode {
             Errcode::IP_NOT_LISTED => ip_in(errmsg),
@@ -38,7 +39,7 @@ impl Refusal {
 }
 
 impl From<Errcode> for Refusal {
-    /// A refusal of our own, in WeChat's terms.
+    /// A refusal that WeChat did not send, with nothing but the errcode.
     fn from(errcode: Errcode) -> Self {
         Self::new(errcode, "")
     }
@@ -66,7 +67,7 @@ impl Rid {
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// When WeChat got the request, by its own clock, such as `2024-08-22T01:14:57Z`: the first group.
+    /// When WeChat received the request, by its clock, such as `2024-08-22T01:14:57Z`: the first group.
     #[must_use]
     pub fn at(&self) -> Option<String> {
         let first = self.0.split('-').next()?;

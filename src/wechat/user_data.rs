@@ -7,19 +7,14 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use aws_lc_rs::iv::FixedLength;
 use base64::Engine;
-use base64::alphabet;
 use base64::engine::general_purpose::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 
-use crate::json::Object;
+use super::transit;
+use crate::json::{Object, escape_control_characters};
 
-/// Padding is often lost on the way.
-const WITH_OR_WITHOUT_PADDING: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+const BLOCK_LEN: usize = 16;
 
 /// `encryptedData` with its `iv`: AES-128-CBC with PKCS#7 padding.
 pub struct EncryptedData {
@@ -55,30 +50,36 @@ struct Watermark {
 }
 
 impl EncryptedData {
-    /// Reads both from base64 as it arrives: with a space for a `+`, in the URL alphabet, or without
-    /// its padding. `None` if there is no way to read it.
+    /// Reads both from base64, whatever transit did to it. `None` if there is no way to read it, or if
+    /// it is not whole blocks: no key has to be tried then.
     #[must_use]
     pub fn from_base64(encrypted_data: &str, iv: &str) -> Option<Self> {
+        let is_whole = |len: usize| len > 0 && len.is_multiple_of(BLOCK_LEN);
         Some(Self {
-            blocks: decode(encrypted_data)?,
-            iv: decode(iv)?.try_into().ok()?,
+            blocks: transit::base64(encrypted_data, is_whole)?,
+            iv: transit::base64(iv, |len| len == BLOCK_LEN)?
+                .try_into()
+                .ok()?,
         })
     }
 
-    /// The JSON object inside, as WeChat wrote it; `None` if it does not open with this key or is not
-    /// what is expected.
+    /// The JSON object inside, as WeChat wrote it but for raw control characters, which it leaves in
+    /// names; `None` if it does not decrypt with this key or is not what is expected.
     ///
-    /// The padding proves nothing, as one wrong key in 256 fits it: the content decides.
+    /// The padding proves nothing, as one wrong key in 256 fits it: the content decides. Bytes that are
+    /// not UTF-8 are not replaced: whoever changes a block garbles the one before, and that would then
+    /// pass nearly always as part of a name.
     #[must_use]
-    pub fn open(&self, session_key: &[u8; 16], expected: &Expected) -> Option<String> {
+    pub fn decrypt(&self, session_key: &[u8; 16], expected: &Expected) -> Option<String> {
         let key = UnboundCipherKey::new(&AES_128, session_key).ok()?;
         let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).ok()?;
         let iv = DecryptionContext::Iv128(FixedLength::from(self.iv));
         let mut buffer = self.blocks.clone();
         // serde_json looks into no string that it skips, so UTF-8 comes first.
-        let json = std::str::from_utf8(key.decrypt(&mut buffer, iv).ok()?).ok()?;
-        let Object(fields) = serde_json::from_str(json).ok()?;
-        expected.is_met_by(&fields).then(|| json.to_owned())
+        let text = std::str::from_utf8(key.decrypt(&mut buffer, iv).ok()?).ok()?;
+        let json = escape_control_characters(text);
+        let Object(fields) = serde_json::from_str(&json).ok()?;
+        expected.is_met_by(&fields).then_some(json)
     }
 }
 
@@ -96,7 +97,7 @@ impl Expected<'_> {
 }
 
 /// Whether `signature` is WeChat's of `raw_data`: SHA-1 over it, byte for byte as it was sent, and
-/// the key's base64 text, in lower-case hex.
+/// the key's base64 text, in hex.
 #[must_use]
 pub fn is_signature(signature: &str, raw_data: &str, session_key: &[u8; 16]) -> bool {
     let key_text = Zeroizing::new(STANDARD.encode(session_key));
@@ -107,21 +108,9 @@ pub fn is_signature(signature: &str, raw_data: &str, session_key: &[u8; 16]) -> 
     for (hex, byte) in expected.chunks_exact_mut(2).zip(context.finish().as_ref()) {
         hex.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
     }
-    verify_slices_are_equal(&expected, signature.as_bytes()).is_ok()
+    verify_slices_are_equal(&expected, transit::hex(signature).as_bytes()).is_ok()
 }
 
 fn hex_digit(nibble: u8) -> u8 {
     b"0123456789abcdef"[usize::from(nibble)]
-}
-
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let standard: String = text
-        .chars()
-        .map(|c| match c {
-            ' ' | '-' => '+',
-            '_' => '/',
-            other => other,
-        })
-        .collect();
-    WITH_OR_WITHOUT_PADDING.decode(standard).ok()
 }

@@ -12,16 +12,17 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use wxlogin::app::App;
+use wxlogin::WxLogin;
 use wxlogin::clock::Clock;
 use wxlogin::config::Config;
 use wxlogin::metrics::Metrics;
-use wxlogin::server::{Server, Timeouts};
+use wxlogin::server::{Drained, Server, Timeouts};
 
 use crate::fake_wechat::{APPID, FakeWechat, SECRET};
 
 pub const TIMEOUTS: Timeouts = Timeouts {
-    headers: Duration::from_millis(300),
+    head: Duration::from_millis(300),
+    linger: Duration::from_millis(200),
     drain: Duration::from_secs(2),
 };
 
@@ -32,25 +33,43 @@ pub struct TestApp {
     pub wechat: FakeWechat,
     pub clock: ManualClock,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<()>,
+    running: JoinHandle<Drained>,
 }
 
-/// Moves the clock of a service: seconds since the Unix epoch.
+/// The clocks of a service: they stand still until a test moves them.
 #[derive(Clone)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock {
+    /// Seconds since the Unix epoch.
+    wall: Arc<AtomicU64>,
+    /// Seconds, not before zero.
+    monotonic: Arc<AtomicU64>,
+}
 
 impl ManualClock {
     pub fn at(now: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(now)))
+        Self {
+            wall: Arc::new(AtomicU64::new(now)),
+            monotonic: Arc::default(),
+        }
     }
 
+    /// Time passes.
     pub fn forward(&self, seconds: u64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
+        self.wall.fetch_add(seconds, Ordering::SeqCst);
+        self.monotonic.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock.
+    pub fn set_wall(&self, now: u64) {
+        self.wall.store(now, Ordering::SeqCst);
     }
 
     pub fn clock(&self) -> Clock {
-        let hands = self.0.clone();
-        Clock::from_fn(move || hands.load(Ordering::SeqCst))
+        let Self { wall, monotonic } = self.clone();
+        Clock::new(
+            move || wall.load(Ordering::SeqCst),
+            move || Duration::from_secs(monotonic.load(Ordering::SeqCst)),
+        )
     }
 }
 
@@ -82,17 +101,19 @@ impl TestApp {
         // As the binary does: service and clients share the files of one process here.
         rlimit::increase_nofile_limit(u64::MAX).unwrap();
         let config = config(&wechat.base(), settings);
-        let app = App::open(config, clock).unwrap();
+        let wxlogin = WxLogin::with_clock(config, clock).unwrap();
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = TcpListener::bind(any_port).await.unwrap();
         let metrics = TcpListener::bind(any_port).await.unwrap();
         let metrics_addr = metrics.local_addr().unwrap();
-        let server = Server::new(listener, app, TIMEOUTS).with_metrics(metrics);
+        let server = Server::new(listener, wxlogin, TIMEOUTS).unwrap();
+        let server = server.with_internal(metrics).unwrap();
         let client = Client::new(server.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(server.run(async {
+        let stopped = async {
             let _ = stopped.await;
-        }));
+        };
+        let running = tokio::spawn(async { server.run(stopped).await.unwrap() });
         Self {
             client,
             metrics: Client::new(metrics_addr),
@@ -106,7 +127,7 @@ impl TestApp {
     /// Stops it as a signal does, and waits until it has stopped.
     pub async fn stop(self) {
         let _ = self.stop.send(());
-        self.running.await.unwrap();
+        assert_eq!(self.running.await.unwrap(), Drained::Complete);
     }
 }
 
@@ -228,7 +249,7 @@ impl Client {
 }
 
 impl Answer {
-    async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
+    pub async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
         Ok(Self {
             status: response.status(),
             headers: response.headers().clone(),

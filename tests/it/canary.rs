@@ -414,7 +414,7 @@ fn debug_shows_no_secret() {
     vars.retain(|name, _| name != "WECHAT_APPID" && name != "WECHAT_SECRET");
     vars.insert("WECHAT_APPS".into(), apps);
     let several = wxlogin::config::Config::from_vars(&vars).unwrap();
-    let client = Wechat::new(config("http://127.0.0.1:1", &[]).wechat).unwrap();
+    let client = Wechat::new(config("http://127.0.0.1:1", &[]).wechat.into()).unwrap();
     let js_code = JsCode::parse("user-canary").unwrap();
     let token = Token::generate().unwrap();
     secrets.add_token(&token.to_text());

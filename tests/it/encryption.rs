@@ -1,6 +1,7 @@
 //! Keys in the store are sealed: with the `AppSecret`, for one user.
 
 use std::path::Path;
+use std::time::Duration;
 
 use wxlogin::clock::Clock;
 use wxlogin::session::Store;
@@ -15,7 +16,7 @@ fn open(place: &str, secrets: &[&str]) -> Store {
         &settings(place),
         encryption(secrets),
         metrics(),
-        Clock::from_fn(|| 1_800_000_000),
+        Clock::new(|| 1_800_000_000, || Duration::ZERO),
     )
     .unwrap()
 }

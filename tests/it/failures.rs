@@ -1,6 +1,7 @@
 //! Every row of the table of failures, over HTTP.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,6 +29,23 @@ async fn what_a_client_does_wrong_is_told_and_never_reaches_wechat() {
         ("/onLogin?code=a+b", "malformed_code"),
         ("/onLogin?code=%E7%A0%81", "malformed_code"),
         (&long, "malformed_code"),
+        ("/onLogin?code=undefined", "malformed_code"),
+        ("/onLogin?code=null", "malformed_code"),
+        ("/onLogin?code=NaN", "malformed_code"),
+        ("/onLogin?code=%5Bobject%20Object%5D", "malformed_code"),
+        ("/onLogin?code=%22user-alice%22", "malformed_code"),
+        ("/onLogin?code='user-alice'", "malformed_code"),
+        ("/onLogin?code=`user-alice`", "malformed_code"),
+        ("/onLogin?code=%2522user-alice%2522", "malformed_code"),
+        ("/onLogin?code=a%250ab", "malformed_code"),
+        ("/onLogin?code=%2575ndefined", "malformed_code"),
+        (
+            "/onLogin?code=%7B%22code%22:%22user-alice%22%7D",
+            "malformed_code",
+        ),
+        ("/onLogin?code=$%7Bres.code%7D", "malformed_code"),
+        ("/onLogin?code=%3Ccode%3E", "malformed_code"),
+        ("/onLogin?code=user%5C-alice", "malformed_code"),
         (&format!("/onLogin?code={mock}"), "mock_code"),
         (
             &format!("/onLogin?code={}", mock.replace("%20", "+")),
@@ -151,31 +169,29 @@ async fn paths_methods_and_bodies_that_are_not_taken() {
         answer.assert_problem(405, "method_not_allowed", "fix_request");
         assert_eq!(answer.header("allow"), Some(allow), "{path}");
     }
-    for path in ["/onLogin?code=user-alice", "/nowhere"] {
-        let reply = exchange_bytes(
-            &app,
-            format!("GET {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 65537\r\n\r\n").as_bytes(),
-        )
-        .await;
-        assert!(reply.starts_with("HTTP/1.1 413 "), "{reply}");
-        assert!(
-            reply.contains(r#""code":"body_too_large","action":"fix_request""#),
-            "{reply}"
-        );
+    // GET and HEAD ignore the body that they announce.
+    for (request, status) in [
+        ("GET /onLogin?code=user-alice", 200),
+        ("HEAD /healthz", 200),
+        ("GET /nowhere", 404),
+    ] {
+        let request = format!("{request} HTTP/1.1\r\nhost: x\r\ncontent-length: 65537\r\n\r\n");
+        let reply = exchange_bytes(&app, request.as_bytes()).await;
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{reply}");
+        assert!(reply.contains("connection: close"), "{reply}");
+        assert!(reply.contains("connection: close"), "{reply}");
     }
-    assert_eq!(app.wechat.requests_for("user-alice"), 0);
 }
 
 #[tokio::test]
 async fn a_panic_is_answered_and_the_service_goes_on() {
     let hands = ManualClock::at(0);
-    let clock = Clock::from_fn({
-        let clock = hands.clock();
-        move || match clock.now() {
-            13 => panic!("an odd time"),
-            now => now,
-        }
-    });
+    let odd = hands.clock();
+    let wall = move || match odd.now() {
+        13 => panic!("an odd time"),
+        now => now,
+    };
+    let clock = Clock::new(wall, || Duration::ZERO);
     let app = TestApp::with_clock(&[], hands, clock).await;
     app.clock.forward(13);
     app.client

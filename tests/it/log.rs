@@ -94,7 +94,7 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
             row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "/onLogin", 400, "invalid_code"),
             row("INFO", "/onLogin", 200, "ok"),
-            row("INFO", "/onLogin", 499, "client_gone"),
+            row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "-", 404, "not_found"),
             row("INFO", "/session", 401, "invalid_token"),
@@ -219,4 +219,35 @@ async fn a_text_line_quotes_its_texts_and_escapes_what_is_not_plain() {
     let line = log.lines().nth(1).unwrap();
     let expected = r#" answered request_id="quo\"te\\back" method="GET" route="/session" status=401 outcome="invalid_token" duration_ms="#;
     assert!(line.contains(expected), "{line}");
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_found_is_logged_and_answered_without_what_may_be_secret() {
+    let long = format!("/session{}", "/session".repeat(20));
+    let rows = [
+        ("//onLogin?code=user-alice", "//onLogin"),
+        ("/onLogin/?code=user-alice", "/onLogin/"),
+        ("/api/onLogin", "/…/onLogin"),
+        ("/onlogin", "/…"),
+        ("/session/wxs_secret", "/session/…"),
+        ("/users/wx1/oAlice", "/…/…/…"),
+        ("/%6fnLogin", "/…"),
+        (&*long, &long[..64]),
+    ];
+    let lines = lines_of(&[], async |client| {
+        for (path, logged) in rows {
+            let answer = client.get(path).await;
+            answer.assert_problem(404, "not_found", "fix_request");
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains(&format!(" {logged} ")), "{detail}");
+        }
+    })
+    .await;
+    let paths: Vec<_> = lines.iter().map(|line| line["path"].clone()).collect();
+    let expected: Vec<Value> = rows.iter().map(|(_, logged)| (*logged).into()).collect();
+    assert_eq!(paths, expected);
+    for secret in ["user-alice", "wxs_secret", "oAlice"] {
+        let log = format!("{lines:?}");
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
 }

@@ -6,8 +6,11 @@
 )]
 
 mod app;
+mod disk;
 #[allow(dead_code, reason = "the sandbox shows the rest")]
 mod fake_wechat;
+mod load;
+mod power_cut;
 mod process;
 mod redis_server;
 
@@ -15,6 +18,10 @@ mod apps;
 mod bodies;
 mod canary;
 mod check;
+mod crashes;
+mod disk_errors;
+mod embedded;
+mod embedding;
 mod encryption;
 mod failures;
 mod gateways;
@@ -28,12 +35,13 @@ mod model;
 mod once;
 mod overload;
 mod properties;
+mod proxies;
 mod replicas;
-mod segments;
 mod server;
 mod session;
 mod settings;
 mod shipping;
+mod stops;
 mod store;
 mod stores;
 mod tls;

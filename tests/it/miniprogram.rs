@@ -1,23 +1,75 @@
-//! The client for Mini Programs: its own tests, with the sandbox.
+//! The client for Mini Programs: its own tests, in Node with the sandbox.
+//!
+//! As it is and as build tools make it: Vite for uni-app, webpack for Taro.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-#[test]
-fn the_mini_programs_client_passes_its_tests_with_the_sandbox() {
+/// The tests of a client, whichever file it is in.
+const CLIENT: [&str; 4] = [
+    "login.test.js",
+    "logout.test.js",
+    "request.test.js",
+    "wx.test.js",
+];
+
+#[track_caller]
+fn node(args: &[&str], client: &Path) {
     let binary = std::env::current_exe().unwrap();
     let target = binary.ancestors().nth(2).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new("node")
-        .args(["--test", "examples/miniprogram/wxlogin.test.js"])
-        .current_dir(root)
+        .args(args)
+        .current_dir(root.join("tests/miniprogram"))
         .env("WXLOGIN_SANDBOX", target.join("examples/sandbox"))
+        .env("WXLOGIN_CLIENT", client)
         .output()
         .expect("not installed: tests/run.sh installs it");
     assert!(
         output.status.success(),
-        "{}{}",
+        "tests/run.sh installs what may be missing\n{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[track_caller]
+fn test_files(files: &[&str], client: &Path) {
+    node(&[&["--test"], files].concat(), client);
+}
+
+fn example(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples/miniprogram")
+        .join(file)
+}
+
+#[test]
+fn the_mini_programs_client_passes_its_tests_as_commonjs() {
+    test_files(&CLIENT, &example("wxlogin.js"));
+}
+
+#[test]
+fn the_mini_programs_client_passes_its_tests_as_an_es_module() {
+    test_files(&CLIENT, &example("wxlogin.mjs"));
+}
+
+#[test]
+fn the_mini_programs_client_passes_its_tests_after_a_build_by_vite_and_by_webpack() {
+    let project = Path::new(env!("CARGO_TARGET_TMPDIR")).join("miniprogram");
+    let dist = project.join("dist");
+    let _ = std::fs::remove_dir_all(&project); // what an earlier run built
+    node(&["build.mjs", project.to_str().unwrap()], &project);
+    test_files(&CLIENT, &dist.join("vite.cjs"));
+    test_files(&CLIENT, &dist.join("webpack.cjs"));
+}
+
+#[test]
+fn the_example_for_devtools_shows_an_openid_and_failures_as_text() {
+    test_files(&["example.test.js"], &example("wxlogin.js"));
+}
+
+#[test]
+fn typescript_takes_right_programs_and_refuses_wrong_ones() {
+    test_files(&["types.test.js"], &example("wxlogin.js"));
 }

@@ -2,7 +2,10 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What the servers ask for.
 pub const PASSWORD: &str = "redis-p4ssw0rd-canary";
@@ -37,7 +40,7 @@ impl RedisServer {
         (server, port)
     }
 
-    fn with(options: &[&str]) -> Self {
+    pub fn with(options: &[&str]) -> Self {
         let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
         let options: Vec<_> = options.iter().map(ToString::to_string).collect();
         let mut server = Self {
@@ -100,6 +103,48 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Forwards connections to a Redis, and keeps what its clients sent.
+pub struct Relay {
+    pub port: u16,
+    sent: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Relay {
+    pub async fn to(redis: &RedisServer) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, to) = (listener.local_addr().unwrap().port(), redis.port);
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let all = sent.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = tokio::net::TcpStream::connect(("127.0.0.1", to)).await;
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.unwrap().into_split();
+                let all = all.clone();
+                tokio::spawn(async move {
+                    let mut buffer = [0; 8192];
+                    while let Ok(len @ 1..) = from_client.read(&mut buffer).await {
+                        all.lock().unwrap().extend_from_slice(&buffer[..len]);
+                        if to_server.write_all(&buffer[..len]).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+                tokio::spawn(async move {
+                    // Either side may hang up.
+                    let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
+                });
+            }
+        });
+        Self { port, sent }
+    }
+
+    /// What clients have sent until now.
+    pub fn sent(&self) -> String {
+        String::from_utf8_lossy(&self.sent.lock().unwrap()).into_owned()
     }
 }
 

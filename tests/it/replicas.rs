@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::app::{Answer, Client, TestApp, vars};
 use crate::fake_wechat::{APPID, FakeWechat, encrypt, openid, session_key, sign, user_info};
 use crate::process::Process;
-use crate::redis_server::RedisServer;
+use crate::redis_server::{PASSWORD, RedisCluster, RedisServer};
 
 /// Two processes with one Redis and one WeChat.
 async fn replicas(redis: &RedisServer) -> (FakeWechat, [Process; 2]) {
@@ -105,7 +105,7 @@ async fn ten_failures_at_both_together_drop_the_keys() {
     let redis = RedisServer::start();
     let (_wechat, processes) = replicas(&redis).await;
     let token = processes[0].client.token("user-alice").await;
-    let junk = (String::new(), String::new());
+    let junk = encrypt(&[7; 16], "{}");
     let failures = (0..40).map(|n| processes[n % 2].client.decrypt(&token, &junk));
     for failure in futures_util::future::join_all(failures).await {
         failure.assert_problem(422, "undecryptable", "login_again");
@@ -128,7 +128,7 @@ async fn a_redis_that_refuses_writes_opens_no_user_data() {
     let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
     let token = app.client.token("user-alice").await;
     redis.cli(&["ACL", "SETUSER", "default", "-hincrby"]);
-    let junk = (String::new(), String::new());
+    let junk = encrypt(&[7; 16], "{}");
     let uncounted = app.client.decrypt(&token, &junk).await;
     uncounted.assert_problem(503, "store_unavailable", "retry_later");
     let signature = sign(&session_key("user-alice"), "{}");
@@ -144,7 +144,7 @@ async fn ten_failures_are_the_last_also_if_the_keys_cannot_be_dropped() {
     let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
     let token = app.client.token("user-alice").await;
     redis.cli(&["ACL", "SETUSER", "default", "-hdel"]);
-    let junk = (String::new(), String::new());
+    let junk = encrypt(&[7; 16], "{}");
     for _ in 0..10 {
         app.client.decrypt(&token, &junk).await.assert_status(422);
     }
@@ -157,14 +157,206 @@ async fn ten_failures_are_the_last_also_if_the_keys_cannot_be_dropped() {
 }
 
 #[tokio::test]
-async fn all_sessions_end_also_if_redis_has_lost_which_they_are() {
+async fn ending_all_sessions_is_not_promised_once_redis_has_evicted_their_list() {
     let redis = RedisServer::start();
     let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
     let token = app.client.token("user-alice").await;
+    let other = app.client.token("user-alice.2").await;
     let key = format!("wxlogin:tokens:{{{APPID}:{}}}", openid("alice"));
     assert_eq!(redis.cli(&["-n", "3", "DEL", &key]).trim(), "1");
-    app.client.end_all(&token).await.assert_status(204);
+    let refused = app.client.end_all(&token).await;
+    refused.assert_problem(503, "store_unavailable", "retry_later");
     app.client.session(&token).await.assert_status(401);
+    app.client.session(&other).await.assert_status(200);
+    app.client.end(&other).await.assert_status(204);
+}
+
+/// Everything that a login, a lookup and a logout do in Redis.
+const COMMANDS: [&str; 12] = [
+    "set",
+    "get",
+    "del",
+    "eval",
+    "hget",
+    "hset",
+    "zremrangebyscore",
+    "zadd",
+    "ttl",
+    "expire",
+    "zrange",
+    "zrem",
+];
+
+#[tokio::test]
+async fn readyz_is_503_when_redis_would_refuse_a_login_a_lookup_or_a_logout() {
+    let redis = RedisServer::start();
+    let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
+    let refuses = async |what: &str| {
+        let readyz = app.client.get("/readyz").await;
+        assert_eq!(readyz.status, 503, "{what}");
+        readyz.assert_problem(503, "store_unavailable", "retry_later");
+    };
+    for command in COMMANDS {
+        app.client.get("/readyz").await.assert_status(200);
+        redis.cli(&["ACL", "SETUSER", "default", &format!("-{command}")]);
+        refuses(command).await;
+        refuses(command).await;
+        redis.cli(&["ACL", "SETUSER", "default", &format!("+{command}")]);
+    }
+    redis.cli(&[
+        "ACL",
+        "SETUSER",
+        "default",
+        "resetkeys",
+        "~wxlogin:session:*",
+    ]);
+    refuses("other keys").await;
+    redis.cli(&["ACL", "SETUSER", "default", "allkeys"]);
+    redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    refuses("memory").await;
+    redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    redis.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    refuses("a replica").await;
+    redis.cli(&["REPLICAOF", "NO", "ONE"]);
+    app.client.get("/readyz").await.assert_status(200);
+    let keys = redis.cli(&["-n", "3", "KEYS", "*"]);
+    let left: Vec<_> = keys.lines().collect();
+    assert!(left.len() <= 2, "{keys}");
+    for key in left {
+        let ttl: i64 = redis.cli(&["-n", "3", "TTL", key]).trim().parse().unwrap();
+        assert!((0..=60).contains(&ttl), "{key} {ttl}");
+    }
+}
+
+/// What a process warns of at its start.
+fn warnings_at_start(store: &str) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = vars("http://127.0.0.1:1", &[("SESSION_STORE", store)]);
+    let process = Process::start(dir.path(), &settings);
+    process.signal("TERM");
+    let (_, log) = process.wait();
+    let warnings = log.lines().filter(|line| line.contains(" WARN "));
+    let of_redis = warnings.filter(|line| !line.contains("WECHAT_"));
+    of_redis.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_redis_that_evicts_or_is_a_replica_or_refuses_what_user_data_needs_is_warned_of() {
+    let redis = RedisServer::start();
+    assert_eq!(warnings_at_start(&redis.url()), [""; 0]);
+    for policy in ["allkeys-lru", "volatile-ttl"] {
+        redis.cli(&["CONFIG", "SET", "maxmemory-policy", policy]);
+        let warnings = warnings_at_start(&redis.url());
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let expected = format!(
+            "Redis at 127.0.0.1:{}: maxmemory-policy is {policy}",
+            redis.port
+        );
+        assert!(warnings[0].contains(&expected), "{warnings:?}");
+    }
+    redis.cli(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    for (command, expected) in [
+        ("info", "cannot see whether"),
+        ("hincrby", "user data cannot be"),
+    ] {
+        redis.cli(&["ACL", "SETUSER", "default", &format!("-{command}")]);
+        let warnings = warnings_at_start(&redis.url());
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].contains(expected) && warnings[0].contains("Redis answered "),
+            "{warnings:?}"
+        );
+        redis.cli(&["ACL", "SETUSER", "default", &format!("+{command}")]);
+    }
+    let replica = RedisServer::with(&["--replica-read-only", "no"]);
+    replica.cli(&["REPLICAOF", "127.0.0.1", "1"]);
+    let warnings = warnings_at_start(&replica.url());
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("is a replica"), "{warnings:?}");
+
+    let cluster = RedisCluster::start();
+    assert_eq!(warnings_at_start(&cluster.url()), [""; 0]);
+    cluster.nodes[2].cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lfu"]);
+    let warnings = warnings_at_start(&cluster.url());
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("maxmemory-policy is allkeys-lfu"),
+        "{warnings:?}"
+    );
+}
+
+/// What a process logs when a login fails at this store.
+async fn log_of_a_failed_login(store: &str) -> String {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(
+        dir.path(),
+        &vars(&wechat.base(), &[("SESSION_STORE", store)]),
+    );
+    let refused = process.client.login("user-alice").await;
+    refused.assert_problem(503, "store_unavailable", "login_again");
+    process.signal("TERM");
+    let (_, log) = tokio::task::spawn_blocking(|| process.wait())
+        .await
+        .unwrap();
+    for secret in [
+        PASSWORD,
+        "wrong-password",
+        "wxlogin:exchange",
+        "wxlogin:session",
+        "wxlogin:keys",
+        &openid("alice"),
+        "local newest",
+    ] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+    log
+}
+
+#[tokio::test]
+async fn an_error_of_redis_names_host_port_and_cause_and_no_key_or_value() {
+    let redis = RedisServer::start();
+    let wrong = redis.url().replace(PASSWORD, "wrong-password");
+    let renamed = RedisServer::with(&["--rename-command", "GET", ""]);
+    let no_scripts = RedisServer::with(&["--rename-command", "EVAL", ""]);
+    let full = RedisServer::with(&["--maxmemory", "1"]);
+    let rows = [
+        (wrong, redis.port, "Password authentication failed"),
+        (
+            format!("redis://127.0.0.1:{}", redis.port),
+            redis.port,
+            "Redis answered NOAUTH Authentication required.",
+        ),
+        (
+            renamed.url(),
+            renamed.port,
+            "Redis answered ERR unknown command 'GET', with args beginning with:",
+        ),
+        (
+            no_scripts.url(),
+            no_scripts.port,
+            "Redis answered ERR unknown command 'EVAL', with args beginning with:",
+        ),
+        (
+            full.url(),
+            full.port,
+            "Redis answered OOM command not allowed when used memory",
+        ),
+        ("redis://127.0.0.1:1".into(), 1, "Connection refused"),
+    ];
+    for (store, port, cause) in rows {
+        let log = log_of_a_failed_login(&store).await;
+        let expected = format!("Redis at 127.0.0.1:{port}: {cause}");
+        assert!(log.contains(&expected), "{expected} in {log}");
+    }
+    let log = log_of_a_failed_login("redis://name.invalid:7000").await;
+    assert!(log.contains("Redis at name.invalid:7000: "), "{log}");
+    assert!(log.contains("lookup"), "{log}");
+    let log = log_of_a_failed_login("redis+cluster://127.0.0.1:1,127.0.0.1:2").await;
+    assert!(
+        log.contains("Redis cluster at 127.0.0.1:1, 127.0.0.1:2: "),
+        "{log}"
+    );
 }
 
 #[tokio::test]

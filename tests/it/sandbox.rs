@@ -10,9 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use fake_wechat::{APPID, FakeWechat, SCRIPT, SECRET, encrypt, openid, session_key, user_info};
 use tokio::net::TcpListener;
-use wxlogin::app::App;
-use wxlogin::clock::Clock;
-use wxlogin::config::Config;
+use wxlogin::WxLogin;
+use wxlogin::config::{Config, ServerConfig};
 use wxlogin::server::{Server, Timeouts};
 
 /// What the README and the Mini Program's project settings name; another one if it is taken.
@@ -32,26 +31,27 @@ async fn main() {
     let vars: BTreeMap<_, _> = settings
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-    let config = Config::from_vars(&vars).unwrap();
+    let config = ServerConfig::from_vars(&vars).unwrap();
     let _logging = wxlogin::telemetry::init(&config.log).unwrap();
     let server = match bind(&vars, PORT).await {
         Ok(server) => server,
         Err(_) => bind(&vars, 0).await.unwrap(),
     };
     introduce(server.local_addr().unwrap());
-    server
+    let _ = server
         .run(async {
             let _ = tokio::signal::ctrl_c().await;
         })
-        .await;
+        .await
+        .unwrap();
 }
 
 async fn bind(vars: &BTreeMap<String, String>, port: u16) -> std::io::Result<Server> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let listener = TcpListener::bind(addr).await?;
     let config = Config::from_vars(vars).unwrap();
-    let app = App::open(config, Clock::system()).unwrap();
-    Ok(Server::new(listener, app, Timeouts::default()))
+    let app = WxLogin::new(config).unwrap();
+    Server::new(listener, app, Timeouts::default())
 }
 
 fn introduce(addr: SocketAddr) {

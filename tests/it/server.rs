@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use wxlogin::server::Timeouts;
 
 use crate::app::{TIMEOUTS, TestApp, vars};
 use crate::fake_wechat::FakeWechat;
@@ -20,7 +21,7 @@ async fn a_client_that_does_not_finish_its_headers_is_cut_off() {
         let cut = tokio::time::timeout(Duration::from_secs(10), slow.read_to_end(&mut rest));
         // An error is fine too: the service may reset the connection.
         let _ = cut.await.expect("the service holds on to a silent client");
-        assert!(since.elapsed() >= TIMEOUTS.headers);
+        assert!(since.elapsed() >= TIMEOUTS.head);
     }
 }
 
@@ -99,4 +100,65 @@ async fn requests_in_one_connection_are_answered_in_order() {
         .map(|(at, _)| &answer[at + 9..at + 12])
         .collect();
     assert_eq!(statuses, ["200", "404"], "{answer}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_lives_as_long_as_the_head_of_a_request_may_take() {
+    assert_eq!(Timeouts::default().head, Duration::from_secs(75));
+    let app = TestApp::start().await;
+    let mut idle = TcpStream::connect(app.client.addr).await.unwrap();
+    let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut answer = vec![0; 4096];
+    // Each request begins the time anew.
+    for _ in 0..3 {
+        tokio::time::sleep(TIMEOUTS.head / 2).await;
+        idle.write_all(request).await.unwrap();
+        let length = idle.read(&mut answer).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200 "));
+    }
+    let since = Instant::now();
+    let cut = tokio::time::timeout(Duration::from_secs(10), idle.read(&mut answer));
+    assert_eq!(cut.await.unwrap().unwrap(), 0);
+    assert!(since.elapsed() >= TIMEOUTS.head * 9 / 10);
+}
+
+#[tokio::test]
+async fn a_client_that_has_shut_down_its_sending_side_is_answered() {
+    let app = TestApp::start().await;
+    for path in ["/healthz", "/onLogin?code=slow-100"] {
+        let mut half_closed = TcpStream::connect(app.client.addr).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        half_closed.write_all(request.as_bytes()).await.unwrap();
+        half_closed.shutdown().await.unwrap();
+        let mut answer = String::new();
+        half_closed.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_on_an_open_connection_is_answered_after_the_signal_and_the_connection_closed() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path(), &vars(&wechat.base(), &[]));
+    let mut open = TcpStream::connect(process.client.addr).await.unwrap();
+    let request = b"GET /onLogin?code=user-alice HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut answer = vec![0; 4096];
+    open.write_all(request).await.unwrap();
+    let length = open.read(&mut answer).await.unwrap();
+    let first = String::from_utf8_lossy(&answer[..length]).into_owned();
+    assert!(!first.contains("connection: close"), "{first}");
+    process.signal("TERM");
+    // The listener closes at once.
+    while TcpStream::connect(process.client.addr).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    open.write_all(request).await.unwrap();
+    let mut rest = String::new();
+    open.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.starts_with("HTTP/1.1 200 "), "{rest}");
+    assert!(rest.contains("connection: close"), "{rest}");
+    let stopped = tokio::task::spawn_blocking(|| process.wait()).await;
+    let (status, log) = stopped.unwrap();
+    assert_eq!(status, Some(0), "{log}");
 }

@@ -2,7 +2,8 @@
 
 use reqwest::Method;
 
-use crate::app::TestApp;
+use crate::app::{Answer, TestApp};
+use crate::failures::exchange_bytes;
 use crate::fake_wechat::{APPID, openid};
 
 #[tokio::test]
@@ -161,4 +162,55 @@ async fn only_one_well_formed_bearer_token_is_taken() {
             .await;
         answer.assert_status(200);
     }
+}
+
+#[tokio::test]
+async fn a_logout_whose_body_asks_for_more_is_refused_and_ends_nothing() {
+    let app = TestApp::start().await;
+    let token = app.client.token("user-alice").await;
+    let bearer = format!("Bearer {token}");
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let end = async |path: &str, body: &'static str, content_type: &str| {
+        let url = format!("http://{}{path}", app.client.addr);
+        let request = http.delete(url).header("authorization", &bearer);
+        let request = request.header("content-type", content_type).body(body);
+        Answer::read(request.send().await.unwrap()).await.unwrap()
+    };
+    let json = "application/json";
+    for path in ["/session", "/session?all=true"] {
+        for (body, content_type) in [
+            (r#"{"all":true}"#, json),
+            (r#"{"all":false}"#, json),
+            ("[]", json),
+            ("null", json),
+            ("{", json),
+            ("{} {}", json),
+            ("all=true", "application/x-www-form-urlencoded"),
+        ] {
+            let refused = end(path, body, content_type).await;
+            refused.assert_problem(400, "malformed_body", "fix_request");
+        }
+    }
+    app.client.session(&token).await.assert_status(200);
+    // What wx.request sends for no data, or an empty object.
+    end("/session", " {} ", json).await.assert_status(204);
+    app.client.session(&token).await.assert_status(401);
+    let other = app.client.token("user-alice.2").await;
+    app.client.end(&other).await.assert_status(204);
+}
+
+#[tokio::test]
+async fn a_logout_whose_body_is_large_or_announced_and_not_sent_is_refused() {
+    let app = TestApp::start().await;
+    let token = app.client.token("user-alice").await;
+    let head = format!("DELETE /session HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n");
+    let large = format!("{head}content-length: 65537\r\n\r\n");
+    let answer = exchange_bytes(&app, large.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    let chunked =
+        format!("{head}transfer-encoding: chunked\r\n\r\n5\r\n{{\"a\":\r\n2\r\n1}}\r\n0\r\n\r\n");
+    let answer = exchange_bytes(&app, chunked.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    app.client.session(&token).await.assert_status(200);
 }

@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use wxlogin::config::{self, Config};
+use wxlogin::config::{self, Config, ServerConfig};
 use wxlogin::session::StoreUrl;
 
-const REQUIRED: [(&str, &str); 2] = [("WECHAT_APPID", "wx1"), ("WECHAT_SECRET", "s")];
+const REQUIRED: [(&str, &str); 2] = [
+    ("WECHAT_APPID", "wx0123456789abcdef"),
+    ("WECHAT_SECRET", "0123456789abcdef0123456789abcdef"),
+];
 
-fn with(settings: &[(&str, &str)]) -> Result<Config, config::Problems> {
+fn with(settings: &[(&str, &str)]) -> Result<ServerConfig, config::Problems> {
     let settings = REQUIRED.iter().chain(settings);
-    Config::from_vars(
+    ServerConfig::from_vars(
         &settings
             .map(|(name, value)| ((*name).into(), (*value).into()))
             .collect(),
@@ -25,6 +28,7 @@ fn defaults_are_those_of_the_readme() {
     let config = with(&[]).unwrap();
     assert_eq!(config.listen_addr.to_string(), "127.0.0.1:3000");
     let bases: Vec<_> = config
+        .service
         .wechat
         .api_bases
         .iter()
@@ -34,13 +38,17 @@ fn defaults_are_those_of_the_readme() {
         bases,
         ["https://api.weixin.qq.com/", "https://api2.weixin.qq.com/"]
     );
-    assert_eq!(config.max_in_flight, 1024);
-    assert_eq!(config.wechat.timeout, Duration::from_secs(4));
+    assert_eq!(config.service.max_in_flight, 1024);
+    assert_eq!(config.service.wechat.timeout, Duration::from_secs(4));
     assert!(
-        matches!(config.sessions.url, StoreUrl::File(path) if path == Path::new("wxlogin.sessions"))
+        matches!(config.service.sessions.url, StoreUrl::File(path) if path == Path::new("wxlogin.sessions"))
     );
-    assert_eq!(config.sessions.ttl, Duration::from_secs(604_800));
-    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert_eq!(config.service.sessions.ttl, Duration::from_secs(604_800));
+    assert!(
+        config.service.warnings.is_empty(),
+        "{:?}",
+        config.service.warnings
+    );
 }
 
 #[test]
@@ -52,10 +60,10 @@ fn values_are_trimmed_and_empty_ones_are_not_set() {
         ("SESSION_STORE", "memory:\r"),
     ])
     .unwrap();
-    assert_eq!(config.mini_programs[0].appid(), "wx2");
-    assert_eq!(config.sessions.ttl, Duration::from_secs(3600));
+    assert_eq!(config.service.mini_programs[0].appid(), "wx2");
+    assert_eq!(config.service.sessions.ttl, Duration::from_secs(3600));
     assert_eq!(config.listen_addr.port(), 3000);
-    assert!(matches!(config.sessions.url, StoreUrl::Memory));
+    assert!(matches!(config.service.sessions.url, StoreUrl::Memory));
     let problems = with(&[("WECHAT_SECRET", " ")]).unwrap_err().to_string();
     assert!(
         problems.starts_with("WECHAT_SECRET is not set"),
@@ -68,6 +76,30 @@ fn each_wrong_value_is_refused_by_name() {
     let rows = [
         ("LISTEN_ADDR", "localhost:3000"),
         ("LISTEN_ADDR", ":3000"),
+        ("METRICS_ADDR", "127.0.0.1:3000"),
+        ("METRICS_ADDR", "0.0.0.0:3000"),
+        ("WECHAT_APPID", "\"wx0123456789abcdef\""),
+        ("WECHAT_APPID", "wx0123456789abcdef,"),
+        ("WECHAT_SECRET", "s3cret:s3cret"),
+        ("WECHAT_SECRET", "'s3cret'"),
+        ("WECHAT_SECRET", "<s3cret>"),
+        ("WECHAT_SECRET", "s3cret s3cret"),
+        ("WECHAT_SECRET", "s3cret$"),
+        (
+            "WECHAT_API_BASE",
+            "https://api.weixin.qq.com/sns/jscode2session",
+        ),
+        ("WECHAT_API_BASE", "https://api.weixin.qq.com/cgi-bin"),
+        ("WECHAT_API_BASE", "https://api.weixin.qq.com:0"),
+        (
+            "WECHAT_API_BASE",
+            "https://a.example,https://A.example:443/",
+        ),
+        ("WECHAT_API_BASE", "https://a.example/x,https://a.example/y"),
+        ("WECHAT_API_BASE", "https://a.example,,https://b.example"),
+        ("SESSION_TTL", "1500ms"),
+        ("USERDATA_MAX_AGE", "500ms"),
+        ("WECHAT_TIMEOUT", "1s 1us"),
         ("LISTEN_ADDR", "127.0.0.1:65536"),
         ("WECHAT_APPID", "wx 1"),
         ("WECHAT_API_BASE", "api.weixin.qq.com"),
@@ -109,6 +141,20 @@ fn each_wrong_value_is_refused_by_name() {
             "{value}: {problems}"
         );
         assert_eq!(problems.lines().count(), 1, "{problems}");
+        assert!(!problems.contains("s3cret"), "{problems}");
+    }
+}
+
+#[test]
+fn bounds_are_printed_as_the_documentation_writes_them() {
+    for (name, bounds) in [
+        ("WECHAT_TIMEOUT", "from 100ms to 60s"),
+        ("SESSION_TTL", "from 1s to 3650d"),
+        ("USERDATA_MAX_AGE", "from 0s to 3650d"),
+        ("WECHAT_MAX_IN_FLIGHT", "from 1 to 1000000"),
+    ] {
+        let problems = with(&[(name, "x")]).unwrap_err().to_string();
+        assert!(problems.contains(bounds), "{problems}");
     }
 }
 
@@ -155,6 +201,11 @@ fn mini_programs_come_from_one_setting_or_two_and_secrets_from_files_too() {
         (&[("WECHAT_APPS", "wx1:s3cret,wx2:")], "WECHAT_APPS"),
         (&[("WECHAT_APPS", "wx1:s3cret s3cret")], "WECHAT_APPS"),
         (&[("WECHAT_APPS", ",")], "WECHAT_APPS"),
+        (&[("WECHAT_APPS", "wx1:s3cret,")], "WECHAT_APPS"),
+        (&[("WECHAT_APPS", "wx1:s3cret,,wx2:s3cret")], "WECHAT_APPS"),
+        (&[("WECHAT_APPS", "wx1:s3c:ret")], "WECHAT_APPS"),
+        (&[("WECHAT_APPS", "wx1:'s3cret'")], "WECHAT_APPS"),
+        (&[("WECHAT_APPS", "wx1:s3cret,wx1:s3cret")], "WECHAT_APPS"),
         (
             &[("WECHAT_APPS", "wx1:s3cret"), ("WECHAT_APPID", "wx1")],
             "WECHAT_APPS",
@@ -188,25 +239,140 @@ fn mini_programs_come_from_one_setting_or_two_and_secrets_from_files_too() {
 }
 
 #[test]
+fn a_file_is_read_as_editors_save_it_and_a_problem_names_file_and_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("apps.txt");
+    let read = |content: &[u8]| {
+        fs::write(&path, content).unwrap();
+        apps(&[("WECHAT_APPS_FILE", path.to_str().unwrap())])
+    };
+    for content in [
+        "\u{feff}wx1:s1\r\nwx2:s2\r\n",
+        "wx1:s1\rwx2:s2\r",
+        "\n wx1:s1,wx2:s2 \n\n",
+    ] {
+        let programs = read(content.as_bytes()).expect(content);
+        let secrets: Vec<_> = programs.iter().map(|(_, secrets)| &*secrets[0]).collect();
+        assert_eq!(secrets, ["s1", "s2"], "{content:?}");
+    }
+    let utf_16: Vec<u8> = "wx1:s3cret"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let with_mark = [&b"\xff\xfe"[..], &utf_16].concat();
+    for (content, reason) in [
+        (&b"wx1:s1\n\nwx2 s3cret\n"[..], "line 3"),
+        (b"wx1:s1\nwx2:s2,wx3\n", "apps.txt, line 2 is none"),
+        (b"wx1:s1\nwx2:s3cret\xff", "line 2 is not UTF-8"),
+        (&with_mark, "UTF-16"),
+        (&utf_16, "not UTF-8 text"),
+        (b" \r\n", "empty"),
+        (&[b'x'; 64 * 1024 + 1], "64 KiB"),
+    ] {
+        let problems = read(content).unwrap_err();
+        assert!(problems.starts_with("WECHAT_APPS"), "{problems}");
+        assert!(problems.contains(reason), "{problems}");
+        assert!(problems.contains("apps.txt"), "{problems}");
+        assert!(!problems.contains("s3cret"), "{problems}");
+    }
+    for path in ["/nowhere/secret", "s3cret", "wx1:s3cret"] {
+        let problems = apps(&[("WECHAT_APPS_FILE", path)]).unwrap_err();
+        assert!(problems.contains("No such file"), "{problems}");
+        assert_eq!(problems.contains(path), path.contains('/'), "{problems}");
+    }
+}
+
+#[test]
+fn an_appid_or_appsecret_that_looks_wrong_is_a_warning() {
+    let (appid, secret) = (REQUIRED[0].1, REQUIRED[1].1);
+    let warnings = |settings: &[(&str, &str)]| {
+        let vars = settings
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        Config::from_vars(&vars.collect()).unwrap().warnings
+    };
+    for (appid, secret, expected) in [
+        (appid, secret, &[][..]),
+        (
+            "wx0123456789ABCDEF",
+            secret,
+            &["WECHAT_APPID does not look"],
+        ),
+        (
+            "wx1",
+            "s3cret",
+            &["WECHAT_APPID does not look", "WECHAT_SECRET does not look"],
+        ),
+        (
+            secret,
+            appid,
+            &["WECHAT_APPID and WECHAT_SECRET look swapped"],
+        ),
+        (
+            appid,
+            appid,
+            &["WECHAT_APPID and WECHAT_SECRET look swapped"],
+        ),
+    ] {
+        let warnings = warnings(&[("WECHAT_APPID", appid), ("WECHAT_SECRET", secret)]);
+        assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+        for (warning, expected) in warnings.iter().zip(expected) {
+            assert!(
+                warning.starts_with(expected) && !warning.contains("s3cret"),
+                "{warning}"
+            );
+        }
+    }
+    let several = format!("{appid}:{secret},{secret}:{appid}");
+    let warnings = warnings(&[("WECHAT_APPS", &several)]);
+    assert_eq!(
+        warnings,
+        ["WECHAT_APPS, number 2, the AppID and WECHAT_APPS, number 2, the AppSecret look swapped"]
+    );
+}
+
+#[test]
 fn what_looks_like_a_mistake_is_a_warning() {
     let config = with(&[
         ("WECHAT_APPSECRET", "x"),
         ("LOG_LEVEL", "debug"),
+        ("Session_Ttl", "1h"),
         ("SESSION_MANAGER", "X11's"),
         ("PATH", "/bin"),
         ("WECHAT_API_BASE", "http://wechat-proxy.internal"),
     ])
     .unwrap();
     let names: Vec<_> = config
+        .service
         .warnings
         .iter()
         .map(|warning| warning.split(' ').next().unwrap())
         .collect();
-    assert_eq!(names, ["WECHAT_API_BASE", "LOG_LEVEL", "WECHAT_APPSECRET"]);
-    for loopback in ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"] {
+    let expected = [
+        "WECHAT_API_BASE",
+        "LOG_LEVEL",
+        "Session_Ttl",
+        "WECHAT_APPSECRET",
+    ];
+    assert_eq!(names, expected);
+    assert!(
+        config.service.warnings[2].ends_with("but SESSION_TTL is"),
+        "{:?}",
+        config.service.warnings
+    );
+    for loopback in [
+        "http://127.0.0.1:1",
+        "http://127.1:1",
+        "http://LOCALHOST:1",
+        "http://wechat.localhost.:1",
+        "http://[::1]:1",
+        "http://[::ffff:127.0.0.1]:1",
+        "http://0.0.0.0:1",
+    ] {
         assert!(
             with(&[("WECHAT_API_BASE", loopback)])
                 .unwrap()
+                .service
                 .warnings
                 .is_empty()
         );
@@ -215,23 +381,98 @@ fn what_looks_like_a_mistake_is_a_warning() {
 
 #[test]
 fn addresses_of_redis() {
-    for text in [
-        "redis://localhost",
-        "redis://:p%40ss@localhost:7000/15",
-        "rediss://user:pass@redis.internal",
-        "redis+cluster://one,two:7001",
-        "rediss+cluster://user:a,b@one,two",
-        "redis://[::1]:6379",
+    for (text, shown) in [
+        ("redis://localhost", "Redis at localhost:6379"),
+        ("redis://localhost/", "Redis at localhost:6379"),
+        (
+            "redis://:p%40ss@localhost:7000/15",
+            "Redis at localhost:7000",
+        ),
+        (
+            "rediss://user:pass@redis.internal",
+            "Redis at redis.internal:6379",
+        ),
+        (
+            "rediss://us%3Aer:pa%23%3f%2Fss@my_redis",
+            "Redis at my_redis:6379",
+        ),
+        (
+            "redis+cluster://one,two:7001",
+            "Redis cluster at one:6379, two:7001",
+        ),
+        ("redis+cluster://one/0", "Redis cluster at one:6379"),
+        (
+            "rediss+cluster://user:a,b@one,two",
+            "Redis cluster at one:6379, two:6379",
+        ),
+        ("redis://[::1]:6379", "Redis at ::1:6379"),
+        ("redis://[::1]", "Redis at ::1:6379"),
     ] {
         let config = with(&[("SESSION_STORE", text)]).expect(text);
-        let StoreUrl::Redis(address) = config.sessions.url else {
+        let StoreUrl::Redis(address) = config.service.sessions.url else {
             panic!("{text}");
         };
-        let debug = format!("{address:?}");
-        assert!(
-            !debug.contains("ss@") && !debug.contains("pass") && !debug.contains("a,b"),
-            "{debug}"
-        );
+        assert_eq!(format!("{address:?}"), shown);
+    }
+}
+
+#[test]
+fn an_address_of_redis_that_could_mean_another_is_refused_without_its_password() {
+    let unescaped = "percent-encode";
+    for (text, reason) in [
+        // To a URL, the first of these is the host `default` at port 57.
+        ("redis://default:57#s3cret@host", unescaped),
+        ("redis://:s3c/ret@host", unescaped),
+        ("redis://:s3c?ret@host", unescaped),
+        ("redis://:s3c@ret@host", unescaped),
+        ("redis://:s3c:ret@host", unescaped),
+        ("redis://:s3c%ret@host", unescaped),
+        ("redis://:s3c%4@host", unescaped),
+        ("redis://:s3c ret@host", unescaped),
+        ("redis://:s3crét@host", unescaped),
+        ("redis://:s3c[ret@host", unescaped),
+        ("redis://s3cret@host", "a password follows a colon"),
+        ("redis://default:@host", "a password follows a colon"),
+        ("redis://@host", "a password follows a colon"),
+        ("redis://:#s3cret", "a host is"),
+        ("rediss://host#insecure", "a host is"),
+        ("rediss://host/#insecure", "number of a database"),
+        ("redis://host/0#s3cret", "number of a database"),
+        ("redis://host?db=3", "a host is"),
+        ("redis://host/3?protocol=resp3", "number of a database"),
+        ("redis://host/three", "number of a database"),
+        ("redis://host/-1", "number of a database"),
+        ("redis://host/+1", "number of a database"),
+        ("redis://host/1/", "number of a database"),
+        ("redis://host/99999999999", "number of a database"),
+        ("redis+cluster://one,two/3", "no other database"),
+        ("redis+cluster://one/3,two", "number of a database"),
+        ("redis+cluster://one,one:6379", "twice"),
+        ("redis://one,two", "redis+cluster://"),
+        ("redis://", "a host is"),
+        ("redis:///3", "a host is"),
+        ("redis://:6379", "a host is"),
+        ("redis://host:", "a host is"),
+        ("redis://host:0", "a host is"),
+        ("redis://host:65536", "a host is"),
+        ("redis://host:+1", "a host is"),
+        ("redis://::1", "a host is"),
+        ("redis://0.0.0.0", "a host is"),
+        ("redis:host", "are followed by"),
+        ("'redis://:s3cret@host'", "none of these"),
+        ("unix:///run/redis.sock", "none of these"),
+        ("file://host/path", "no host"),
+        ("file:~/sessions", "~ is not"),
+        ("memory", "none of these"),
+    ] {
+        let problems = with(&[("SESSION_STORE", text)])
+            .expect_err(text)
+            .to_string();
+        assert!(problems.starts_with("SESSION_STORE must be "), "{problems}");
+        assert!(problems.contains(reason), "{text}: {problems}");
+        for part in ["s3c", "57#", "protocol"] {
+            assert!(!problems.contains(part), "{text}: {problems}");
+        }
     }
 }
 
@@ -261,7 +502,7 @@ fn env_example_works_as_it_stands_once_the_app_is_filled_in_and_shows_the_defaul
     assert_eq!(example["WECHAT_SECRET"], "");
     let mut filled = example.clone();
     filled.extend(REQUIRED.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    let shown = Config::from_vars(&filled).unwrap();
+    let shown = ServerConfig::from_vars(&filled).unwrap();
     assert_eq!(format!("{shown:?}"), format!("{:?}", with(&[]).unwrap()));
 }
 

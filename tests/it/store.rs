@@ -4,12 +4,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use rusqlite::Connection;
 use wxlogin::session::{OpenError, Store};
 
-use crate::app::{ManualClock, TestApp, metrics, vars};
+use crate::app::{Client, ManualClock, TestApp, metrics, vars};
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
 use crate::stores::{encryption, log_in, settings};
@@ -55,57 +58,6 @@ async fn sessions_and_their_ends_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn what_was_answered_is_so_after_sigkill() {
-    let wechat = FakeWechat::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]);
-    let mut answered_so_far = Vec::new();
-    for round in 0..3 {
-        let process = Process::start(dir.path(), &settings);
-        let answered = Arc::new(Mutex::new(Vec::new()));
-        let clients: Vec<_> = (0..16)
-            .map(|client| {
-                let (http, answered) = (process.client.clone(), answered.clone());
-                tokio::spawn(async move {
-                    for login in 0.. {
-                        let path = format!("/onLogin?code=user-{client}.{round}.{login}");
-                        let Ok(answer) = http.try_send(reqwest::Method::GET, &path, &[]).await
-                        else {
-                            return; // killed
-                        };
-                        let token = answer.json()["token"].as_str().unwrap().to_owned();
-                        let bearer = format!("Bearer {token}");
-                        let end = [("authorization", bearer.as_str())];
-                        // Every third is ended at once.
-                        let status = if login % 3 == 0 {
-                            let ended = http.try_send(reqwest::Method::DELETE, "/session", &end);
-                            let Ok(ended) = ended.await else { return };
-                            ended.assert_status(204);
-                            401
-                        } else {
-                            200
-                        };
-                        answered.lock().unwrap().push((token, status));
-                    }
-                })
-            })
-            .collect();
-        while answered.lock().unwrap().len() < 200 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        process.signal("KILL");
-        for client in clients {
-            client.await.unwrap();
-        }
-        answered_so_far.append(&mut answered.lock().unwrap());
-    }
-    let process = Process::start(dir.path(), &settings);
-    for (token, status) in &answered_so_far {
-        process.client.session(token).await.assert_status(*status);
-    }
-}
-
-#[tokio::test]
 async fn a_second_process_is_refused_and_the_first_goes_on() {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
@@ -128,8 +80,6 @@ async fn a_second_process_is_refused_and_the_first_goes_on() {
     first.client.login("user-alice").await.assert_status(200);
 }
 
-type Change = fn(&mut Vec<u8>);
-
 /// The files in a directory, with their content.
 fn files(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(path).unwrap();
@@ -139,141 +89,6 @@ fn files(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         .collect();
     files.sort();
     files
-}
-
-#[tokio::test]
-async fn only_the_owner_can_read_it_also_if_it_was_made_otherwise() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("s.sessions");
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let assert_private = || {
-        assert_eq!(mode(&path), 0o700);
-        let files = files(&path);
-        assert_eq!(files.len(), 2);
-        for (file, _) in files {
-            assert_eq!(mode(&file), 0o600, "{}", file.display());
-        }
-    };
-    let app = start(&path).await;
-    app.client.login("user-alice").await.assert_status(200);
-    assert_private();
-    app.stop().await;
-    for (file, _) in files(&path) {
-        fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
-    }
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    start(&path).await.stop().await;
-    assert_private();
-}
-
-#[tokio::test]
-async fn a_damaged_store_is_refused_and_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("s.sessions");
-    let mut small = settings(&place(&path));
-    small.segment_len = 4.try_into().unwrap();
-    let hands = ManualClock::at(1_800_000_000);
-    let store = Store::open(&small, encryption(&["s1"]), metrics(), hands.clock()).unwrap();
-    for login in 0..10 {
-        log_in(&store, "oAlice", login).await;
-    }
-    store.close().await;
-    let good = files(&path);
-    let [first, second, last, store] = [
-        "00000001.seg",
-        "00000002.seg",
-        "00000003.seg",
-        "wxlogin.store",
-    ];
-    assert_eq!(good.len(), 4);
-
-    let rows: [(&str, &str, Change); 12] = [
-        ("an indexed segment, a byte short", first, |file| {
-            file.pop();
-        }),
-        ("a segment without its end", second, |file| {
-            file.truncate(1024);
-        }),
-        ("a segment without a header", last, |file| {
-            file.truncate(511);
-        }),
-        ("an empty segment", last, Vec::clear),
-        ("a text", first, |file| file.fill(b'x')),
-        ("a header of zeros", last, |file| file[..512].fill(0)),
-        ("another version", last, |file| file[16] = 2),
-        ("another stage", first, |file| file[24] = 0),
-        ("the store of another version", store, |file| {
-            file[14] = b'2';
-        }),
-        ("a store with a byte changed", store, |file| file[20] ^= 1),
-        ("a store cut off", store, |file| file.truncate(30)),
-        ("an empty store beside segments", store, Vec::clear),
-    ];
-    for (name, file, change) in rows {
-        let mut bytes = fs::read(path.join(file)).unwrap();
-        change(&mut bytes);
-        fs::write(path.join(file), &bytes).unwrap();
-        let before = files(&path);
-        let error = open(&path).err().expect(name);
-        assert!(
-            matches!(error, OpenError::Damaged { .. }),
-            "{name}: {error}"
-        );
-        let told = error.to_string();
-        assert!(
-            told.contains("move it away") && told.contains(file),
-            "{name}: {told}"
-        );
-        assert!(files(&path) == before, "{name}: something was changed");
-        for (file, bytes) in &good {
-            fs::write(file, bytes).unwrap();
-        }
-    }
-    // A segment under the name of another.
-    fs::rename(path.join(first), path.join("00000009.seg")).unwrap();
-    let error = open(&path).err().unwrap();
-    assert!(
-        error
-            .to_string()
-            .contains("00000009.seg: it is another segment"),
-        "{error}"
-    );
-    fs::rename(path.join("00000009.seg"), path.join(first)).unwrap();
-    open(&path).unwrap().close().await;
-}
-
-#[tokio::test]
-async fn what_is_not_ours_is_refused_and_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    let old = dir.path().join("wxlogin.redb");
-    fs::write(&old, "sessions of an earlier version").unwrap();
-    let error = open(&old).err().unwrap();
-    assert!(matches!(error, OpenError::NotADirectory(_)), "{error}");
-    let told = error.to_string();
-    assert!(
-        told.contains("Move it away, and users log in anew"),
-        "{told}"
-    );
-    assert_eq!(fs::read(&old).unwrap(), b"sessions of an earlier version");
-
-    let error = open(dir.path()).err().unwrap();
-    assert!(matches!(error, OpenError::NotOurs(_)), "{error}");
-    assert!(error.to_string().contains("empty"), "{error}");
-    assert_eq!(files(dir.path()).len(), 1);
-}
-
-#[tokio::test]
-async fn an_empty_directory_is_taken_also_after_a_start_that_came_no_further() {
-    let dir = tempfile::tempdir().unwrap();
-    for begun in [None, Some(&b""[..]), Some(&[0; 52])] {
-        if let Some(content) = begun {
-            fs::write(dir.path().join("wxlogin.store"), content).unwrap();
-        }
-        let store = open(dir.path()).unwrap();
-        log_in(&store, "oAlice", 1).await;
-        store.close().await;
-        fs::remove_file(dir.path().join("00000001.seg")).unwrap();
-    }
 }
 
 #[tokio::test]
@@ -288,77 +103,354 @@ async fn a_path_that_cannot_be_is_told() {
     );
 }
 
+/// What a client was told of its sessions: each token with the status that it must give, if that is known.
+type Told = Vec<(String, Option<u16>)>;
+
+/// Logs in again and again until the service is gone; ends every third session at once, and now and then
+/// all.
+async fn log_in_and_out(http: Client, user: String, answered: Arc<AtomicUsize>) -> Told {
+    let mut told = Told::new();
+    for login in 0.. {
+        let path = format!("/onLogin?code=user-{user}.{login}");
+        let Ok(answer) = http.try_send(reqwest::Method::GET, &path, &[]).await else {
+            break;
+        };
+        answer.assert_status(200);
+        let token = answer.json()["token"].as_str().unwrap().to_owned();
+        let bearer = format!("Bearer {token}");
+        told.push((token, Some(200)));
+        let (path, ended) = match login % 10 {
+            9 => ("/session?all=true", 0),
+            0 | 3 | 6 => ("/session", told.len() - 1),
+            _ => continue,
+        };
+        // Not known until it is answered, but what had ended before stays so.
+        let mut ended: Vec<_> = told[ended..]
+            .iter_mut()
+            .filter(|it| it.1 != Some(401))
+            .collect();
+        for it in &mut ended {
+            it.1 = None;
+        }
+        let end = [("authorization", bearer.as_str())];
+        let Ok(answer) = http.try_send(reqwest::Method::DELETE, path, &end).await else {
+            break;
+        };
+        answer.assert_status(204);
+        for it in ended {
+            it.1 = Some(401);
+        }
+        answered.fetch_add(1, Ordering::SeqCst);
+    }
+    told
+}
+
 #[tokio::test]
-async fn an_idle_store_removes_what_has_expired_without_being_asked() {
+async fn what_was_answered_is_so_after_sigkill() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]);
+    let mut told = Told::new();
+    for round in 0..20 {
+        let process = Process::start(dir.path(), &settings);
+        let answered = Arc::new(AtomicUsize::new(0));
+        let clients: Vec<_> = (0..16)
+            .map(|client| {
+                let user = format!("{client}x{round}");
+                let http = process.client.clone();
+                tokio::spawn(log_in_and_out(http, user, answered.clone()))
+            })
+            .collect();
+        // At another place in a commit each time.
+        while answered.load(Ordering::SeqCst) < 40 + 3 * round {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        process.signal("KILL");
+        for client in clients {
+            told.append(&mut client.await.unwrap());
+        }
+    }
+    let process = Process::start(dir.path(), &settings);
+    for told in told.chunks(16) {
+        join_all(told.iter().map(async |(token, status)| {
+            let session = process.client.session(token).await;
+            if let Some(status) = status {
+                session.assert_status(*status);
+            }
+        }))
+        .await;
+    }
+    for status in [200, 401] {
+        let count = told.iter().filter(|it| it.1 == Some(status)).count();
+        assert!(count > 300, "{count} times {status}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_owner_can_read_it_also_if_it_was_made_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sessions");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let assert_private = |count| {
+        assert_eq!(mode(&path), 0o700);
+        let files = files(&path);
+        assert_eq!(files.len(), count, "{:?}", names(&path));
+        for (file, _) in files {
+            assert_eq!(mode(&file), 0o600, "{}", file.display());
+        }
+    };
+    for _ in 0..2 {
+        let app = start(&path).await;
+        app.client.login("user-alice").await.assert_status(200);
+        assert_private(3);
+        app.stop().await;
+        assert_private(1);
+        for (file, _) in files(&path) {
+            fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// A store with some sessions; after a stop, or as a crash leaves it.
+async fn used(path: &Path, crash: bool) {
+    let original = path.with_extension("original");
+    let store = open(&original).unwrap();
+    for login in 0..100 {
+        log_in(&store, &format!("o{login}"), login).await;
+    }
+    if crash {
+        copy(&original, path);
+        store.close().await;
+    } else {
+        store.close().await;
+        copy(&original, path);
+    }
+    fs::remove_dir_all(original).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for (file, bytes) in files(from) {
+        fs::write(to.join(file.file_name().unwrap()), bytes).unwrap();
+    }
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let files = files(path).into_iter();
+    files
+        .map(|(file, _)| file.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Opens what must be refused and left as it is, and returns what is said.
+#[track_caller]
+fn refused(path: &Path, case: &str) -> (OpenError, String) {
+    let before = files(path);
+    let error = open(path).err().expect(case);
+    assert!(
+        files(path) == before,
+        "{case}: {:?} was changed",
+        names(path)
+    );
+    let said = error.to_string();
+    (error, said)
+}
+
+type Damage = fn(&mut Vec<u8>);
+
+#[tokio::test]
+async fn a_damaged_store_is_refused_and_left_as_it_is() {
+    let cases: [(&str, Damage); 10] = [
+        ("empty", Vec::clear),
+        ("half a header", |file| file.truncate(50)),
+        ("the first page alone", |file| file.truncate(4096)),
+        ("a page short", |file| file.truncate(file.len() - 4096)),
+        ("a byte short", |file| file.truncate(file.len() - 1)),
+        ("a text", |file| file.fill(b'x')),
+        ("zeros", |file| file.fill(0)),
+        ("a header of zeros", |file| file[..100].fill(0)),
+        ("a page of zeros in the middle", |file| {
+            file[8192..12288].fill(0);
+        }),
+        ("a page of noise at the end", |file| {
+            let last = file.len() - 4096;
+            for (place, byte) in file[last..].iter_mut().enumerate() {
+                *byte ^= u8::try_from(place % 251).unwrap() | 1;
+            }
+        }),
+    ];
+    for (case, damage) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sessions");
+        used(&path, false).await;
+        let file = path.join("sessions.sqlite");
+        let mut bytes = fs::read(&file).unwrap();
+        damage(&mut bytes);
+        fs::write(&file, &bytes).unwrap();
+        let (error, said) = refused(&path, case);
+        assert!(matches!(error, OpenError::Damaged { .. }), "{case}: {said}");
+        assert!(
+            said.contains("move it away") && said.contains("sessions.sqlite"),
+            "{case}: {said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_a_crash_left_is_refused_without_its_database_and_otherwise_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sessions");
+    used(&path, true).await;
+    assert_eq!(names(&path).len(), 3);
+    let file = path.join("sessions.sqlite");
+    let good = fs::read(&file).unwrap();
+    fs::write(&file, vec![b'x'; good.len()]).unwrap();
+    let (error, said) = refused(&path, "a text");
+    assert!(matches!(error, OpenError::Damaged { .. }), "{said}");
+    fs::remove_file(&file).unwrap();
+    let (error, said) = refused(&path, "no database");
+    assert!(matches!(error, OpenError::Damaged { .. }), "{said}");
+    fs::write(&file, good).unwrap();
+    let store = open(&path).unwrap();
+    for login in 0..100 {
+        assert_eq!(
+            crate::stores::keys(&store, &format!("o{login}")).await,
+            [login]
+        );
+    }
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = dir.path().join("wxlogin.redb");
+    fs::write(&old, "sessions of an earlier version").unwrap();
+    let error = open(&old).err().unwrap();
+    assert!(matches!(error, OpenError::NotADirectory(_)), "{error}");
+    let said = error.to_string();
+    assert!(
+        said.contains("Move it away, and users log in anew"),
+        "{said}"
+    );
+    assert_eq!(fs::read(&old).unwrap(), b"sessions of an earlier version");
+
+    let (error, said) = refused(dir.path(), "the files of others");
+    assert!(matches!(error, OpenError::NotOurs(_)), "{said}");
+    assert!(said.contains("empty"), "{said}");
+    assert_eq!(names(dir.path()), ["wxlogin.redb"]);
+
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["wxlogin.store", "00000001.seg"] {
+        fs::write(dir.path().join(file), "wxlogin store 1").unwrap();
+    }
+    let (error, said) = refused(dir.path(), "an earlier version's");
+    assert!(matches!(error, OpenError::OtherVersion(_)), "{said}");
+    assert!(
+        said.contains("move it away, and users log in anew"),
+        "{said}"
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    let db = Connection::open(dir.path().join("sessions.sqlite")).unwrap();
+    db.execute_batch("CREATE TABLE session (id)").unwrap();
+    let (error, said) = refused(dir.path(), "another program's database");
+    assert!(matches!(error, OpenError::Damaged { .. }), "{said}");
+    assert!(said.contains("another program"), "{said}");
+
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).unwrap().close().await;
+    let db = Connection::open(dir.path().join("sessions.sqlite")).unwrap();
+    db.execute_batch("PRAGMA user_version = 2").unwrap();
+    drop(db);
+    let (error, said) = refused(dir.path(), "a later version's");
+    assert!(matches!(error, OpenError::OtherVersion(_)), "{said}");
+}
+
+#[tokio::test]
+async fn an_empty_directory_is_taken_also_after_a_start_that_came_no_further() {
+    for content in [None, Some(&b""[..]), Some(b"SQLite format 3\0and no more")] {
+        let dir = tempfile::tempdir().unwrap();
+        if let Some(content) = content {
+            fs::write(dir.path().join("unfinished.sqlite"), content).unwrap();
+        }
+        let store = open(dir.path()).unwrap();
+        log_in(&store, "oAlice", 1).await;
+        store.close().await;
+        assert_eq!(names(dir.path()), ["sessions.sqlite"]);
+    }
+}
+
+#[tokio::test]
+async fn a_store_is_free_for_another_once_it_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path()).unwrap();
+    let (error, said) = (open(dir.path()).err().unwrap(), "in use");
+    assert!(matches!(error, OpenError::InUse(_)), "{error}");
+    assert!(error.to_string().contains(said), "{error}");
+    log_in(&first, "oAlice", 1).await;
+    first.close().await;
+    assert!(first.check().await.is_err());
+    let second = open(dir.path()).unwrap();
+    assert_eq!(crate::stores::keys(&second, "oAlice").await, [1]);
+    second.close().await;
+}
+
+#[tokio::test]
+async fn files_that_were_deleted_or_replaced_are_noticed_before_anything_is_acknowledged() {
+    for file in ["sessions.sqlite", "sessions.sqlite-wal"] {
+        for replace in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("s.sessions");
+            let app = start(&path).await;
+            let token = app.client.token("user-alice").await;
+            app.client.get("/readyz").await.assert_status(200);
+            let (file, away) = (path.join(file), dir.path().join("away"));
+            fs::rename(&file, &away).unwrap();
+            if replace {
+                fs::copy(&away, &file).unwrap();
+            }
+            app.client.get("/readyz").await.assert_status(503);
+            let login = app.client.login("user-bob").await;
+            login.assert_problem(503, "store_unavailable", "login_again");
+            app.client.session(&token).await.assert_status(200);
+            fs::rename(&away, &file).unwrap();
+            app.client.get("/readyz").await.assert_status(200);
+            app.client.login("user-bob").await.assert_status(200);
+            app.stop().await;
+        }
+    }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sessions");
     let app = start(&path).await;
     app.client.login("user-alice").await.assert_status(200);
-    assert_eq!(files(&path).len(), 2);
-    app.clock.forward(604_799);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert_eq!(files(&path).len(), 2);
-    app.clock.forward(1);
-    let removed = tokio::time::timeout(Duration::from_secs(10), async {
-        while files(&path).len() > 1 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    removed.await.expect("expired sessions stay");
-    let token = app.client.token("user-alice.2").await;
-    app.client.session(&token).await.assert_status(200);
+    fs::remove_dir_all(&path).unwrap();
+    app.client.get("/readyz").await.assert_status(503);
     app.stop().await;
 }
 
 #[tokio::test]
-async fn a_session_that_was_not_written_as_a_whole_is_skipped_and_told() {
-    let wechat = FakeWechat::start().await;
+async fn a_logout_that_could_not_be_committed_is_done_by_its_retry() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]);
-    let segment = dir.path().join("s.sessions/00000001.seg");
-    let mut tokens = Vec::new();
-    for tear in [
-        |file: &mut Vec<u8>, end: usize| file[end - 200..end].fill(0),
-        |file: &mut Vec<u8>, end: usize| file.truncate(end - 300),
-    ] {
-        let process = Process::start(dir.path(), &settings);
-        for login in 0..3 {
-            let code = format!("user-alice.{}.{login}", tokens.len());
-            tokens.push(process.client.token(&code).await);
-        }
-        process.signal("KILL");
-        process.wait();
-        let mut file = fs::read(&segment).unwrap();
-        // The ids of a slot end before it does.
-        let last = file
-            .chunks(512)
-            .rposition(|slot| slot.iter().any(|byte| *byte != 0));
-        tear(&mut file, (last.unwrap() + 1) * 512);
-        fs::write(&segment, file).unwrap();
-        let torn = tokens.pop().unwrap();
-
-        let process = Process::start(dir.path(), &settings);
-        let gone = process.client.session(&torn).await;
-        gone.assert_problem(401, "invalid_token", "login_again");
-        let after = process
-            .client
-            .token(&format!("user-bob.{}", tokens.len()))
-            .await;
-        tokens.push(after);
-        for token in &tokens {
-            process.client.session(token).await.assert_status(200);
-        }
-        process.signal("TERM");
-        let (status, log) = process.wait();
-        assert_eq!(status, Some(0), "{log}");
-        let warnings = log.lines().filter(|line| line.contains("WARN"));
-        assert_eq!(warnings.count(), 1, "{log}");
-        // That of the first round is still there.
-        let damaged = format!("damaged={}", tokens.len() / 3);
-        assert!(log.contains(&damaged), "{damaged} is not in {log}");
-        // A token that leads to it is told of; one that leads to nothing is not.
-        assert_eq!(log.contains("ERROR"), tokens.len() == 3, "{log}");
+    let path = dir.path().join("s.sessions");
+    let app = start(&path).await;
+    let token = app.client.token("user-alice").await;
+    // Another program holds the database, and no commit is possible.
+    let other = Connection::open(path.join("sessions.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..2 {
+        let answer = app.client.end(&token).await;
+        answer.assert_problem(503, "store_unavailable", "retry_later");
+        app.client.session(&token).await.assert_status(200);
     }
+    drop(other);
+    app.client.end(&token).await.assert_status(204);
+    app.client.session(&token).await.assert_status(401);
+    app.stop().await;
+    let app = start(&path).await;
+    app.client.session(&token).await.assert_status(401);
+    app.stop().await;
 }
 
 #[tokio::test]
@@ -387,10 +479,8 @@ async fn a_full_disk_is_503_and_passes() {
     limit("524288:unlimited");
     let mut tokens = Vec::new();
     let refused = loop {
-        let answer = process
-            .client
-            .login(&format!("user-{}", tokens.len()))
-            .await;
+        let code = format!("user-{}", tokens.len());
+        let answer = process.client.login(&code).await;
         if answer.status.as_u16() != 200 {
             break answer;
         }
@@ -398,35 +488,30 @@ async fn a_full_disk_is_503_and_passes() {
         assert!(tokens.len() < 20_000, "the disk never filled up");
     };
     refused.assert_problem(503, "store_unavailable", "login_again");
+    process.client.get("/readyz").await.assert_status(503);
     for (login, token) in tokens.iter().rev().take(20).enumerate() {
         let again = process.client.login(&format!("user-full.{login}")).await;
         again.assert_problem(503, "store_unavailable", "login_again");
         process.client.session(token).await.assert_status(200);
     }
+    // What is small may still fit in, until nothing does.
+    limit("4096:unlimited");
+    let ended = tokens.pop().unwrap();
+    let answer = process.client.end(&ended).await;
+    answer.assert_problem(503, "store_unavailable", "retry_later");
+    process.client.session(&ended).await.assert_status(200);
     process.client.get("/healthz").await.assert_status(200);
 
     limit("unlimited");
-    // Writes are refused for a second after a failure.
-    let back = tokio::time::timeout(Duration::from_secs(20), async {
-        while process.client.get("/readyz").await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    back.await.expect("the store does not come back");
-    let after = process.client.token("user-after").await;
-    for token in tokens.iter().chain([&after]) {
-        process.client.session(token).await.assert_status(200);
-    }
-    // The segment that failed is not trusted any more, and the tries have left nothing behind.
-    let files = files(&dir.path().join("s.sessions"));
-    let is_segment = |path: &PathBuf| path.extension().is_some_and(|it| it == "seg");
-    let segments = files.iter().filter(|(path, _)| is_segment(path));
-    assert_eq!(segments.count(), 2);
+    process.client.end(&ended).await.assert_status(204);
+    process.client.get("/readyz").await.assert_status(200);
+    tokens.push(process.client.token("user-after").await);
     process.signal("KILL");
     process.wait();
 
     let process = Process::start(dir.path(), &settings);
-    for token in tokens.iter().chain([&after]) {
+    process.client.session(&ended).await.assert_status(401);
+    for token in &tokens {
         process.client.session(token).await.assert_status(200);
     }
 }

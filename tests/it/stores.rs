@@ -1,6 +1,5 @@
 //! What every store promises: one suite over a file, memory, a Redis server and a Redis cluster.
 
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use wxlogin::session::{
 };
 
 use crate::app::{ManualClock, metrics};
-use crate::redis_server::{RedisCluster, RedisServer};
+use crate::redis_server::{RedisCluster, RedisServer, Relay};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -42,7 +41,6 @@ pub fn settings(place: &str) -> Settings {
     Settings {
         url: place.parse().unwrap(),
         ttl: Duration::from_secs(1000),
-        segment_len: NonZeroU16::MAX,
     }
 }
 
@@ -290,6 +288,25 @@ async fn a_redis_server_keeps_its_promises_and_every_key_expires() {
         "",
         "another database was used"
     );
+}
+
+/// Proxies of managed clusters refuse a script that names a key in any other way.
+#[tokio::test]
+async fn each_call_in_a_script_names_its_key_as_an_element_of_keys() {
+    let redis = RedisServer::start();
+    let relay = Relay::to(&redis).await;
+    let url = redis.url();
+    let url = url.replace(&redis.port.to_string(), &relay.port.to_string());
+    keeps_its_promises(&url).await;
+    let sent = relay.sent();
+    let calls: Vec<_> = sent.split("redis.call(").skip(1).collect();
+    assert!(calls.len() > 1000, "{} calls", calls.len());
+    for call in calls {
+        let call = call.split(')').next().unwrap();
+        let key = call.split(',').nth(1).unwrap().trim();
+        assert!(matches!(key, "KEYS[1]" | "KEYS[2]"), "redis.call({call})");
+    }
+    assert!(!sent.contains("redis.pcall") && !sent.contains("EVALSHA"));
 }
 
 #[tokio::test]

@@ -225,6 +225,45 @@ async fn loose_but_documented_answers_are_read() {
     answer.assert_problem(400, "invalid_code", "login_again");
 }
 
+/// What gzip makes of an answer; a gateway may send it to whoever does not ask for `identity`.
+const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xabV*.M\x02\0";
+
+#[tokio::test]
+async fn an_answer_without_compression_is_asked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap().to_lowercase();
+            let fine = format!("\u{feff}{{\"openid\":\"o1\",\"session_key\":\"{KEY}\"}}");
+            let bytes = if head.contains("\r\naccept-encoding: identity\r\n") {
+                http("200 OK", "content-encoding: identity\r\n", &fine)
+            } else {
+                [
+                    &b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n"[..],
+                    GZIP,
+                ]
+                .concat()
+            };
+            stream.write_all(&bytes).await.unwrap();
+        }
+    });
+    let app = TestApp::with(&[("WECHAT_API_BASE", &base)]).await;
+    app.client.login("user-alice").await.assert_status(200);
+
+    let anyway = [
+        &b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n"[..],
+        GZIP,
+    ]
+    .concat();
+    let answer = login_at(answering(anyway, Then::Close).await).await;
+    answer.assert_problem(502, "upstream_invalid", "login_again");
+}
+
 #[tokio::test]
 async fn an_api_base_may_have_a_path() {
     let app = TestApp::start().await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::app::TestApp;
 use crate::bodies::seen;
 use crate::failures::exchange_bytes;
-use crate::fake_wechat::{APPID, encrypt, hex, openid, session_key, user_info};
+use crate::fake_wechat::{APPID, encrypt, hex, openid, session_key, sign, user_info};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -139,17 +139,113 @@ async fn base64_is_read_as_it_arrives() {
         .unwrap();
     let token = app.client.token(&code).await;
     let (data, iv) = data(&code, "alice");
-    let change: [fn(&str) -> String; 5] = [
+    let percent = |text: &str| {
+        let text = text.replace('%', "%25").replace('+', "%2B");
+        text.replace('/', "%2F").replace('=', "%3D")
+    };
+    let change: [fn(&str) -> String; 14] = [
         |text| text.replace('+', " "),
         |text| text.replace('+', "-").replace('/', "_"),
         |text| text.trim_end_matches('=').to_owned(),
         |text| text.replace('+', " ").replace('=', ""),
         |text| text.replacen('=', "", 1),
+        |text| format!("{text}=="),
+        |text| format!("\"{text}\""),
+        |text| format!(" '{text}'\n"),
+        |text| format!("\u{feff}{text}"),
+        |text| format!("  {}\r\n{} ", &text[..8], &text[8..]),
+        |text| format!("{} {}", &text[..8], &text[8..]).replace('+', "-"),
+        |text| text.replace('/', "\\/").replace('=', "\\u003d"),
+        |text| format!("\"{}\"\n", text.replace('/', "\\/")),
+        |text| format!("\\\"{text}\\\""),
     ];
-    for change in change {
-        let changed = (change(&data), change(&iv));
-        let opened = app.client.decrypt(&token, &changed);
-        opened.await.assert_status(200);
+    let mut changed: Vec<_> = change.map(|change| (change(&data), change(&iv))).into();
+    let lower_case = percent(&data).replace("%2B", "%2b").replace("%2F", "%2f");
+    for encoded in [percent(&data), percent(&percent(&data)), lower_case] {
+        changed.push((encoded, percent(&iv).replace("%3D", "%3d")));
+    }
+    changed.push((
+        format!("%22{}%22", percent(&data)),
+        format!("%22{iv}%0A%22"),
+    ));
+    for changed in &changed {
+        let opened = app.client.decrypt(&token, changed).await;
+        assert_eq!(opened.status, 200, "{changed:?}");
+    }
+    // What cannot be read costs no keys, however often it comes.
+    let unreadable = [
+        (String::new(), iv.clone()),
+        (data[..data.len() - 5].to_owned(), iv.clone()),
+        (data.clone(), iv[..iv.len() - 5].to_owned()),
+        (data.replace('+', "%"), iv.clone()),
+        (data.replace('+', "\\"), iv.clone()),
+        ("%25".repeat(2000), iv.clone()),
+        ("[object Object]".to_owned(), "undefined".to_owned()),
+    ];
+    for unreadable in unreadable.iter().cycle().take(21) {
+        let refused = app.client.decrypt(&token, unreadable).await;
+        refused.assert_problem(422, "undecryptable", "login_again");
+    }
+    app.client
+        .decrypt(&token, &(data, iv))
+        .await
+        .assert_status(200);
+}
+
+#[tokio::test]
+async fn a_signature_is_read_as_it_arrives() {
+    let app = TestApp::start().await;
+    let token = app.client.token("user-alice").await;
+    let signature = sign(&session_key("user-alice"), "{}");
+    for arriving in [
+        signature.to_uppercase(),
+        format!(" {signature}\n"),
+        format!("\"{signature}\""),
+        format!("%22{signature}%22"),
+    ] {
+        let verified = app.client.verify(&token, "{}", &arriving).await;
+        assert_eq!(verified.status, 204, "{arriving:?}");
+    }
+}
+
+#[tokio::test]
+async fn raw_control_characters_in_a_string_are_escaped() {
+    let app = TestApp::start().await;
+    let token = app.client.token("user-alice").await;
+    let all: String = ('\0'..' ')
+        .chain(['\u{7f}', '\u{85}', '\u{2028}', '😀'])
+        .collect();
+    let rest = format!(r#""watermark":{{"timestamp":{NOW},"appid":"{APPID}"}}"#);
+    let name = |name: &str| {
+        encrypt(
+            &session_key("user-alice"),
+            format!("\t{{\r\n\"nickName\":\"{name}\",{rest}}}\n"),
+        )
+    };
+    let opened = app
+        .client
+        .decrypt(&token, &name(&format!("\\\\{all}\\\"\n")))
+        .await;
+    opened.assert_status(200);
+    assert_eq!(opened.json()["nickName"], format!("\\{all}\"\n"));
+    assert!(
+        opened
+            .text
+            .starts_with("\t{\r\n\"nickName\":\"\\\\\\u0000\\u0001"),
+        "{}",
+        opened.text
+    );
+    // An escape of half a character is JSON, as WeChat wrote it.
+    let half = app.client.decrypt(&token, &name("\\ud83d")).await;
+    half.assert_status(200);
+    assert!(
+        half.text.contains(r#""nickName":"\ud83d""#),
+        "{}",
+        half.text
+    );
+    for broken in ["\\\n", "\",\0\"x\":\""] {
+        let refused = app.client.decrypt(&token, &name(broken)).await;
+        refused.assert_problem(422, "undecryptable", "login_again");
     }
 }
 
@@ -262,7 +358,7 @@ async fn ten_failures_drop_the_keys_until_the_next_login_also_across_restarts() 
     let good = data("user-alice", "alice");
     let app = TestApp::with(&[("SESSION_STORE", &file)]).await;
     let token = app.client.token("user-alice").await;
-    let junk = (String::new(), String::new());
+    let junk = encrypt(&[7; 16], "{}");
     for _ in 0..9 {
         app.client.decrypt(&token, &junk).await.assert_status(422);
     }

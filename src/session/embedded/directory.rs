@@ -1,172 +1,200 @@
-//! The directory of a store in files: one that says whose it is, and a file for each segment.
-//!
-//! `wxlogin.store` is locked while a process has the store. Segments are named by their number in
-//! eight hexadecimal digits.
+//! The directory of a store: `sessions.sqlite` and, while it is in use or after a crash,
+//! `sessions.sqlite-wal` and `sessions.sqlite-shm`. The directory itself is locked while a process has it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::OpenError;
-use super::medium::Medium;
-use super::position::Mask;
-use super::segment::Segment;
+use rusqlite::{Connection, ErrorCode};
 
-const STORE: &str = "wxlogin.store";
-const MAGIC: &[u8; 16] = b"wxlogin store 1\n";
-/// Magic, the key that masks positions, and a checksum of both.
-const STORE_LEN: usize = 16 + 32 + 4;
-/// A segment that is about to begin: never one with a session in it.
-const UNFINISHED: &str = "unfinished";
+use super::selector::Mask;
+use super::{OpenError, connection, describe, header};
+
+const DATABASE: &str = "sessions.sqlite";
+const WAL: &str = "sessions.sqlite-wal";
+const SHM: &str = "sessions.sqlite-shm";
+/// A database that is about to be made: never one with a session in it.
+const UNFINISHED: [&str; 2] = ["unfinished.sqlite", "unfinished.sqlite-journal"];
+/// What the storage engine of earlier versions called its main file.
+const EARLIER: &str = "wxlogin.store";
 /// What all but the owner may do.
 const OTHERS: u32 = 0o077;
+/// Databases up to so many bytes are checked as a whole at the start, which takes some 20 ms.
+const CHECKED: u64 = 16 << 20;
 
 pub(super) struct Directory {
     path: PathBuf,
-    /// Itself, to make durable which files there are.
-    names: File,
-    /// Held for its lock.
-    store: File,
+    /// Itself, held for its lock.
+    lock: File,
+    /// Device and inode of the files that SQLite writes to.
+    files: Vec<(PathBuf, (u64, u64))>,
 }
 
 impl Directory {
-    /// Opens a store, or makes one of a directory that is empty or not there yet. Nothing is changed
-    /// in one that was there.
-    pub(super) fn open(path: &Path) -> Result<(Self, Mask), OpenError> {
-        let io_error = |source| OpenError::Io {
-            path: path.to_owned(),
-            source,
-        };
+    /// Opens a store, or makes one of a directory that is empty or not there yet. What is refused is
+    /// left as it is.
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => return Err(OpenError::NotADirectory(path.to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_directory(path).map_err(io_error)?;
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                make_directory(path).map_err(io_error(path))?;
             }
-            Err(error) => return Err(io_error(error)),
+            Err(error) => return Err(io_error(path)(error)),
         }
-        let names = File::open(path).map_err(io_error)?;
-        let store = path.join(STORE);
-        if !store.exists() && fs::read_dir(path).map_err(io_error)?.next().is_some() {
+        let directory = Self {
+            path: path.to_owned(),
+            lock: lock(path)?,
+            files: Vec::new(),
+        };
+        let names: Vec<_> = fs::read_dir(path)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect())
+            .map_err(io_error(path))?;
+        let database = directory.database();
+        if names.iter().any(|name| name == DATABASE) {
+            examine(&database)?;
+        } else if names.iter().any(|name| name == EARLIER) {
+            return Err(OpenError::OtherVersion(path.to_owned()));
+        } else if names.iter().any(|name| name == WAL) {
+            return Err(damaged(&database, "it is not there"));
+        } else if names
+            .iter()
+            .all(|name| UNFINISHED.iter().any(|it| name == it))
+        {
+            directory.create()?;
+        } else {
             return Err(OpenError::NotOurs(path.to_owned()));
         }
-        let mut store = private(OpenOptions::new().create(true), &store).map_err(io_error)?;
-        match store.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(io_error(error)),
+        for name in ["", DATABASE, WAL, SHM] {
+            make_private(&path.join(name)).map_err(io_error(path))?;
         }
-        let mut content = Vec::new();
-        store.read_to_end(&mut content).map_err(io_error)?;
-        let mut new = Self {
-            path: path.to_owned(),
-            names,
-            store,
-        };
-        let mask = match mask(&content) {
-            Ok(mask) => mask,
-            // It was about to be made, and nothing was stored yet.
-            Err(_) if is_blank(&content) && new.segments().map_err(io_error)?.is_empty() => {
-                new.initialise().map_err(io_error)?
+        Ok(directory)
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.path.join(DATABASE)
+    }
+
+    /// Makes a database; it is there as a whole or not at all.
+    fn create(&self) -> Result<(), OpenError> {
+        let [unfinished, journal] = UNFINISHED.map(|name| self.path.join(name));
+        for left in [&unfinished, &journal] {
+            if left.exists() {
+                fs::remove_file(left).map_err(io_error(left))?;
             }
-            Err(reason) => return Err(damaged(&new.path.join(STORE), &reason)),
-        };
-        Ok((new, mask))
-    }
-
-    fn initialise(&mut self) -> io::Result<Mask> {
-        let mask = Mask::generate().map_err(|_| io::Error::other("no random bytes"))?;
-        let mut content = MAGIC.to_vec();
-        content.extend(mask.0);
-        content.extend(crc32fast::hash(&content).to_le_bytes());
-        self.store.write_all(&content)?;
-        self.store.sync_all()?;
-        self.names.sync_all()?;
-        Ok(mask)
-    }
-
-    /// The numbers of the segments there are, in their order.
-    pub(super) fn segments(&self) -> io::Result<Vec<u32>> {
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            let digits = name.to_str().and_then(|name| name.strip_suffix(".seg"));
-            let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-            numbers.extend(number.filter(|number| *name == *file_name(*number)));
         }
-        numbers.sort_unstable();
-        Ok(numbers)
+        // SQLite gives its other files the mode of this one.
+        let mut options = OpenOptions::new();
+        let made = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&unfinished);
+        made.map_err(io_error(&unfinished))?;
+        connection::create(&unfinished, Mask::generate()?.0)
+            .map_err(|error| refusal(&unfinished, &error))?;
+        fs::rename(&unfinished, self.database())
+            .and_then(|()| File::open(&self.path)?.sync_all())
+            .map_err(io_error(&self.path))
     }
 
-    pub(super) fn file_of(&self, number: u32) -> PathBuf {
-        self.path.join(file_name(number))
+    /// Notes which files are open, once SQLite has them all.
+    pub(super) fn note_files(&mut self) -> Result<(), OpenError> {
+        for path in [DATABASE, WAL].map(|name| self.path.join(name)) {
+            let identity = identity(&path).map_err(io_error(&path))?;
+            self.files.push((path, identity));
+        }
+        Ok(())
     }
 
-    pub(super) fn open_segment(&self, number: u32) -> io::Result<Medium> {
-        private(&mut OpenOptions::new(), &self.file_of(number)).map(Medium::File)
+    /// Whether what is written will be there after a restart: not if the files were deleted or replaced,
+    /// since SQLite goes on to write to those that it opened.
+    pub(super) fn verify(&self) -> Result<(), String> {
+        for (path, known) in &self.files {
+            let found = identity(path);
+            if !found.as_ref().is_ok_and(|found| found == known) {
+                let what = found.map_or_else(|error| error.to_string(), |_| "replaced".to_owned());
+                return Err(format!(
+                    "{} is gone ({what}): restart wxlogin",
+                    path.display()
+                ));
+            }
+        }
+        Ok(())
     }
 
-    /// Makes a segment; it is there as a whole or not at all.
-    pub(super) fn begin_segment(&self, number: u32) -> io::Result<Segment> {
-        let unfinished = self.path.join(UNFINISHED);
-        let file = private(OpenOptions::new().create(true).truncate(true), &unfinished)?;
-        let segment = Segment::begin(number, Medium::File(file))?;
-        segment.sync()?;
-        fs::rename(&unfinished, self.file_of(number))?;
-        self.names.sync_all()?;
-        Ok(segment)
+    /// Whether the write-ahead log is not too long, as it becomes if its content cannot be written into
+    /// the database.
+    pub(super) fn limit_log(&self, db: &Connection) -> Result<(), String> {
+        let length = fs::metadata(self.path.join(WAL)).map_or(0, |metadata| metadata.len());
+        if length > connection::MAX_WAL {
+            connection::checkpoint(db).map_err(|error| describe(&error))?;
+        }
+        Ok(())
     }
 
-    /// If this is undone by a crash, the next start does it again.
-    pub(super) fn remove(&self, number: u32) -> io::Result<()> {
-        fs::remove_file(self.file_of(number))
-    }
-
-    /// Lets nobody but the owner in; they may have come from a backup that did.
-    pub(super) fn make_private(&self) -> Result<(), OpenError> {
-        let set = |path: &Path, mode| {
-            make_private(path, mode).map_err(|source| {
-                let path = path.to_owned();
-                OpenError::Io { path, source }
-            })
-        };
-        set(&self.path, 0o700)?;
-        set(&self.path.join(STORE), 0o600)?;
-        let segments = self.segments().map_err(|source| OpenError::Io {
-            path: self.path.clone(),
-            source,
-        })?;
-        segments
-            .into_iter()
-            .try_for_each(|number| set(&self.file_of(number), 0o600))
+    /// Leaves the database complete in one file, and lets another process have it.
+    pub(super) fn close(self, db: Connection) {
+        if let Err(error) = connection::empty_log(&db) {
+            tracing::warn!(%error, "the write-ahead log of the session store stays for the next start");
+        }
+        // The lock is the last to go.
+        drop(db);
+        drop(self.lock);
     }
 }
 
-pub(super) fn damaged(path: &Path, reason: &impl ToString) -> OpenError {
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let directory = File::open(path).map_err(io_error(path))?;
+    match directory.try_lock() {
+        Ok(()) => Ok(directory),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io_error(path)(error)),
+    }
+}
+
+/// Looks into a database without changing anything.
+fn examine(path: &Path) -> Result<(), OpenError> {
+    let wal = path.with_file_name(WAL);
+    let wal_length = fs::metadata(&wal).map(|metadata| metadata.len());
+    // The end of the database may be in the write-ahead log.
+    let is_whole = !wal_length.as_ref().is_ok_and(|length| *length > 0);
+    let length = header::examine(path, is_whole)?;
+    let checked = connection::check(path, length <= CHECKED);
+    if wal_length.is_err() {
+        // It was made by looking.
+        let _ = fs::remove_file(wal);
+    }
+    match checked {
+        Ok(None) => Ok(()),
+        Ok(Some(reason)) => Err(damaged(path, &reason)),
+        Err(error) => Err(refusal(path, &error)),
+    }
+}
+
+/// Why SQLite does not open a database.
+pub(super) fn refusal(path: &Path, error: &rusqlite::Error) -> OpenError {
+    use ErrorCode::{DatabaseBusy, DatabaseCorrupt, DatabaseLocked, NotADatabase};
+    match error.sqlite_error_code() {
+        Some(DatabaseBusy | DatabaseLocked) => OpenError::InUse(path.to_owned()),
+        Some(DatabaseCorrupt | NotADatabase) => damaged(path, &describe(error)),
+        _ => OpenError::Other(format!("{}: {}", path.display(), describe(error))),
+    }
+}
+
+pub(super) fn damaged(path: &Path, reason: &str) -> OpenError {
     OpenError::Damaged {
         path: path.to_owned(),
-        reason: reason.to_string(),
+        reason: reason.to_owned(),
     }
 }
 
-/// Empty, or as some file systems leave a file that had its length but not yet its content.
-fn is_blank(content: &[u8]) -> bool {
-    content.iter().all(|byte| *byte == 0)
-}
-
-fn mask(content: &[u8]) -> Result<Mask, &'static str> {
-    if content.len() >= MAGIC.len() && !content.starts_with(MAGIC) {
-        return Err("it is not one of this version of wxlogin");
+pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError {
+    move |source| OpenError::Io {
+        path: path.to_owned(),
+        source,
     }
-    let content: &[u8; STORE_LEN] = content.try_into().map_err(|_| "its length is wrong")?;
-    let (checked, checksum) = content.split_at(STORE_LEN - 4);
-    if checksum != crc32fast::hash(checked).to_le_bytes() {
-        return Err("its content is damaged");
-    }
-    let mut key = [0; 32];
-    key.copy_from_slice(&checked[MAGIC.len()..]);
-    Ok(Mask(key))
 }
 
 /// Made durable with its name, like the files in it.
@@ -176,18 +204,21 @@ fn make_directory(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Only if it has to be, since only its owner may do it.
-fn make_private(path: &Path, mode: u32) -> io::Result<()> {
-    if fs::metadata(path)?.permissions().mode() & OTHERS != 0 {
-        fs::set_permissions(path, Permissions::from_mode(mode))?;
+/// Lets nobody but the owner in, if it is there: it may have come from a backup that did. Only if it has
+/// to be, since only its owner may do it.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mode = match fs::metadata(path) {
+        Ok(metadata) => metadata.permissions().mode(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if mode & OTHERS != 0 {
+        fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS))?;
     }
     Ok(())
 }
 
-fn private(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    options.read(true).write(true).mode(0o600).open(path)
-}
-
-fn file_name(number: u32) -> String {
-    format!("{number:08x}.seg")
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }

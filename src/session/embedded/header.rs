@@ -1,80 +1,49 @@
-//! What a segment says of itself, in its first 512 bytes.
+//! The header of a database file, read before SQLite opens it: SQLite may change what it opens.
+//!
+//! See <https://www.sqlite.org/fileformat.html#the_database_header>.
 
-use super::slot::SLOT_LEN;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
 
-const MAGIC: &[u8; 16] = b"wxlogin segment\n";
-const VERSION: u32 = 1;
+use super::OpenError;
+use super::connection::{APPLICATION_ID, PAGE_SIZE, VERSION};
+use super::directory::{damaged, io_error};
 
-// Where each part begins.
-const STAGE: usize = 24;
-const COUNT: usize = STAGE + 1;
-const GREATEST_EXPIRY: usize = COUNT + 4;
-const CHECKSUM: usize = GREATEST_EXPIRY + 8;
-const END: usize = CHECKSUM + 4;
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const PAGES: usize = 28;
+const USER_VERSION: usize = 60;
+const APPLICATION: usize = 68;
 
-/// Count and expiry are those of the slots, and 0 while they are appended.
-pub(super) struct Header {
-    pub(super) number: u32,
-    pub(super) stage: Stage,
-    pub(super) count: u32,
-    pub(super) greatest_expiry: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Slots are appended.
-    Appending,
-    /// No more, but what follows the slots is not complete.
-    Closed,
-    /// An index of users follows the slots.
-    Indexed,
-}
-
-impl Header {
-    pub(super) fn to_bytes(&self) -> [u8; SLOT_LEN] {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(VERSION.to_le_bytes());
-        bytes.extend(self.number.to_le_bytes());
-        bytes.push(self.stage as u8);
-        bytes.extend(self.count.to_le_bytes());
-        bytes.extend(self.greatest_expiry.to_le_bytes());
-        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-        let mut header = [0; SLOT_LEN];
-        header[..END].copy_from_slice(&bytes);
-        header
+/// Whether it is a database of ours and, if all of it must be in the file, whether it is. Returns its
+/// length.
+pub(super) fn examine(path: &Path, is_whole: bool) -> Result<u64, OpenError> {
+    let mut header = [0; 100];
+    let mut file = File::open(path).map_err(io_error(path))?;
+    match file.read_exact(&mut header) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            return Err(damaged(path, "it is too short"));
+        }
+        read => read.map_err(io_error(path))?,
     }
-
-    /// The header of segment `number`, or what is wrong with it.
-    pub(super) fn read(bytes: &[u8; SLOT_LEN], number: u32) -> Result<Self, &'static str> {
-        if !bytes.starts_with(MAGIC) {
-            return Err("it does not begin as a segment does");
-        }
-        if part(bytes, MAGIC.len()) != VERSION.to_le_bytes() {
-            return Err("it is of another version of wxlogin");
-        }
-        if part(bytes, CHECKSUM) != crc32fast::hash(&bytes[..CHECKSUM]).to_le_bytes() {
-            return Err("its header is damaged");
-        }
-        if part(bytes, STAGE - 4) != number.to_le_bytes() {
-            return Err("it is another segment than its name says");
-        }
-        let stage = match bytes[STAGE] {
-            0 => Stage::Appending,
-            1 => Stage::Closed,
-            2 => Stage::Indexed,
-            _ => return Err("its header makes no sense"),
-        };
-        Ok(Self {
-            number,
-            stage,
-            count: u32::from_le_bytes(part(bytes, COUNT)),
-            greatest_expiry: u64::from_le_bytes(part(bytes, GREATEST_EXPIRY)),
-        })
+    let length = file.metadata().map_err(io_error(path))?.len();
+    let number = |at: usize| {
+        header[at..at + 4]
+            .iter()
+            .fold(0, |number, byte| number << 8 | u32::from(*byte))
+    };
+    if !header.starts_with(MAGIC) {
+        return Err(damaged(path, "it is not a database"));
     }
-}
-
-fn part<const LEN: usize>(bytes: &[u8; SLOT_LEN], at: usize) -> [u8; LEN] {
-    let mut part = [0; LEN];
-    part.copy_from_slice(&bytes[at..at + LEN]);
-    part
+    if number(APPLICATION) != APPLICATION_ID {
+        return Err(damaged(path, "it is a database of another program"));
+    }
+    if number(USER_VERSION) != VERSION {
+        let directory = path.parent().unwrap_or(path);
+        return Err(OpenError::OtherVersion(directory.to_owned()));
+    }
+    if is_whole && length < u64::from(number(PAGES)) * u64::from(PAGE_SIZE) {
+        return Err(damaged(path, "its end is missing"));
+    }
+    Ok(length)
 }

@@ -1,152 +1,130 @@
-//! The thread that writes to files: it takes all that waits, makes it durable with one sync, so that
-//! many logins share it, and answers each only then.
+//! The thread that writes to the files: it takes all that waits, commits it with one sync, so that many
+//! logins share it, and answers each only then.
 
 use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Unavailable;
-use super::appender::{Appender, Batch, Change};
-use super::position::Position;
-use super::queue::Jobs;
-use super::reply::{self, Reply};
-use super::slot::Slot;
-use crate::clock::Clock;
+use tokio::sync::oneshot;
 
-/// Writes that share a sync.
+use super::directory::Directory;
+use super::engine::{Engine, Write};
+use super::{Unavailable, describe};
+
+/// Writes that wait, at most: more only come if the disk hangs.
+const MAX_WAITING: usize = 4096;
+/// Writes that share a sync, at most.
 const MAX_BATCH: usize = 1024;
-/// The least time from one sync to the next, unless there is enough for one: a sync is as much work as
-/// three logins, which a busy service should share. Who comes later than that does not wait.
-const PACE: Duration = Duration::from_millis(5);
-/// How often an idle store looks for expired segments.
+/// The least time from one commit to the next, so that those who come in a crowd share one.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How often an idle store looks for expired sessions.
 const IDLE: Duration = Duration::from_secs(1);
+/// And while it deletes them.
+const DELETING: Duration = Duration::from_millis(20);
 
-/// How long writes are refused after one failed: each failure costs the rest of a segment, and a full
-/// disk does not empty itself. Lookups go on meanwhile.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// A write, and where to say that it is done.
-pub(super) struct Job {
-    pub(super) write: Write,
-    pub(super) reply: Reply<Result<Done, Unavailable>>,
-}
-
-pub(super) enum Write {
-    Create(Slot),
-    Change(Vec<(Position, Change)>),
-    /// Nothing, but durably.
-    Check,
+/// What the thread is asked for.
+pub(super) enum Job {
+    Write(Write, Reply),
     /// The last one.
-    Close,
+    Close(oneshot::Sender<()>),
 }
 
-/// Where the session is, if one was created.
-pub(super) type Done = Option<Position>;
-
-pub(super) fn start(jobs: Jobs, appender: Appender, clock: Clock) -> io::Result<()> {
-    let writer = Writer {
-        appender,
-        clock,
-        failed: None,
-        next: Instant::now(),
-    };
-    std::thread::Builder::new()
-        .name("session-writer".into())
-        .spawn(move || writer.run(&jobs))?;
-    Ok(())
-}
+/// Where to say that it is done: the row of a session that was created.
+type Reply = oneshot::Sender<Result<i64, Unavailable>>;
 
 struct Writer {
-    appender: Appender,
-    clock: Clock,
-    /// When the last batch failed, until one succeeds.
-    failed: Option<Instant>,
-    /// When it is time for the next batch.
-    next: Instant,
+    engine: Engine,
+    directory: Directory,
+    /// What went wrong with the last commit, if something did.
+    failure: Option<String>,
 }
 
-/// Where to answer, and whether a session is among what was asked for.
-type Asked = (Reply<Result<Done, Unavailable>>, bool);
+/// Starts the thread, which ends with the last sender.
+pub(super) fn start(engine: Engine, directory: Directory) -> io::Result<SyncSender<Job>> {
+    let (sender, jobs) = sync_channel(MAX_WAITING);
+    let writer = Writer {
+        engine,
+        directory,
+        failure: None,
+    };
+    thread::Builder::new()
+        .name("session-writer".into())
+        .spawn(move || writer.run(&jobs))?;
+    Ok(sender)
+}
 
 impl Writer {
-    fn run(mut self, jobs: &Jobs) {
-        let max_batch = MAX_BATCH.min(self.appender.capacity());
+    fn run(mut self, jobs: &Receiver<Job>) {
+        let (mut next, mut wait) = (Instant::now(), IDLE);
         loop {
-            let waiting = jobs.take(max_batch, self.next, IDLE);
-            if waiting.is_empty() && jobs.is_abandoned() {
-                return;
-            }
-            if !waiting.is_empty() {
-                self.next = Instant::now() + PACE;
-            }
-            let is_last = waiting.iter().any(|job| matches!(job.write, Write::Close));
-            let (batch, asked) = sort(waiting);
-            let result = self.write(&batch, asked.is_empty());
-            if is_last {
-                self.appender.close();
-                answer(asked, &result);
-                return;
-            }
-            answer(asked, &result);
-        }
-    }
-
-    fn write(&mut self, batch: &Batch, is_idle: bool) -> Result<Vec<Position>, Unavailable> {
-        let now = self.clock.now();
-        self.appender.purge(now);
-        if is_idle {
-            return Ok(Vec::new());
-        }
-        if self.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
-            return Err(Unavailable("it failed a moment ago".into()));
-        }
-        match self.appender.commit(batch, now) {
-            Ok(positions) => {
-                if self.failed.take().is_some() {
-                    tracing::info!("the session store is back");
+            let first = match jobs.recv_timeout(wait) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let Some(first) = first else {
+                let deleting = self.engine.delete_expired();
+                wait = if deleting.unwrap_or_default() {
+                    DELETING
+                } else {
+                    IDLE
+                };
+                continue;
+            };
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+            next = Instant::now() + PAUSE;
+            let (mut writes, mut replies, mut closing) = (Vec::new(), Vec::new(), None);
+            for job in [first].into_iter().chain(jobs.try_iter()).take(MAX_BATCH) {
+                match job {
+                    Job::Write(write, reply) => {
+                        writes.push(write);
+                        replies.push(reply);
+                    }
+                    Job::Close(closed) => {
+                        closing = Some(closed);
+                        break;
+                    }
                 }
-                Ok(positions)
             }
-            Err(error) => {
-                tracing::error!(%error, "the session store failed");
-                self.failed = Some(Instant::now());
-                Err(super::unavailable(&error))
+            if !writes.is_empty() {
+                answer(replies, self.commit(&writes));
+            }
+            if let Some(closed) = closing {
+                self.directory.close(self.engine.into_db());
+                let _ = closed.send(());
+                return;
             }
         }
     }
-}
 
-/// All that waits is of requests that run at the same time, so changes may come before sessions.
-fn sort(waiting: Vec<Job>) -> (Batch, Vec<Asked>) {
-    let mut batch = Batch::default();
-    let mut asked = Vec::with_capacity(waiting.len());
-    for Job { write, reply } in waiting {
-        asked.push((reply, matches!(write, Write::Create(_))));
-        batch.add(write);
-    }
-    (batch, asked)
-}
-
-impl Batch {
-    pub(super) fn add(&mut self, write: Write) {
-        match write {
-            Write::Create(slot) => self.created.push(slot),
-            Write::Change(changes) => self.changes.extend(changes),
-            Write::Check => self.is_check = true,
-            Write::Close => {}
+    fn commit(&mut self, writes: &[Write]) -> Result<Vec<i64>, Unavailable> {
+        let done = self.directory.limit_log(self.engine.db());
+        let done = done.and_then(|()| {
+            let rows = self.engine.commit(writes.iter());
+            let rows = rows.map_err(|error| describe(&error))?;
+            self.directory.verify()?;
+            Ok(rows)
+        });
+        match (&done, &self.failure) {
+            (Ok(_), Some(_)) => tracing::info!("the session store can be written to again"),
+            (Err(cause), failure) if failure.as_ref() != Some(cause) => {
+                tracing::error!(cause, "cannot write to the session store");
+            }
+            _ => {}
         }
+        self.failure = done.as_ref().err().cloned();
+        done.map_err(Unavailable)
     }
 }
 
-fn answer(asked: Vec<Asked>, result: &Result<Vec<Position>, Unavailable>) {
-    let mut created = result.as_ref().map_or(&[][..], |created| created).iter();
-    reply::send(asked.into_iter().map(|(reply, is_session)| {
-        let position = if is_session { created.next() } else { None };
-        (
-            reply,
-            result
-                .as_ref()
-                .map(|_| position.copied())
-                .map_err(Clone::clone),
-        )
-    }));
+fn answer(replies: Vec<Reply>, done: Result<Vec<i64>, Unavailable>) {
+    let results: Box<dyn Iterator<Item = _>> = match done {
+        Ok(rows) => Box::new(rows.into_iter().map(Ok)),
+        Err(error) => Box::new(std::iter::repeat(Err(error))),
+    };
+    for (reply, result) in replies.into_iter().zip(results) {
+        // Whoever asked may have gone away meanwhile.
+        let _ = reply.send(result);
+    }
 }

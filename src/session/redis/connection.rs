@@ -1,5 +1,6 @@
-//! One connection that many requests share, to a server or to a cluster. It comes back by itself.
+//! A connection that all requests of a runtime share, to a server or to a cluster, with reconnects.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError};
 
 use super::RedisUrl;
 
-/// How often a connection on which commands fail is replaced at most.
+/// The least age of a connection that is replaced because a command failed.
 const RENEWAL: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
@@ -47,11 +48,6 @@ impl Connection {
         Self::to(Arc::new(target), timeout)
     }
 
-    /// Another one to the same place, for another runtime.
-    pub(super) fn sibling(&self) -> Result<Self, RedisError> {
-        Self::to(self.target.clone(), self.timeout)
-    }
-
     fn to(target: Arc<Target>, timeout: Duration) -> Result<Self, RedisError> {
         let current = Current {
             link: target.link(timeout)?,
@@ -64,8 +60,7 @@ impl Connection {
         })
     }
 
-    /// Sends a command that does no harm when it is sent twice, and is if the connection turns out
-    /// to be gone, as after a restart of Redis.
+    /// Sends an idempotent command; again if the connection was closed, as after a restart of Redis.
     pub(super) async fn one<T: FromRedisValue>(&self, command: Cmd) -> Result<T, RedisError> {
         let link = self.link();
         let result = match link.query(&command).await {
@@ -75,15 +70,15 @@ impl Connection {
         self.renew_after(result)
     }
 
-    /// Sends a command that should not be sent twice: a server never gets it twice from here, and a
-    /// cluster only if the node that it went to is lost.
+    /// Sends a command that is not idempotent: never twice to a server, and to a cluster only if the
+    /// node that it went to is lost.
     pub(super) async fn once<T: FromRedisValue>(&self, command: Cmd) -> Result<T, RedisError> {
         let result = self.link().query(&command).await;
         self.renew_after(result)
     }
 
-    /// Sends several commands as [`one`](Self::one) does. A server gets them together; in a cluster,
-    /// where their keys lie on different nodes, each waits for the one before.
+    /// Sends several commands as [`one`](Self::one) does: to a server as a pipeline, to a cluster, where
+    /// their keys are on different nodes, one after the other.
     pub(super) async fn in_order(&self, commands: Vec<Cmd>) -> Result<(), RedisError> {
         let Link::Server(mut server) = self.link() else {
             for command in commands {
@@ -102,14 +97,27 @@ impl Connection {
         self.renew_after(result)
     }
 
+    /// A section of `INFO`, from each node.
+    pub(super) async fn info(&self, section: &str) -> Result<Vec<String>, RedisError> {
+        let mut command = redis::cmd("INFO");
+        command.arg(section);
+        let link = self.link();
+        match &link {
+            Link::Server(_) => Ok(vec![link.query(&command).await?]),
+            Link::Cluster(_) => {
+                let by_node: HashMap<String, String> = link.query(&command).await?;
+                Ok(by_node.into_values().collect())
+            }
+        }
+    }
+
     fn link(&self) -> Link {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.link.clone()
     }
 
-    /// After a failure the next command finds a new connection. The one that is there may lead to a
-    /// host that is gone without a word or was demoted, or may have been refused for ever by a
-    /// password that is right by now: redis reconnects by itself after some errors only.
+    /// Replaces the connection after a failure. The redis crate reconnects after some errors only, and
+    /// not when a host was demoted, stopped answering, or refused a password that is right by now.
     fn renew_after<T>(&self, result: Result<T, RedisError>) -> Result<T, RedisError> {
         if result.is_err() {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,8 +136,7 @@ impl Target {
     fn link(&self, timeout: Duration) -> Result<Link, RedisError> {
         match self {
             Self::Server(client) => {
-                // Without retries of its own: the next command tries again, and clients are told
-                // at once.
+                // Without retries: the next command connects again, and clients do not wait.
                 let config = ConnectionManagerConfig::new()
                     .set_number_of_retries(0)
                     .set_connection_timeout(Some(timeout))

@@ -1,4 +1,4 @@
-//! What happens to a user's keys and tokens, each as one step that no other replica comes between.
+//! The Lua scripts that change a user's keys and tokens atomically, so that replicas do not interfere.
 
 use redis::{Cmd, cmd};
 
@@ -7,25 +7,29 @@ use super::{EncryptedKey, MAX_FAILURES, TokenHash, UserId, encode};
 /// The session of token ARGV[1] begins at ARGV[2], ends at ARGV[3], and lives for ARGV[4] more seconds.
 /// With ARGV[5], it is a new login, which has brought this key, encrypted; what follows is the
 /// same key encrypted with other AppSecrets.
+///
+/// Here and below each call names its key as `KEYS[n]`, since proxies of managed Redis clusters refuse
+/// a script that keeps a key in a variable.
 const LOG_IN: &str = "
-    local keys, tokens, seconds = KEYS[1], KEYS[2], tonumber(ARGV[4])
+    local seconds = tonumber(ARGV[4])
     if ARGV[5] then
-        local newest = redis.call('HGET', keys, 'newest')
+        local newest = redis.call('HGET', KEYS[1], 'newest')
         local same = false
         for i = 5, #ARGV do
             same = same or newest == ARGV[i]
         end
         if newest and not same then
-            redis.call('HSET', keys, 'previous', newest)
+            redis.call('HSET', KEYS[1], 'previous', newest)
         end
-        redis.call('HSET', keys, 'newest', ARGV[5], 'failures', 0)
+        redis.call('HSET', KEYS[1], 'newest', ARGV[5], 'failures', 0)
     end
-    redis.call('ZREMRANGEBYSCORE', tokens, '-inf', ARGV[2])
-    redis.call('ZADD', tokens, ARGV[3], ARGV[1])
-    for _, key in ipairs({keys, tokens}) do
-        if redis.call('TTL', key) < seconds then
-            redis.call('EXPIRE', key, seconds)
-        end
+    redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
+    redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+    if redis.call('TTL', KEYS[1]) < seconds then
+        redis.call('EXPIRE', KEYS[1], seconds)
+    end
+    if redis.call('TTL', KEYS[2]) < seconds then
+        redis.call('EXPIRE', KEYS[2], seconds)
     end";
 
 /// The keys, unless there have been ARGV[1] failures.
@@ -35,7 +39,7 @@ const KEYS: &str = "
     end
     return redis.call('HMGET', KEYS[1], 'newest', 'previous')";
 
-/// The keys, and one failure more, unless there have been ARGV[1] already.
+/// Counts a failure in advance and returns the keys, unless there have been ARGV[1] failures.
 const BEGIN_ATTEMPT: &str = "
     local failures = tonumber(redis.call('HGET', KEYS[1], 'failures') or 0)
     if failures >= tonumber(ARGV[1]) or redis.call('HEXISTS', KEYS[1], 'newest') == 0 then
@@ -44,13 +48,13 @@ const BEGIN_ATTEMPT: &str = "
     redis.call('HINCRBY', KEYS[1], 'failures', 1)
     return redis.call('HMGET', KEYS[1], 'newest', 'previous')";
 
-/// The failure did not happen. There is none any more if the user has logged in meanwhile.
+/// Takes a failure back that was counted in advance, unless a login has reset the count since.
 const TAKE_BACK: &str = "
     if tonumber(redis.call('HGET', KEYS[1], 'failures') or 0) > 0 then
         redis.call('HINCRBY', KEYS[1], 'failures', -1)
     end";
 
-/// The failure did happen; if it was number ARGV[1], it was the last.
+/// Drops the keys if there have been ARGV[1] failures.
 const DROP_KEYS: &str = "
     if tonumber(redis.call('HGET', KEYS[1], 'failures') or 0) >= tonumber(ARGV[1]) then
         redis.call('HDEL', KEYS[1], 'newest', 'previous')
@@ -62,9 +66,9 @@ pub(super) struct LogIn<'a> {
     /// Unix seconds.
     pub(super) now: u64,
     pub(super) expires: u64,
-    /// From now until then.
+    /// From now until it expires.
     pub(super) seconds: u64,
-    /// Of the key that came with it, if one did.
+    /// The `session_key` that came with it, if one did, encrypted with each AppSecret.
     pub(super) keys: &'a [EncryptedKey],
 }
 
@@ -129,7 +133,7 @@ fn key(user: &UserId) -> String {
     format!("wxlogin:keys:{{{}:{}}}", user.appid, user.openid)
 }
 
-/// The braces keep it on the same node of a cluster as the keys, so that one script can have both.
+/// The hash tag in braces puts it into the same cluster slot as the keys, as a script requires.
 fn tokens_key(user: &UserId) -> String {
     format!("wxlogin:tokens:{{{}:{}}}", user.appid, user.openid)
 }

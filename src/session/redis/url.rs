@@ -14,47 +14,149 @@ pub struct RedisUrl {
     pub(super) is_cluster: bool,
 }
 
-/// Not an address of a Redis.
-#[derive(Debug, thiserror::Error)]
-#[error("not the address of a Redis")]
-pub struct InvalidUrl;
+/// Why a text is not the URL of a Redis. Holds no part of it, which can be of a password.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidUrl(pub(crate) &'static str);
+
+const FORM: InvalidUrl = InvalidUrl(
+    "redis:// and rediss:// are followed by [user]:password@ if needed, a host, and if needed :port and /database",
+);
+const UNESCAPED: InvalidUrl = InvalidUrl(
+    "in a user name or password, percent-encode all but letters, digits, - . _ ~ and , (# is %23, / is %2F, : is %3A, ? is %3F, @ is %40, % is %25)",
+);
+const NO_PASSWORD: InvalidUrl = InvalidUrl(
+    "a password follows a colon, as in redis://:password@host or redis://user:password@host",
+);
+const HOST: InvalidUrl = InvalidUrl(
+    "a host is a name or an address, [in brackets] if it is IPv6, with a port from 1 to 65535 if needed",
+);
+const SEVERAL: InvalidUrl = InvalidUrl("several hosts, after commas, need redis+cluster://");
+const TWICE: InvalidUrl = InvalidUrl("the same host stands there twice");
+const DATABASE: InvalidUrl =
+    InvalidUrl("after the host, only the number of a database can follow, as in /0");
+const CLUSTER_DATABASE: InvalidUrl = InvalidUrl("a cluster has no other database than 0");
 
 impl FromStr for RedisUrl {
     type Err = InvalidUrl;
 
+    /// Stricter than a URL: what could be meant in another way is refused.
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        let (scheme, rest) = text.split_once("://").ok_or(InvalidUrl)?;
+        let (scheme, rest) = text.split_once("://").ok_or(FORM)?;
         let (scheme, is_cluster) = match scheme {
             "redis" | "rediss" => (scheme, false),
             "redis+cluster" => ("redis", true),
             "rediss+cluster" => ("rediss", true),
-            _ => return Err(InvalidUrl),
+            _ => return Err(FORM),
         };
-        // A password may hold a comma, a host may not.
-        let (credentials, hosts) = match rest.rsplit_once('@') {
-            Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
-            None => (String::new(), rest),
+        let (credentials, place) = match rest.rsplit_once('@') {
+            Some((credentials, place)) => (check_credentials(credentials)?, place),
+            None => ("", rest),
         };
-        let hosts: Vec<_> = if is_cluster {
-            hosts.split(',').collect()
-        } else {
-            vec![hosts]
-        };
-        let nodes = hosts
-            .into_iter()
-            .map(|host| node(&format!("{scheme}://{credentials}{host}")))
-            .collect::<Result<_, _>>()?;
+        let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
+        check_database(database, is_cluster)?;
+        let hosts: Vec<_> = hosts.split(',').collect();
+        if hosts.len() > 1 && !is_cluster {
+            return Err(SEVERAL);
+        }
+        let mut nodes: Vec<ConnectionInfo> = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            let at = if rest.contains('@') { "@" } else { "" };
+            let node = node(&format!(
+                "{scheme}://{credentials}{at}{}/{database}",
+                check_host(host)?
+            ))?;
+            if nodes.iter().any(|known| known.addr() == node.addr()) {
+                return Err(TWICE);
+            }
+            nodes.push(node);
+        }
         Ok(Self { nodes, is_cluster })
     }
 }
 
+fn check_credentials(credentials: &str) -> Result<&str, InvalidUrl> {
+    let (user, password) = credentials.split_once(':').ok_or(NO_PASSWORD)?;
+    if !is_escaped(user) || !is_escaped(password) {
+        return Err(UNESCAPED);
+    }
+    if password.is_empty() {
+        return Err(NO_PASSWORD);
+    }
+    Ok(credentials)
+}
+
+/// Unreserved characters and those that separate nothing here (RFC 3986), or `%` and two hex digits.
+fn is_escaped(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let is_fit = match byte {
+            b'%' => {
+                let mut is_hex = || bytes.next().is_some_and(|b| b.is_ascii_hexdigit());
+                is_hex() && is_hex()
+            }
+            other => other.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&other),
+        };
+        if !is_fit {
+            return false;
+        }
+    }
+    true
+}
+
+fn check_host(host: &str) -> Result<&str, InvalidUrl> {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let is_fit_port = port.is_none_or(|port| {
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    let is_fit_name = match name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+    {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+        }
+    };
+    if is_fit_name && is_fit_port {
+        Ok(host)
+    } else {
+        Err(HOST)
+    }
+}
+
+fn check_database(database: &str, is_cluster: bool) -> Result<(), InvalidUrl> {
+    match database.parse::<u16>() {
+        _ if database.is_empty() => Ok(()),
+        Ok(number) if number.to_string() == database => match number {
+            1.. if is_cluster => Err(CLUSTER_DATABASE),
+            _ => Ok(()),
+        },
+        _ => Err(DATABASE),
+    }
+}
+
 fn node(url: &str) -> Result<ConnectionInfo, InvalidUrl> {
-    url.into_connection_info().map_err(|_| InvalidUrl)
+    url.into_connection_info().map_err(|_| HOST)
+}
+
+impl fmt::Display for RedisUrl {
+    /// Hosts and ports.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_cluster { " cluster" } else { "" };
+        let nodes = self.nodes.iter().map(|node| node.addr().to_string());
+        write!(f, "Redis{kind} at {}", nodes.collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl fmt::Debug for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses = self.nodes.iter().map(|node| node.addr().to_string());
-        f.debug_list().entries(addresses).finish()
+        fmt::Display::fmt(self, f)
     }
 }

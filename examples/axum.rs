@@ -1,0 +1,73 @@
+//! An app of its own with wxlogin mounted: `cargo run --example axum`
+//!
+//! It needs the settings of wxlogin (see `.env.example`) in the environment or in `.env`. Against the
+//! sandbox, which prints them:
+//!
+//! ```text
+//! curl 'http://127.0.0.1:8080/onLogin?code=user-alice'
+//! curl -H 'Authorization: Bearer TOKEN' -d 'one tea' http://127.0.0.1:8080/api/orders
+//! curl -H 'Authorization: Bearer TOKEN' http://127.0.0.1:8080/api/orders
+//! ```
+
+use std::collections::HashMap;
+use std::env;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{FromRef, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use tokio::net::TcpListener;
+use wxlogin::{SignedIn, WxLogin};
+
+/// Each user's orders, by openid.
+type Orders = Arc<Mutex<HashMap<String, Vec<String>>>>;
+
+#[derive(Clone, FromRef)]
+struct AppState {
+    wxlogin: WxLogin,
+    orders: Orders,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let wxlogin = WxLogin::from_env()?;
+    let app = Router::new()
+        .route("/", get(greet))
+        .route("/api/orders", get(list).post(add))
+        .merge(wxlogin.routes())
+        .with_state(AppState {
+            wxlogin: wxlogin.clone(),
+            orders: Orders::default(),
+        });
+    let addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    let listener = TcpListener::bind(addr).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let stop = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    axum::serve(listener, app)
+        .with_graceful_shutdown(stop)
+        .await?;
+    wxlogin.close().await;
+    Ok(())
+}
+
+/// For everybody: a login is optional here.
+async fn greet(user: Option<SignedIn>) -> String {
+    match user {
+        Some(SignedIn(user)) => format!("Hello, {}!\n", user.openid),
+        None => "Hello! Log in at /onLogin?code=CODE.\n".to_owned(),
+    }
+}
+
+/// For users who are logged in: all others are answered 401 before this runs.
+async fn list(SignedIn(user): SignedIn, State(orders): State<Orders>) -> Json<Vec<String>> {
+    let orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
+    Json(orders.get(&user.openid).cloned().unwrap_or_default())
+}
+
+async fn add(SignedIn(user): SignedIn, State(orders): State<Orders>, order: String) {
+    let mut orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
+    orders.entry(user.openid).or_default().push(order);
+}

@@ -1,0 +1,69 @@
+//! The binary's two doors: the public one for phones and gateways, the internal one for Prometheus and
+//! probes.
+
+use axum::Router;
+use axum::http::Uri;
+use axum::routing::get;
+
+use super::problem::Problem;
+use super::{paths, probes};
+use crate::app::WxLogin;
+
+/// The longest path that is logged, in characters.
+const MAX_LOGGED_PATH: usize = 64;
+/// The segments of our paths.
+const SEGMENTS: [&str; 8] = [
+    "", "onLogin", "session", "decrypt", "verify", "healthz", "readyz", "metrics",
+];
+
+/// The requests whose metrics exist from the start.
+const SERIES: [(&str, &str); 8] = [
+    ("GET", "/onLogin"),
+    ("GET", "/session"),
+    ("DELETE", "/session"),
+    ("POST", "/session/decrypt"),
+    ("POST", "/session/verify"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+];
+
+impl WxLogin {
+    /// The public door: the paths of [`routes`](Self::routes) and the probes.
+    pub(crate) fn public_door(&self) -> Router {
+        self.door(paths())
+    }
+
+    /// The internal door: metrics and probes.
+    pub(crate) fn internal_door(&self) -> Router {
+        self.door(Router::new().route("/metrics", get(probes::metrics)))
+    }
+
+    fn door(&self, router: Router<Self>) -> Router {
+        for (method, route) in SERIES {
+            self.metrics().add_route(method, route);
+        }
+        let probes = router
+            .route("/healthz", get(probes::healthz))
+            .route("/readyz", get(probes::readyz));
+        self.finish(probes.fallback(not_found))
+    }
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::NotFound(redacted(uri.path()))
+}
+
+/// The path as it may be logged and answered: a segment that is not one of ours can hold a code, a token or
+/// an openid, and becomes `…`.
+fn redacted(path: &str) -> String {
+    let segments = path.split('/').map(|segment| {
+        if SEGMENTS.contains(&segment) {
+            segment
+        } else {
+            "…"
+        }
+    });
+    let path = segments.collect::<Vec<_>>().join("/");
+    path.chars().take(MAX_LOGGED_PATH).collect()
+}

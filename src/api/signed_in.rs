@@ -1,0 +1,91 @@
+//! The extractor of a request's user.
+
+use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+
+use super::problem::Problem;
+use crate::app::{User, WxLogin};
+use crate::session::{Session, Token, TokenId};
+
+/// The user whose living session token came with the request, as `Authorization: Bearer TOKEN`.
+///
+/// A handler that takes it runs for no other request: those are answered 401 `invalid_token`, or 503
+/// `store_unavailable` while the session store does not answer. `Option<SignedIn>` is `None` only where no
+/// Bearer token came at all. Needs a state `S` with `WxLogin: FromRef<S>`.
+#[derive(Debug, Clone)]
+pub struct SignedIn(
+    /// The user.
+    pub User,
+);
+
+/// The session of the request's token.
+pub(super) struct Authenticated {
+    pub(super) token: TokenId,
+    pub(super) session: Session,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for SignedIn
+where
+    WxLogin: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let wxlogin = WxLogin::from_ref(state);
+        let Authenticated { session, .. } = authenticate(&parts.headers, &wxlogin).await?;
+        Ok(Self(session.into()))
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for SignedIn
+where
+    WxLogin: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Problem> {
+        let mut values = parts.headers.get_all(AUTHORIZATION).iter();
+        if !values.any(|value| is_bearer(value.as_bytes())) {
+            return Ok(None);
+        }
+        let signed_in = <Self as FromRequestParts<S>>::from_request_parts(parts, state);
+        signed_in.await.map(Some)
+    }
+}
+
+impl FromRequestParts<WxLogin> for Authenticated {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, wxlogin: &WxLogin) -> Result<Self, Problem> {
+        authenticate(&parts.headers, wxlogin).await
+    }
+}
+
+async fn authenticate(headers: &HeaderMap, wxlogin: &WxLogin) -> Result<Authenticated, Problem> {
+    let token = bearer(headers).ok_or(Problem::InvalidToken)?.id();
+    let session = wxlogin.sessions().find(token).await;
+    let session = session.map_err(Problem::Store)?;
+    let session = session.ok_or(Problem::InvalidToken)?;
+    Ok(Authenticated { token, session })
+}
+
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750). Two such headers are as good as none.
+fn bearer(headers: &HeaderMap) -> Option<Token> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let value = value.to_str().ok()?;
+    if !is_bearer(value.as_bytes()) {
+        return None;
+    }
+    Token::parse(value.split_once(' ')?.1.trim())
+}
+
+/// Whether the scheme is `Bearer`, in any case.
+fn is_bearer(value: &[u8]) -> bool {
+    let scheme = value.split(|byte| *byte == b' ').next();
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Bearer"))
+}

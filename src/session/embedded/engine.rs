@@ -1,0 +1,124 @@
+//! Writes to the tables: what comes together in one transaction.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
+
+use super::exchanges::Exchanges;
+use super::expiry::Expiry;
+use super::slices::Slices;
+use super::tables::{self, Change, Row};
+use crate::clock::Clock;
+use crate::session::EXCHANGE_TTL;
+use crate::session::encryption::EncryptedKey;
+
+pub(super) enum Write {
+    Create(Box<Row>, Option<EncryptedKey>),
+    /// The same change of several rows.
+    Change(Change, Vec<i64>),
+    /// Whether a session could be created.
+    Check,
+}
+
+/// Has the only connection that writes.
+pub(super) struct Engine {
+    db: Connection,
+    clock: Clock,
+    slices: Slices,
+    expiry: Expiry,
+    exchanges: Arc<Exchanges>,
+}
+
+impl Engine {
+    /// `max_age` is that of a slice, in seconds.
+    pub(super) fn new(db: Connection, max_age: u64, clock: Clock) -> Result<Self> {
+        let exchanges = Exchanges::load(&db, &clock)?;
+        Ok(Self {
+            slices: Slices::open(&db, max_age)?,
+            db,
+            expiry: Expiry::new(clock.clone()),
+            clock,
+            exchanges: Arc::new(exchanges),
+        })
+    }
+
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
+    }
+
+    pub(super) fn into_db(self) -> Connection {
+        self.db
+    }
+
+    pub(super) fn exchanges(&self) -> Arc<Exchanges> {
+        self.exchanges.clone()
+    }
+
+    /// Does all of it, or nothing: durable when this returns. Returns the row of each session that was
+    /// created, and 0 for the rest.
+    pub(super) fn commit<'a>(
+        &mut self,
+        writes: impl Iterator<Item = &'a Write> + Clone,
+    ) -> Result<Vec<i64>> {
+        let slices = self.slices.clone();
+        let done = self.transaction(writes.clone());
+        match &done {
+            Ok(rows) => {
+                let created = writes.zip(rows).filter_map(|(write, id)| match write {
+                    Write::Create(row, _) => row.exchange.map(|exchange| (exchange, *id)),
+                    _ => None,
+                });
+                let now = self.clock.monotonic();
+                self.exchanges.remember(created, now + EXCHANGE_TTL, now);
+            }
+            Err(_) => self.slices = slices,
+        }
+        done
+    }
+
+    fn transaction<'a>(&mut self, writes: impl Iterator<Item = &'a Write>) -> Result<Vec<i64>> {
+        let now = self.clock.now();
+        let is_due = self.expiry.is_due(&self.db, &mut self.slices);
+        let mut db = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let rows: Vec<_> = writes
+            .map(|write| apply(&db, write, &mut self.slices, now))
+            .collect::<Result<_>>()?;
+        if is_due {
+            self.expiry.run(&mut db, rows.len());
+        }
+        db.commit()?;
+        Ok(rows)
+    }
+
+    /// Deletes a few expired rows, if there are any, when nothing else is to be written. Returns whether
+    /// there may be more.
+    pub(super) fn delete_expired(&mut self) -> Result<bool> {
+        let is_due = self.expiry.is_due(&self.db, &mut self.slices);
+        if is_due {
+            self.commit([].iter())?;
+        }
+        Ok(is_due)
+    }
+}
+
+fn apply(db: &Transaction<'_>, write: &Write, slices: &mut Slices, now: u64) -> Result<i64> {
+    match write {
+        Write::Create(row, key) => {
+            let id = slices.take(db, now, row.session.expires)?;
+            tables::insert(db, id, row, key.as_ref())?;
+            Ok(id)
+        }
+        Write::Change(change, rows) => {
+            for row in rows {
+                tables::change(db, *row, *change)?;
+            }
+            Ok(0)
+        }
+        Write::Check => {
+            tables::insert_and_delete(db, slices.next())?;
+            Ok(0)
+        }
+    }
+}

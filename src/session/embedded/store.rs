@@ -1,0 +1,229 @@
+//! The store as one runtime uses it.
+
+use std::sync::Arc;
+use std::sync::mpsc::TrySendError;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::engine::Write;
+use super::tables::{self, Change, Keys, Row};
+use super::writer::Job;
+use super::{Place, Reader, Shared, describe, lock};
+use crate::session::token::TokenId;
+use crate::session::{ExchangeHash, Record, Session, Unavailable, User, UserId};
+
+/// The longest wait for a write. A disk that takes longer is not answering.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The store for one runtime.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    /// For one row, which is read in the runtime's thread.
+    rows: Reader,
+    /// For searches in all slices, in a thread that may wait.
+    searches: Reader,
+}
+
+impl Store {
+    pub(super) fn new(shared: Arc<Shared>, [rows, searches]: [Reader; 2]) -> Self {
+        Self {
+            shared,
+            rows,
+            searches,
+        }
+    }
+
+    /// Stores a session, and returns the selector of its token.
+    pub(in crate::session) async fn create(
+        &self,
+        new: Record<'_>,
+    ) -> Result<Option<[u8; 8]>, Unavailable> {
+        let row = Box::new(Row::new(&new));
+        let key = new.exchange.and_then(|it| it.keys.first().copied());
+        let row = self.write(Write::Create(row, key)).await?;
+        Ok(Some(self.shared.mask.selector(row, new.token)))
+    }
+
+    #[expect(clippy::unused_async, reason = "the interface of both backends")]
+    pub(in crate::session) async fn find(
+        &self,
+        token: TokenId,
+    ) -> Result<Option<Session>, Unavailable> {
+        let now = self.shared.clock.now();
+        let found = self.row(token)?;
+        let living = found.filter(|row| !row.is_ended && now < row.session.expires);
+        Ok(living.map(|row| row.session))
+    }
+
+    #[expect(clippy::unused_async, reason = "the interface of both backends")]
+    pub(in crate::session) async fn exchanged(
+        &self,
+        exchange: ExchangeHash,
+    ) -> Result<Option<User>, Unavailable> {
+        let Some(id) = self
+            .shared
+            .exchanges
+            .row(exchange, self.shared.clock.monotonic())
+        else {
+            return Ok(None);
+        };
+        let row = self.read(|db| tables::row(db, id))?;
+        let ours = row.filter(|row| row.exchange == Some(exchange));
+        Ok(ours.map(Row::user))
+    }
+
+    pub(in crate::session) async fn keys(
+        &self,
+        user: &UserId,
+    ) -> Result<Vec<Vec<u8>>, Unavailable> {
+        Ok(to_vecs(&self.stored_keys(user).await?))
+    }
+
+    /// The keys, if one more attempt may fail, and the row where that was counted. Two attempts of one
+    /// user must not overlap.
+    pub(in crate::session) async fn begin_attempt(
+        &self,
+        user: &UserId,
+    ) -> Result<(Vec<Vec<u8>>, Option<i64>), Unavailable> {
+        let keys = self.stored_keys(user).await?;
+        if let Some(row) = keys.newest {
+            let count = Write::Change(Change::CountFailure, vec![row]);
+            self.write(count).await?;
+        }
+        Ok((to_vecs(&keys), keys.newest))
+    }
+
+    /// Takes the failure back that was counted in this row, unless it did happen.
+    pub(in crate::session) async fn end_attempt(
+        &self,
+        _: &UserId,
+        counted: Option<i64>,
+        failed: bool,
+    ) -> Result<(), Unavailable> {
+        match counted.filter(|_| !failed) {
+            Some(row) => {
+                let change = Write::Change(Change::TakeFailureBack, vec![row]);
+                self.write(change).await.map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(in crate::session) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
+        if self.row(token)?.is_some() {
+            let end = Write::Change(Change::End, vec![self.shared.mask.row(token)]);
+            self.write(end).await?;
+        }
+        Ok(())
+    }
+
+    pub(in crate::session) async fn end_all(
+        &self,
+        user: &UserId,
+        _: Option<TokenId>,
+    ) -> Result<(), Unavailable> {
+        let rows = self.search(user, tables::sessions).await?;
+        self.write(Write::Change(Change::End, rows)).await.map(drop)
+    }
+
+    pub(in crate::session) async fn check(&self) -> Result<(), Unavailable> {
+        self.write(Write::Check).await.map(drop)
+    }
+
+    /// Finishes what waits, and lets another process have the directory.
+    pub(in crate::session) async fn close(&self) {
+        let Place::Directory { jobs, readers, .. } = &self.shared.place else {
+            return;
+        };
+        for reader in &*lock(readers) {
+            lock(reader).take();
+        }
+        let (sender, closed) = oneshot::channel();
+        let _ = jobs.try_send(Job::Close(sender));
+        if tokio::time::timeout(WRITE_TIMEOUT, closed).await.is_err() {
+            tracing::warn!("the session store was not closed in time");
+        }
+    }
+
+    fn row(&self, token: TokenId) -> Result<Option<Row>, Unavailable> {
+        let id = self.shared.mask.row(token);
+        let found = self.read(|db| tables::row(db, id))?;
+        Ok(found.filter(|row| row.token == token.hash))
+    }
+
+    async fn stored_keys(&self, user: &UserId) -> Result<Keys, Unavailable> {
+        self.search(user, tables::keys).await
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Unavailable> {
+        match &self.shared.place {
+            Place::Directory { .. } => read_with(&self.rows, read),
+            Place::Memory(engine) => read(lock(engine).db()).map_err(|error| unavailable(&error)),
+        }
+    }
+
+    /// A search may take milliseconds if there are millions of sessions.
+    async fn search<T: Send + 'static>(
+        &self,
+        user: &UserId,
+        search: impl FnOnce(&Connection, &UserId, u64) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let now = self.shared.clock.now();
+        if let Place::Memory(_) = &self.shared.place {
+            return self.read(|db| search(db, user, now));
+        }
+        let (searches, user) = (self.searches.clone(), user.clone());
+        let search = move || read_with(&searches, |db| search(db, &user, now));
+        let found = tokio::task::spawn_blocking(search).await;
+        found.unwrap_or_else(|_| Err(Unavailable("a search did not end".into())))
+    }
+
+    /// Returns when it is durable: the row of a session that was created.
+    async fn write(&self, write: Write) -> Result<i64, Unavailable> {
+        let jobs = match &self.shared.place {
+            Place::Directory { jobs, .. } => jobs,
+            Place::Memory(engine) => {
+                let rows = lock(engine).commit([write].iter());
+                let rows = rows.map_err(|error| unavailable(&error))?;
+                return Ok(rows.first().copied().unwrap_or_default());
+            }
+        };
+        let (reply, answer) = oneshot::channel();
+        jobs.try_send(Job::Write(write, reply))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => Unavailable("too many writes wait for the disk".into()),
+                TrySendError::Disconnected(_) => closed(),
+            })?;
+        match tokio::time::timeout(WRITE_TIMEOUT, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),
+            Err(_) => Err(Unavailable("no write in time".into())),
+        }
+    }
+}
+
+fn read_with<T>(
+    reader: &Reader,
+    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, Unavailable> {
+    let reader = lock(reader);
+    let db = reader.as_ref().ok_or_else(closed)?;
+    read(db).map_err(|error| unavailable(&error))
+}
+
+fn closed() -> Unavailable {
+    Unavailable("it is closed".into())
+}
+
+fn unavailable(error: &rusqlite::Error) -> Unavailable {
+    Unavailable(describe(error))
+}
+
+fn to_vecs(keys: &Keys) -> Vec<Vec<u8>> {
+    keys.encrypted.iter().map(|key| key.to_vec()).collect()
+}

@@ -1,0 +1,89 @@
+//! Whether Redis is fit for what sessions need of it: for readiness, the start and `wxlogin check`.
+
+use super::super::EncryptedExchange;
+use super::{
+    EXCHANGE_TTL, EncryptedKey, ExchangeHash, Record, Session, Store, TokenHash, Unavailable,
+    UserId, session_at,
+};
+
+impl Store {
+    /// Runs what a login, a lookup and a logout run, on keys of its own: permissions, scripts, memory
+    /// and a replica that is read-only show in these commands only.
+    pub(in crate::session) async fn check(&self) -> Result<(), Unavailable> {
+        let (user, token, hash) = (check_user(), TokenHash([0; 32]), ExchangeHash([0; 32]));
+        let now = self.clock.now();
+        let session = Session {
+            user: user.clone(),
+            unionid: None,
+            created: now,
+            expires: now + EXCHANGE_TTL.as_secs(),
+        };
+        let keys = vec![EncryptedKey::ZERO];
+        self.create(Record {
+            token,
+            session: &session,
+            exchange: Some(EncryptedExchange { hash, keys }),
+        })
+        .await?;
+        self.exchanged(hash).await?;
+        self.get::<Session>(&session_at(token)).await?;
+        // Another process may check at the same time and end this session first.
+        self.end_listed(&user, Some(token)).await.map(|_| ())
+    }
+
+    /// What works for now and will not be enough, a sentence each.
+    pub(in crate::session) async fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let (memory, replication) = (self.info("memory").await, self.info("replication").await);
+        match (memory, replication) {
+            (Ok(memory), Ok(replication)) => {
+                let mut policies = memory
+                    .iter()
+                    .filter_map(|text| field(text, "maxmemory_policy"));
+                if let Some(policy) = policies.find(|policy| *policy != "noeviction") {
+                    warnings.push(format!(
+                        "{}: maxmemory-policy is {policy}: when memory is short, Redis evicts sessions of its choice, and a session whose user ended all can go on; set it to noeviction",
+                        self.address
+                    ));
+                }
+                let mut roles = replication.iter().filter_map(|text| field(text, "role"));
+                if roles.any(|role| role == "slave") {
+                    warnings.push(format!(
+                        "{} is a replica: what is written to it does not last; name the primary",
+                        self.address
+                    ));
+                }
+            }
+            (Err(error), _) | (_, Err(error)) => warnings.push(format!(
+                "cannot see whether Redis evicts sessions or is a replica: {error}"
+            )),
+        }
+        // The check has left a key behind.
+        let attempt = async {
+            self.begin_attempt(&check_user()).await?;
+            self.end_attempt(&check_user(), None, false).await
+        };
+        if let Err(error) = attempt.await {
+            warnings.push(format!("user data cannot be decrypted: {error}"));
+        }
+        warnings
+    }
+
+    async fn info(&self, section: &str) -> Result<Vec<String>, Unavailable> {
+        self.bounded(self.connection.info(section)).await
+    }
+}
+
+fn check_user() -> UserId {
+    UserId {
+        appid: "check".into(),
+        openid: "check".into(),
+    }
+}
+
+/// The value of a field in the answer to `INFO`.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = info.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = fields.find(|(field, _)| *field == name)?;
+    Some(value.trim())
+}

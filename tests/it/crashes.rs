@@ -1,0 +1,100 @@
+//! What was acknowledged holds after `kill -9` and after a power cut, whatever was under way.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+
+use crate::app::vars;
+use crate::disk::Disk;
+use crate::fake_wechat::FakeWechat;
+use crate::load::{Load, expectations, violations};
+use crate::power_cut::Journal;
+use crate::process::Process;
+
+const USERS: usize = 16;
+
+fn settings(wechat: &FakeWechat) -> BTreeMap<String, String> {
+    vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_kill_9_under_load() {
+    kill_under_load(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes"]
+async fn what_was_acknowledged_survives_twenty_times_kill_9_under_load() {
+    kill_under_load(20).await;
+}
+
+async fn kill_under_load(rounds: usize) {
+    let wechat = FakeWechat::start().await;
+    let (disk, settings) = (Disk::new(), settings(&wechat));
+    for _ in 0..rounds {
+        let process = Process::start(&disk.dir(), &settings);
+        let mut load = Load::start(&process.client, USERS, &disk.journal());
+        load.acknowledged(400).await;
+        process.signal("KILL");
+        load.stop().await;
+    }
+    let process = Process::start(&disk.dir(), &settings);
+    let journal = Journal::read(&disk.journal());
+    let expected = expectations(&journal.marks(journal.len()));
+    assert!(expected.len() >= rounds * 200, "{}", expected.len());
+    let violations = violations(&process.client, &expected).await;
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_power_cuts() {
+    power_cuts(1, 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes"]
+async fn what_was_acknowledged_survives_a_hundred_power_cuts() {
+    power_cuts(5, 20).await;
+}
+
+async fn power_cuts(runs: u64, cuts: u64) {
+    for run in 0..runs {
+        let wechat = FakeWechat::start().await;
+        let (disk, settings) = (Disk::recorded(), settings(&wechat));
+        // The recovery after a crash, and what a stop writes, are cut too.
+        for end in ["KILL", "TERM", "KILL"] {
+            let process = disk.start(&settings);
+            let mut load = Load::start(&process.client, USERS, &disk.journal());
+            load.acknowledged(1_000).await;
+            if end == "TERM" {
+                load.stop().await;
+                process.signal(end);
+            } else {
+                process.signal(end);
+                load.stop().await;
+            }
+            process.wait();
+        }
+        let journal = Journal::read(&disk.journal());
+        for cut in 0..cuts {
+            let mut random = Rng::with_seed(run * cuts + cut);
+            let moment = random.usize(..=journal.len());
+            let after = tempfile::tempdir().unwrap();
+            journal.rebuild(moment, &mut random, &disk.dir(), after.path());
+            let mut expected = expectations(&journal.marks(moment));
+            if let Some((_, old)) = expected.split_at_mut_checked(300) {
+                random.shuffle(old);
+                expected.truncate(400);
+            }
+            let process = Process::start(after.path(), &settings);
+            let violations = violations(&process.client, &expected).await;
+            assert!(
+                violations.is_empty(),
+                "cut {cut} after {moment} of {} records: {violations:#?}",
+                journal.len()
+            );
+            let code = format!("user-after.{run}.{cut}");
+            process.client.login(&code).await.assert_status(200);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What a power cut leaves of a disk, worked out from the journal of `disk_faults.c`.
+//!
+//! What was synced is there. Of what was not, each write is there or not, as a whole or in pieces; of
+//! new, renamed and removed names, the first ones are, as in a file system with a journal.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use fastrand::Rng;
+
+const HEADER_LEN: usize = 25;
+const MARK: u8 = b'!';
+
+/// Appends a line of the test to a journal, in its place among the calls of the service.
+pub fn mark(journal: &Path, text: &str) {
+    let length = u32::try_from(text.len()).unwrap().to_ne_bytes();
+    let record = [&[MARK], &[0; 16][..], &length, &[0; 4], text.as_bytes()].concat();
+    let file = fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(journal);
+    // One call, as the service does it.
+    assert_eq!(file.unwrap().write(&record).unwrap(), record.len());
+}
+
+/// What happened to a disk, in order.
+pub struct Journal {
+    bytes: Vec<u8>,
+    records: Vec<Record>,
+}
+
+struct Record {
+    at: u64,
+    operation: u8,
+    inode: u64,
+    offset: u64,
+    bytes: Range<usize>,
+    second: Range<usize>,
+}
+
+impl Journal {
+    pub fn read(path: &Path) -> Self {
+        let bytes = fs::read(path).unwrap();
+        let (mut records, mut at) = (Vec::new(), 0);
+        while at < bytes.len() {
+            let long =
+                |from: usize| u64::from_ne_bytes(bytes[at + from..][..8].try_into().unwrap());
+            let length = |from: usize| {
+                u32::from_ne_bytes(bytes[at + from..][..4].try_into().unwrap()) as usize
+            };
+            let first = at + HEADER_LEN;
+            let second = first + length(17);
+            let end = second + length(21);
+            records.push(Record {
+                at: at as u64,
+                operation: bytes[at],
+                inode: long(1),
+                offset: long(9),
+                bytes: first..second,
+                second: second..end,
+            });
+            at = end;
+        }
+        Self { bytes, records }
+    }
+
+    /// The moments at which the power can be cut: after so many records.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The lines of the test before a moment.
+    pub fn marks(&self, moment: usize) -> Vec<&str> {
+        let marks = self.records[..moment]
+            .iter()
+            .filter(|it| it.operation == MARK);
+        marks.map(|it| self.text(&it.bytes)).collect()
+    }
+
+    fn text(&self, range: &Range<usize>) -> &str {
+        std::str::from_utf8(&self.bytes[range.clone()]).unwrap()
+    }
+
+    /// Writes what is left at a moment of the disk that was mounted at `from`, empty at first, to `to`.
+    pub fn rebuild(&self, moment: usize, random: &mut Rng, from: &Path, to: &Path) {
+        let mut disk = State::default();
+        for record in &self.records[..moment] {
+            disk.apply(self, record);
+        }
+        let loss = Loss::pick(random);
+        let names = disk.names_left(random);
+        fs::create_dir_all(to).unwrap();
+        for (path, entry) in names {
+            let path = to.join(path.strip_prefix(from).unwrap());
+            match entry {
+                Entry::Directory => fs::create_dir(path).unwrap(),
+                Entry::File(file) => {
+                    fs::write(path, disk.files[file].content_left(self, loss, random)).unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// In which pieces a write that was not synced is there or not.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    All,
+    Nothing,
+    Writes,
+    Pieces(usize),
+}
+
+impl Loss {
+    fn pick(random: &mut Rng) -> Self {
+        let ways = [
+            Self::All,
+            Self::Nothing,
+            Self::Writes,
+            Self::Pieces(4096),
+            Self::Pieces(512),
+        ];
+        ways[random.usize(..ways.len())]
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Entry {
+    Directory,
+    File(usize),
+}
+
+enum NameChange {
+    Add(PathBuf, Entry),
+    Remove(PathBuf),
+    Rename(PathBuf, PathBuf),
+}
+
+#[derive(Default)]
+struct State {
+    files: Vec<FileState>,
+    /// The file that an inode is now.
+    inodes: BTreeMap<u64, usize>,
+    names: BTreeMap<PathBuf, Entry>,
+    /// Changes of names that are not synced, with their place in the journal.
+    unsynced_names: Vec<(u64, NameChange)>,
+}
+
+#[derive(Default)]
+struct FileState {
+    synced: Vec<u8>,
+    /// Writes and truncations since the first one that is not synced.
+    changes: Vec<Change>,
+}
+
+#[derive(Clone)]
+struct Change {
+    at: u64,
+    /// Of the new content, or `None` for a truncation.
+    bytes: Option<Range<usize>>,
+    offset: usize,
+    durability: Durability,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Durability {
+    Synced,
+    Unsynced,
+    /// A sync failed, after which the system takes it for written: no later sync writes it.
+    Lost,
+}
+
+impl State {
+    fn apply(&mut self, journal: &Journal, record: &Record) {
+        let path = |range| PathBuf::from(journal.text(range));
+        let offset = usize::try_from(record.offset).unwrap();
+        let file = self.inodes.get(&record.inode).copied();
+        match (record.operation, file) {
+            (b'c', _) => {
+                self.inodes.insert(record.inode, self.files.len());
+                let entry = Entry::File(self.files.len());
+                self.files.push(FileState::default());
+                self.change_name(record, NameChange::Add(path(&record.bytes), entry));
+            }
+            (b'm', _) => {
+                self.change_name(
+                    record,
+                    NameChange::Add(path(&record.bytes), Entry::Directory),
+                );
+            }
+            (b'u', _) => self.change_name(record, NameChange::Remove(path(&record.bytes))),
+            (b'r', _) => {
+                let (from, to) = (path(&record.bytes), path(&record.second));
+                self.change_name(record, NameChange::Rename(from, to));
+            }
+            (b'w' | b't', Some(file)) => self.files[file].changes.push(Change {
+                at: record.at,
+                bytes: (record.operation == b'w').then(|| record.bytes.clone()),
+                offset,
+                durability: Durability::Unsynced,
+            }),
+            (b's', Some(file)) => self.files[file].sync(journal, record.offset, Durability::Synced),
+            (b'f', Some(file)) => self.files[file].sync(journal, record.offset, Durability::Lost),
+            (b'd', _) => self.sync_names(record.offset),
+            (MARK | b'f', _) => {}
+            (operation, _) => panic!("{} of an unknown file", char::from(operation)),
+        }
+    }
+
+    fn change_name(&mut self, record: &Record, change: NameChange) {
+        self.unsynced_names.push((record.at, change));
+    }
+
+    /// A journaling file system writes the changes of names in order, whichever directory is synced.
+    fn sync_names(&mut self, begun: u64) {
+        let synced = self.unsynced_names.partition_point(|(at, _)| *at < begun);
+        for (_, change) in self.unsynced_names.drain(..synced) {
+            change.apply(&mut self.names);
+        }
+    }
+
+    fn names_left(&mut self, random: &mut Rng) -> BTreeMap<PathBuf, Entry> {
+        let mut names = self.names.clone();
+        let left = random.usize(..=self.unsynced_names.len());
+        for (_, change) in self.unsynced_names.drain(..left) {
+            change.apply(&mut names);
+        }
+        names
+    }
+}
+
+impl NameChange {
+    fn apply(self, names: &mut BTreeMap<PathBuf, Entry>) {
+        match self {
+            Self::Add(path, entry) => {
+                names.insert(path, entry);
+            }
+            Self::Remove(path) => {
+                names.remove(&path);
+            }
+            Self::Rename(from, to) => {
+                if let Some(entry) = names.remove(&from) {
+                    names.insert(to, entry);
+                }
+            }
+        }
+    }
+}
+
+impl FileState {
+    fn sync(&mut self, journal: &Journal, begun: u64, outcome: Durability) {
+        for change in &mut self.changes {
+            if change.at < begun && change.durability == Durability::Unsynced {
+                change.durability = outcome;
+            }
+        }
+        let is_synced = |change: &Change| change.durability == Durability::Synced;
+        let first = self.changes.iter().position(|change| !is_synced(change));
+        for change in self.changes.drain(..first.unwrap_or(self.changes.len())) {
+            change.apply(journal, &mut self.synced);
+        }
+    }
+
+    fn content_left(&self, journal: &Journal, loss: Loss, random: &mut Rng) -> Vec<u8> {
+        let mut content = self.synced.clone();
+        for change in &self.changes {
+            for part in change.parts_left(loss, random) {
+                part.apply(journal, &mut content);
+            }
+        }
+        content
+    }
+}
+
+impl Change {
+    fn apply(&self, journal: &Journal, content: &mut Vec<u8>) {
+        let Some(bytes) = &self.bytes else {
+            return content.resize(self.offset, 0);
+        };
+        let end = self.offset + bytes.len();
+        content.resize(content.len().max(end), 0);
+        content[self.offset..end].copy_from_slice(&journal.bytes[bytes.clone()]);
+    }
+
+    /// What is there of it after the cut.
+    fn parts_left(&self, loss: Loss, random: &mut Rng) -> Vec<Self> {
+        let piece = match loss {
+            _ if self.durability == Durability::Synced => return vec![self.clone()],
+            Loss::All => return Vec::new(),
+            Loss::Nothing => return vec![self.clone()],
+            Loss::Writes => usize::MAX / 2,
+            Loss::Pieces(length) => length,
+        };
+        let Some(bytes) = &self.bytes else {
+            return Vec::from_iter(random.bool().then(|| self.clone()));
+        };
+        let (mut parts, mut from) = (Vec::new(), bytes.start);
+        while from < bytes.end {
+            // Pieces of the disk, not of the write.
+            let offset = self.offset + (from - bytes.start);
+            let to = bytes.end.min(from + piece - offset % piece);
+            if random.bool() {
+                parts.push(Self {
+                    bytes: Some(from..to),
+                    offset,
+                    ..self.clone()
+                });
+            }
+            from = to;
+        }
+        parts
+    }
+}
