@@ -2,6 +2,7 @@
 //!
 //! Knows neither WeChat's API, nor our HTTP interface, nor the environment.
 
+mod database;
 #[cfg(feature = "file-store")]
 mod embedded;
 mod encryption;
@@ -18,10 +19,11 @@ use std::time::Duration;
 use secrecy::SecretBox;
 use serde::{Deserialize, Serialize};
 
+pub use self::database::Database;
 pub use self::redis::{InvalidUrl, RedisUrl};
 use encryption::EncryptedKey;
 pub use encryption::Encryption;
-pub use store::{Database, Store};
+pub use store::Store;
 use store::{EncryptedExchange, Record};
 use token::TokenHash;
 pub use token::{Token, TokenId};

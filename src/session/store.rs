@@ -11,38 +11,24 @@ use super::encryption::{EncryptedKey, Encryption};
 use super::token::{Token, TokenHash, TokenId};
 use super::user_locks::UserLocks;
 use super::{
-    ExchangeHash, NewSession, OpenError, RedisUrl, Session, Settings, StoreUrl, Unavailable, User,
-    UserId, redis,
+    Database, ExchangeHash, NewSession, OpenError, Session, Settings, Unavailable, User, UserId,
+    redis,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-
-/// What all runtimes of a process share of the session store.
-pub struct Database {
-    kind: DatabaseKind,
-    encryption: Arc<Encryption>,
-    metrics: Arc<Metrics>,
-    user_locks: Arc<UserLocks>,
-}
-
-enum DatabaseKind {
-    #[cfg(feature = "file-store")]
-    Embedded(embedded::Database),
-    Redis(RedisUrl, Clock),
-}
 
 /// Sessions by their token, the `session_key`s of users, and whom codes were exchanged for. Cheap to
 /// clone. Its connections live in one runtime.
 #[derive(Clone)]
 pub struct Store {
-    backend: Backend,
-    encryption: Arc<Encryption>,
-    metrics: Arc<Metrics>,
-    user_locks: Arc<UserLocks>,
+    pub(super) backend: Backend,
+    pub(super) encryption: Arc<Encryption>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) user_locks: Arc<UserLocks>,
 }
 
 #[derive(Clone)]
-enum Backend {
+pub(super) enum Backend {
     /// In files or in memory.
     #[cfg(feature = "file-store")]
     Embedded(embedded::Store),
@@ -64,59 +50,6 @@ macro_rules! call {
         operation.done(begin.elapsed(), result.is_err());
         result
     }};
-}
-
-impl Database {
-    /// Opens a session store. One on the network is not connected to yet: it may come up later.
-    ///
-    /// # Errors
-    /// [`OpenError`]; what is there is then left as it is.
-    pub fn open(
-        settings: &Settings,
-        encryption: Encryption,
-        metrics: Arc<Metrics>,
-        clock: Clock,
-    ) -> Result<Self, OpenError> {
-        let kind = match &settings.url {
-            #[cfg(feature = "file-store")]
-            StoreUrl::File(path) => {
-                DatabaseKind::Embedded(embedded::Database::open(path, settings, clock)?)
-            }
-            #[cfg(feature = "file-store")]
-            StoreUrl::Memory => {
-                DatabaseKind::Embedded(embedded::Database::in_memory(settings, clock)?)
-            }
-            #[cfg(not(feature = "file-store"))]
-            StoreUrl::File(_) | StoreUrl::Memory => return Err(OpenError::NoFileStore),
-            StoreUrl::Redis(url) => DatabaseKind::Redis(url.clone(), clock),
-        };
-        Ok(Self {
-            kind,
-            encryption: Arc::new(encryption),
-            metrics,
-            user_locks: Arc::default(),
-        })
-    }
-
-    /// The store for one runtime, with connections of its own.
-    ///
-    /// # Errors
-    /// [`OpenError`] if a connection cannot be set up.
-    pub fn connect(&self) -> Result<Store, OpenError> {
-        let backend = match &self.kind {
-            #[cfg(feature = "file-store")]
-            DatabaseKind::Embedded(database) => Backend::Embedded(database.connect()?),
-            DatabaseKind::Redis(url, clock) => {
-                Backend::Redis(redis::Store::new(url, clock.clone())?)
-            }
-        };
-        Ok(Store {
-            backend,
-            encryption: self.encryption.clone(),
-            metrics: self.metrics.clone(),
-            user_locks: self.user_locks.clone(),
-        })
-    }
 }
 
 impl Store {
@@ -192,11 +125,11 @@ impl Store {
         Ok(self.decrypted(user, &call!(self.keys(user))?))
     }
 
-    /// Gives the user's keys to `open`, the newest first, until it makes something of one.
+    /// Tries the user's keys with `open`, the newest first, until one works.
     ///
-    /// If it makes nothing of any, that is a failure, and after [`MAX_FAILURES`](super::MAX_FAILURES) since the user's
-    /// last login their keys are dropped. A failure is counted before it can happen, so that neither
-    /// many at once, nor a crash, nor a store that refuses writes, gives anybody more of them.
+    /// If no key works, that is a failure; after [`MAX_FAILURES`](super::MAX_FAILURES) since the user's last login
+    /// the keys are dropped. A failure is counted before the attempt, so that neither concurrent attempts, nor
+    /// a crash, nor a store that refuses writes allow more.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -205,10 +138,10 @@ impl Store {
         user: &UserId,
         open: impl Fn(&[u8; 16]) -> Option<T> + Send + 'static,
     ) -> Result<Option<T>, Unavailable> {
-        // One at a time, or a user's good attempts would exhaust the failures of each other.
+        // Concurrent attempts of a user would use up each other's failures.
         let lock = self.user_locks.lock(user).await?;
         let (store, user) = (self.clone(), user.clone());
-        // A task of its own: a client that hangs up must not leave its attempt counted as a failure.
+        // In a task, so that a client that closes its connection does not leave a failure counted.
         let attempt = async move {
             let result = store.attempt(&user, open).await;
             drop(lock);
@@ -230,7 +163,7 @@ impl Store {
         }
         let keys = self.decrypted(user, &stored);
         let opened = keys.iter().find_map(|key| open(key.expose_secret()));
-        // Keys that no AppSecret of ours opens were not tried. Another replica may have the right one.
+        // Keys that none of our AppSecrets decrypts were not tried: another replica may have the right one.
         let failed = opened.is_none() && !keys.is_empty();
         if let Err(error) = call!(self.end_attempt(user, counted_at, failed)) {
             tracing::warn!(%error, "an attempt to open user data stays counted as a failure");
@@ -296,7 +229,7 @@ impl Store {
         }
     }
 
-    /// Finishes what waits, and lets another process have the store.
+    /// Finishes pending writes and releases the store for another process.
     pub async fn close(&self) {
         match &self.backend {
             #[cfg(feature = "file-store")]

@@ -1,0 +1,79 @@
+//! What opens a session store, once for a process, and connects each runtime to it.
+
+use std::sync::Arc;
+
+#[cfg(feature = "file-store")]
+use super::embedded;
+use super::encryption::Encryption;
+use super::store::{Backend, Store};
+use super::user_locks::UserLocks;
+use super::{OpenError, RedisUrl, Settings, StoreUrl, redis};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+
+/// What all runtimes of a process share of the session store.
+pub struct Database {
+    kind: DatabaseKind,
+    encryption: Arc<Encryption>,
+    metrics: Arc<Metrics>,
+    user_locks: Arc<UserLocks>,
+}
+
+enum DatabaseKind {
+    #[cfg(feature = "file-store")]
+    Embedded(embedded::Database),
+    Redis(RedisUrl, Clock),
+}
+
+impl Database {
+    /// Opens a session store. One on the network is not connected to yet: it may come up later.
+    ///
+    /// # Errors
+    /// [`OpenError`]; what is there is then left as it is.
+    pub fn open(
+        settings: &Settings,
+        encryption: Encryption,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        let kind = match &settings.url {
+            #[cfg(feature = "file-store")]
+            StoreUrl::File(path) => {
+                DatabaseKind::Embedded(embedded::Database::open(path, settings, clock)?)
+            }
+            #[cfg(feature = "file-store")]
+            StoreUrl::Memory => {
+                DatabaseKind::Embedded(embedded::Database::in_memory(settings, clock)?)
+            }
+            #[cfg(not(feature = "file-store"))]
+            StoreUrl::File(_) | StoreUrl::Memory => return Err(OpenError::NoFileStore),
+            StoreUrl::Redis(url) => DatabaseKind::Redis(url.clone(), clock),
+        };
+        Ok(Self {
+            kind,
+            encryption: Arc::new(encryption),
+            metrics,
+            user_locks: Arc::default(),
+        })
+    }
+
+    /// The store for one runtime, with connections of its own.
+    ///
+    /// # Errors
+    /// [`OpenError`] if a connection cannot be set up.
+    pub fn connect(&self) -> Result<Store, OpenError> {
+        let backend = match &self.kind {
+            #[cfg(feature = "file-store")]
+            DatabaseKind::Embedded(database) => Backend::Embedded(database.connect()?),
+            DatabaseKind::Redis(url, clock) => {
+                Backend::Redis(redis::Store::new(url, clock.clone())?)
+            }
+        };
+        Ok(Store {
+            backend,
+            encryption: self.encryption.clone(),
+            metrics: self.metrics.clone(),
+            user_locks: self.user_locks.clone(),
+        })
+    }
+}
