@@ -1,7 +1,8 @@
-//! `wxlogin check` asks WeChat about every Mini Program with a dummy code. `wxlogin healthcheck` asks
-//! the running service whether it is alive.
+//! `wxlogin check` asks WeChat about every Mini Program with a dummy code, and tries the session store.
+//! `wxlogin healthcheck` asks the running service whether it is alive.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{error, fmt};
 
@@ -9,7 +10,10 @@ use reqwest::StatusCode;
 use reqwest::redirect::Policy;
 use secrecy::SecretString;
 
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::session::{Encryption, OpenError, Settings, Store, StoreUrl};
 use crate::wechat::{Client, Error, JsCode, Meaning, MiniProgram};
 
 /// Shorter than the timeouts of container health checks.
@@ -24,10 +28,14 @@ pub struct Finding {
     answer: Result<(), Error>,
 }
 
-/// The findings of all Mini Programs.
-pub struct Report(Vec<Finding>);
+/// The findings about all Mini Programs and the session store.
+pub struct Report {
+    findings: Vec<Finding>,
+    /// What is to be said of the session store, or what is wrong with it.
+    store: Result<Vec<String>, String>,
+}
 
-/// Asks WeChat once with each AppSecret.
+/// Asks WeChat once with each AppSecret, and writes to the session store.
 ///
 /// # Errors
 /// If TLS cannot be set up.
@@ -44,7 +52,35 @@ pub async fn check(config: Config) -> Result<Report, Error> {
             });
         }
     }
-    Ok(Report(findings))
+    let store = check_store(&config.sessions).await;
+    Ok(Report { findings, store })
+}
+
+async fn check_store(settings: &Settings) -> Result<Vec<String>, String> {
+    match &settings.url {
+        // Made here, it could belong to another user than the service's.
+        StoreUrl::File(path) if !path.exists() => {
+            let path = path.display();
+            return Ok(vec![format!(
+                "{path} does not exist yet, the first start makes it"
+            )]);
+        }
+        _ => {}
+    }
+    let encryption = Encryption::new([]).map_err(|error| error.to_string())?;
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    let store = match Store::open(settings, encryption, Arc::new(metrics), Clock::system()) {
+        Ok(store) => store,
+        Err(error @ OpenError::InUse(_)) => return Ok(vec![error.to_string()]),
+        Err(error) => return Err(error.to_string()),
+    };
+    let checked = store.check().await.map_err(|error| error.to_string());
+    let warnings = match checked {
+        Ok(()) => Ok(store.warnings().await),
+        Err(error) => Err(error),
+    };
+    store.close().await;
+    warnings
 }
 
 async fn ask(client: &Client, appid: &str, secret: &SecretString) -> Result<(), Error> {
@@ -93,23 +129,32 @@ fn root_cause(error: &dyn error::Error) -> &dyn error::Error {
 }
 
 impl Report {
-    /// Whether users of every Mini Program can log in: one AppSecret of each suffices.
+    /// Whether users of every Mini Program can log in: one AppSecret of each suffices, and the session
+    /// store can be used.
     #[must_use]
     pub fn is_good(&self) -> bool {
         let works = |appid: &str| {
-            let mut findings = self.0.iter();
+            let mut findings = self.findings.iter();
             findings.any(|finding| finding.appid == appid && finding.answer.is_ok())
         };
-        self.0.iter().all(|finding| works(&finding.appid))
+        let all_work = self.findings.iter().all(|finding| works(&finding.appid));
+        all_work && self.store.is_ok()
     }
 }
 
 impl fmt::Display for Report {
     /// A line for each finding.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|finding| writeln!(f, "{finding}"))
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
+        }
+        match &self.store {
+            Ok(notes) if notes.is_empty() => writeln!(f, "session store: all is well"),
+            Ok(notes) => notes
+                .iter()
+                .try_for_each(|note| writeln!(f, "session store: {note}")),
+            Err(error) => writeln!(f, "session store: {error}"),
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 
 use crate::app::vars;
 use crate::fake_wechat::{APPID, FakeWechat, OTHER_APPID, OTHER_SECRET, SECRET};
-use crate::process::command;
+use crate::process::{Process, command};
+use crate::redis_server::RedisServer;
 
 const RID: &str = "rid 66c69111-5ccc9dc8-0fd94c9e, 2024-08-22T01:14:57Z";
 
@@ -36,7 +37,10 @@ async fn each_mini_program_has_a_line_of_its_own() {
     let (status, said) = check(&wechat.base(), &good).await;
     assert_eq!(
         (status, &*said),
-        (Some(0), &*format!("{APPID}: all is well\n"))
+        (
+            Some(0),
+            &*format!("{APPID}: all is well\nsession store: all is well\n")
+        )
     );
 
     let apps = format!("{good},{OTHER_APPID}:not-it,wx1:{SECRET}");
@@ -50,7 +54,7 @@ async fn each_mini_program_has_a_line_of_its_own() {
     let wrong_appid =
         format!("wx1: WeChat answered errcode 40013, {RID}: WeChat does not know this AppID");
     assert!(lines[2].starts_with(&wrong_appid), "{said}");
-    assert_eq!(lines.len(), 3, "{said}");
+    assert_eq!(lines[3..], ["session store: all is well"], "{said}");
 }
 
 #[tokio::test]
@@ -90,6 +94,63 @@ async fn an_address_that_is_not_in_the_whitelist_and_an_unreachable_wechat_are_r
         "{said}"
     );
     assert!(said.contains("Connection refused"), "{said}");
+}
+
+/// Runs it with this session store in `dir`; returns the exit status and what it says of the store.
+async fn check_store(dir: &Path, wechat: &FakeWechat, url: &str) -> (Option<i32>, String) {
+    let mut command = command(dir, &vars(&wechat.base(), &[("SESSION_STORE", url)]));
+    let output = tokio::task::spawn_blocking(move || command.arg("check").output());
+    let output = output.await.unwrap().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (_, store) = said.split_once("session store: ").expect(&said);
+    (output.status.code(), store.to_owned())
+}
+
+#[tokio::test]
+async fn a_session_store_in_a_directory_is_tried_and_not_made() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let url = "file:s.sessions";
+    let (status, said) = check_store(dir.path(), &wechat, url).await;
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.starts_with("s.sessions does not exist yet"), "{said}");
+    assert!(!dir.path().join("s.sessions").exists());
+
+    let settings = vars(&wechat.base(), &[("SESSION_STORE", url)]);
+    let process = Process::start(dir.path(), &settings);
+    let (status, said) = check_store(dir.path(), &wechat, url).await;
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("is in use by another process"), "{said}");
+    let token = process.client.token("user-alice").await;
+    process.signal("TERM");
+    process.wait();
+    let (status, said) = check_store(dir.path(), &wechat, url).await;
+    assert_eq!((status, &*said), (Some(0), "all is well\n"));
+    let process = Process::start(dir.path(), &settings);
+    process.client.session(&token).await.assert_status(200);
+
+    std::fs::write(dir.path().join("text"), "not a store").unwrap();
+    let (status, said) = check_store(dir.path(), &wechat, "file:text").await;
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("Move it away"), "{said}");
+}
+
+#[tokio::test]
+async fn a_redis_is_tried_and_warned_of() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start();
+    let (status, said) = check_store(dir.path(), &wechat, &redis.url()).await;
+    assert_eq!((status, &*said), (Some(0), "all is well\n"));
+    redis.cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let (status, said) = check_store(dir.path(), &wechat, &redis.url()).await;
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("maxmemory-policy is allkeys-lru"), "{said}");
+    let url = redis.url();
+    drop(redis);
+    let (status, said) = check_store(dir.path(), &wechat, &url).await;
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("the session store does not answer"), "{said}");
 }
 
 #[tokio::test]

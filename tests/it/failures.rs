@@ -53,6 +53,7 @@ async fn what_a_client_does_wrong_is_told_and_never_reaches_wechat() {
         ),
         ("/onLogin?code=user-alice&appid=wx1", "unknown_app"),
         ("/onLogin?code=user-alice&appid=", "unknown_app"),
+        ("/onLogin?code=user-alice&appid=%FF", "unknown_app"),
     ];
     for (path, code) in rows {
         let answer = app.client.get(path).await;

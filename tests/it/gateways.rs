@@ -17,7 +17,7 @@ use crate::app::TestApp;
 use crate::fake_wechat::{APPID, openid, serve};
 use crate::redis_server::RedisServer;
 
-const HOST: &str = "login.example.com";
+pub const HOST: &str = "login.example.com";
 const METHODS: [Method; 6] = [
     Method::GET,
     Method::POST,
@@ -46,6 +46,26 @@ impl Drop for Gateway {
     }
 }
 
+/// Makes a certificate for [`HOST`], and its key, where the configurations find them.
+pub fn write_certificate(dir: &Path) -> Certificate {
+    let certified = generate_simple_self_signed([HOST.to_owned()]).unwrap();
+    let certificate = certified.cert.pem();
+    fs::write(dir.join("cert.pem"), &certificate).unwrap();
+    let key = certified.signing_key.serialize_pem();
+    fs::write(dir.join("key.pem"), key).unwrap();
+    Certificate::from_pem(certificate.as_bytes()).unwrap()
+}
+
+/// Trusts this certificate alone, and finds [`HOST`] at this port.
+pub fn client(certificate: Certificate, port: u16) -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([certificate])
+        .resolve(HOST, SocketAddr::from(([127, 0, 0, 1], port)))
+        .build()
+        .unwrap()
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Nginx,
@@ -56,10 +76,7 @@ impl Kind {
     /// Starts one with its configuration in `examples`.
     async fn start(self, app: TestApp) -> Gateway {
         let dir = tempfile::tempdir().unwrap();
-        let certified = generate_simple_self_signed([HOST.to_owned()]).unwrap();
-        fs::write(dir.path().join("cert.pem"), certified.cert.pem()).unwrap();
-        let key = certified.signing_key.serialize_pem();
-        fs::write(dir.path().join("key.pem"), key).unwrap();
+        let certificate = write_certificate(dir.path());
         let backend = backend().await;
         // Somebody else may take the port before it does.
         let mut started = None;
@@ -70,13 +87,7 @@ impl Kind {
             }
         }
         let (server, port) = started.unwrap_or_else(|| panic!("{self:?} does not start"));
-        let certificate = Certificate::from_pem(certified.cert.pem().as_bytes()).unwrap();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .tls_certs_only([certificate])
-            .resolve(HOST, SocketAddr::from(([127, 0, 0, 1], port)))
-            .build()
-            .unwrap();
+        let client = client(certificate, port);
         Gateway {
             server,
             client,
@@ -118,7 +129,7 @@ impl Kind {
 }
 
 /// The text with every `from` replaced, of which there must be one.
-fn replace(text: &str, from: &str, to: &str) -> String {
+pub fn replace(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from} is not in\n{text}");
     text.replace(from, to)
 }
@@ -130,7 +141,7 @@ fn example(name: &str) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-fn nginx(dir: &Path, port: u16) -> Command {
+pub fn nginx(dir: &Path, port: u16) -> Command {
     let conf = example("nginx.conf");
     let conf = replace(
         &conf,
@@ -180,7 +191,7 @@ fn caddy(dir: &Path, port: u16) -> Command {
     command
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -38,6 +38,7 @@ mod overload;
 mod properties;
 mod proxies;
 mod replicas;
+mod rolling;
 mod server;
 mod session;
 mod settings;

@@ -80,7 +80,14 @@ async fn all_of_a_users_sessions_in_one_mini_program_can_be_ended_at_once() {
     let other = app.client.token("user-alice.4").await;
     let bearer = format!("Bearer {again}");
     let headers = [("authorization", &*bearer)];
-    for unclear in ["all=1", "all=True", "all", "all=", "all=true&all=true"] {
+    for unclear in [
+        "all=1",
+        "all=True",
+        "all=true%FF",
+        "all",
+        "all=",
+        "all=true&all=true",
+    ] {
         let path = format!("/session?{unclear}");
         let refused = app.client.send(Method::DELETE, &path, &headers).await;
         refused.assert_problem(400, "malformed_query", "fix_request");

@@ -488,14 +488,14 @@ async fn a_full_disk_is_503_and_passes() {
         assert!(tokens.len() < 20_000, "the disk never filled up");
     };
     refused.assert_problem(503, "store_unavailable", "login_again");
+    // What is smaller might still fit in.
+    limit("4096:unlimited");
     process.client.get("/readyz").await.assert_status(503);
     for (login, token) in tokens.iter().rev().take(20).enumerate() {
         let again = process.client.login(&format!("user-full.{login}")).await;
         again.assert_problem(503, "store_unavailable", "login_again");
         process.client.session(token).await.assert_status(200);
     }
-    // What is small may still fit in, until nothing does.
-    limit("4096:unlimited");
     let ended = tokens.pop().unwrap();
     let answer = process.client.end(&ended).await;
     answer.assert_problem(503, "store_unavailable", "retry_later");

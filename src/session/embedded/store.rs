@@ -138,11 +138,9 @@ impl Store {
         let Place::Directory { jobs, readers, .. } = &self.shared.place else {
             return;
         };
-        for reader in &*lock(readers) {
-            lock(reader).take();
-        }
         let (sender, closed) = oneshot::channel();
-        let _ = jobs.try_send(Job::Close(sender));
+        let readers = std::mem::take(&mut *lock(readers));
+        let _ = jobs.try_send(Job::Close(readers, sender));
         if tokio::time::timeout(WRITE_TIMEOUT, closed).await.is_err() {
             tracing::warn!("the session store was not closed in time");
         }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::directory::Directory;
 use super::engine::{Engine, Write};
-use super::{Unavailable, describe};
+use super::{Reader, Unavailable, describe, lock};
 
 /// Writes that wait, at most: more only come if the disk hangs.
 const MAX_WAITING: usize = 4096;
@@ -26,8 +26,9 @@ const DELETING: Duration = Duration::from_millis(20);
 /// What the thread is asked for.
 pub(super) enum Job {
     Write(Write, Reply),
-    /// The last one.
-    Close(oneshot::Sender<()>),
+    /// The last one: closes these connections and its own. Not the caller's thread, because a read of a
+    /// disk that hangs holds its connection.
+    Close(Vec<Reader>, oneshot::Sender<()>),
 }
 
 /// Where to say that it is done: the row of a session that was created.
@@ -81,8 +82,8 @@ impl Writer {
                         writes.push(write);
                         replies.push(reply);
                     }
-                    Job::Close(closed) => {
-                        closing = Some(closed);
+                    Job::Close(readers, closed) => {
+                        closing = Some((readers, closed));
                         break;
                     }
                 }
@@ -90,7 +91,10 @@ impl Writer {
             if !writes.is_empty() {
                 answer(replies, self.commit(&writes));
             }
-            if let Some(closed) = closing {
+            if let Some((readers, closed)) = closing {
+                for reader in &readers {
+                    lock(reader).take();
+                }
                 self.directory.close(self.engine.into_db());
                 let _ = closed.send(());
                 return;
