@@ -24,7 +24,7 @@ fn with(settings: &[(&str, &str)]) -> Result<ServerConfig, config::Problems> {
 }
 
 #[test]
-fn defaults_are_those_of_the_readme() {
+fn defaults_are_those_of_the_documentation() {
     let config = with(&[]).unwrap();
     assert_eq!(config.listen_addr.to_string(), "127.0.0.1:3000");
     let bases: Vec<_> = config
@@ -507,12 +507,12 @@ fn env_example_works_as_it_stands_once_the_app_is_filled_in_and_shows_the_defaul
 }
 
 #[test]
-fn both_readmes_have_a_row_for_each_setting() {
-    for file in ["README.md", "README.zh-CN.md"] {
+fn the_documentation_has_a_row_for_each_setting() {
+    for file in ["docs/en/settings.md", "README.zh-CN.md"] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
-        let readme = fs::read_to_string(path).unwrap();
+        let page = fs::read_to_string(path).unwrap();
         for name in config::names() {
-            let row = readme
+            let row = page
                 .lines()
                 .find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
             assert!(row.is_some(), "{name} in {file}");
