@@ -338,6 +338,10 @@ async fn files_that_are_taken_away_under_the_process_are_noticed() {
         let process = Process::start(&disk.dir(), &settings);
         let client = &process.client;
         let tokens = Tokens::new(client).await;
+        let mut load = Load::start(client, 8, &disk.journal());
+        // So that every core has opened what it needs.
+        load.acknowledged(200).await;
+        load.stop().await;
         shell(tampering, &disk.dir());
         let readyz = client.get("/readyz").await;
         assert_eq!(readyz.status, 503, "{tampering}: ready");

@@ -4,13 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rusqlite::Connection;
 use wxlogin::session::{OpenError, Store};
 
-use crate::app::{Client, ManualClock, TestApp, metrics, vars};
+use crate::app::{ManualClock, TestApp, metrics, vars};
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
 use crate::stores::{encryption, log_in, settings};
