@@ -208,8 +208,8 @@ async fn a_disk_that_fails_now_and_then_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes"]
 async fn a_disk_that_fails_now_and_then_loses_nothing_for_minutes() {
-    for _ in 0..5 {
-        fails_now_and_then(10_000).await;
+    for _ in 0..4 {
+        fails_now_and_then(5_000).await;
     }
 }
 
