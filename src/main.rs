@@ -23,11 +23,11 @@ wxlogin - the login service for WeChat Mini Programs
 
 Usage: wxlogin [check | healthcheck | --help | --version]
 
-Serves until SIGTERM or SIGINT. With check, asks WeChat once about each Mini Program, with a code that
+Serves until SIGTERM, SIGINT, SIGHUP or SIGQUIT. With check, asks WeChat once about each Mini Program, with a code that
 cannot be one, and says whether AppID, AppSecret, IP whitelist and network are right. With healthcheck,
 asks the wxlogin that runs with the same settings whether it answers. All settings come from the
 environment and a .env file in the working directory; WECHAT_APPID and WECHAT_SECRET, or WECHAT_APPS,
-are required. The README lists all of them.
+are required. docs/en/settings.md lists all of them.
 
 Exit status: 0 stopped by a signal, or all is well; 1 could not start or run, or something is not
 well; 2 wrong settings or arguments.

@@ -259,6 +259,7 @@ fn a_file_is_read_as_editors_save_it_and_a_problem_names_file_and_line() {
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
+    let large = vec![b'x'; 64 * 1024 + 1];
     let with_mark = [&b"\xff\xfe"[..], &utf_16].concat();
     for (content, reason) in [
         (&b"wx1:s1\n\nwx2 s3cret\n"[..], "line 3"),
@@ -267,7 +268,7 @@ fn a_file_is_read_as_editors_save_it_and_a_problem_names_file_and_line() {
         (&with_mark, "UTF-16"),
         (&utf_16, "not UTF-8 text"),
         (b" \r\n", "empty"),
-        (&[b'x'; 64 * 1024 + 1], "64 KiB"),
+        (&large, "64 KiB"),
     ] {
         let problems = read(content).unwrap_err();
         assert!(problems.starts_with("WECHAT_APPS"), "{problems}");
