@@ -5,8 +5,8 @@ use axum::Router;
 use axum::http::Uri;
 use axum::routing::get;
 
+use super::probes;
 use super::problem::Problem;
-use super::{paths, probes};
 use crate::app::WxLogin;
 
 /// The longest path that is logged, in characters.
@@ -16,22 +16,10 @@ const SEGMENTS: [&str; 8] = [
     "", "onLogin", "session", "decrypt", "verify", "healthz", "readyz", "metrics",
 ];
 
-/// The requests whose metrics exist from the start.
-const SERIES: [(&str, &str); 8] = [
-    ("GET", "/onLogin"),
-    ("GET", "/session"),
-    ("DELETE", "/session"),
-    ("POST", "/session/decrypt"),
-    ("POST", "/session/verify"),
-    ("GET", "/healthz"),
-    ("GET", "/readyz"),
-    ("GET", "/metrics"),
-];
-
 impl WxLogin {
     /// The public door: the paths of [`routes`](Self::routes) and the probes.
     pub(crate) fn public_door(&self) -> Router {
-        self.door(paths())
+        self.door(self.paths())
     }
 
     /// The internal door: metrics and probes.
@@ -40,8 +28,8 @@ impl WxLogin {
     }
 
     fn door(&self, router: Router<Self>) -> Router {
-        for (method, route) in SERIES {
-            self.metrics().add_route(method, route);
+        for route in ["/healthz", "/readyz", "/metrics"] {
+            self.metrics().add_route("GET", route);
         }
         let probes = router
             .route("/healthz", get(probes::healthz))
