@@ -167,7 +167,9 @@ async fn other_calls_fail(kind: &str, fault: &str) {
     let process = disk.start(&settings);
     let client = &process.client;
     let tokens = Tokens::new(client).await;
-    let load = Load::start(client, 4, &disk.journal());
+    let mut load = Load::start(client, 4, &disk.journal());
+    // So that every core has opened what it needs.
+    load.acknowledged(200).await;
     disk.fault(kind, fault);
     for _ in 0..20 {
         // What cannot be read is not known.
