@@ -376,7 +376,7 @@ impl Gateway {
 
 #[test]
 fn the_documentation_shows_what_is_tested() {
-    for page in ["docs/en/deployment.md", "README.zh-CN.md"] {
+    for page in ["docs/en/deployment.md", "docs/zh-CN/deployment.md"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
         let text = fs::read_to_string(path).unwrap();
         for name in ["nginx.conf", "Caddyfile"] {

@@ -509,7 +509,7 @@ fn env_example_works_as_it_stands_once_the_app_is_filled_in_and_shows_the_defaul
 
 #[test]
 fn the_documentation_has_a_row_for_each_setting() {
-    for file in ["docs/en/settings.md", "README.zh-CN.md"] {
+    for file in ["docs/en/settings.md", "docs/zh-CN/settings.md"] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
         let page = fs::read_to_string(path).unwrap();
         for name in config::names() {

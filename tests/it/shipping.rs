@@ -96,7 +96,7 @@ async fn the_static_binary_runs_in_an_empty_root_directory() {
 fn the_documentation_shows_the_unit() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let unit = fs::read_to_string(root.join("examples/wxlogin.service")).unwrap();
-    for page in ["docs/en/deployment.md", "README.zh-CN.md"] {
+    for page in ["docs/en/deployment.md", "docs/zh-CN/deployment.md"] {
         let text = fs::read_to_string(root.join(page)).unwrap();
         assert!(text.contains(&unit), "{page} shows another unit");
     }
