@@ -14,7 +14,7 @@ pub(super) const APPLICATION_ID: u32 = 0x7778_6c67; // "wxlg"
 pub(super) const VERSION: u32 = 2;
 
 /// With 8,192 a login costs as much, and a lookup more.
-const PAGE_SIZE: u32 = 4096;
+pub(super) const PAGE_SIZE: u32 = 4096;
 /// KiB of the writer's page cache: the pages of the current slice are in it.
 const WRITER_CACHE: i32 = 4096;
 /// KiB of the page cache of each reading connection. It is emptied whenever something was committed.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::connection::{APPLICATION_ID, VERSION};
+use super::connection::{APPLICATION_ID, PAGE_SIZE, VERSION};
 use super::selector::Mask;
 use super::{OpenError, connection, describe};
 
@@ -179,9 +179,14 @@ fn examine(path: &Path) -> Result<(), OpenError> {
     }
     let length = file.metadata().map_err(io_error(path))?.len();
     let wal = path.with_file_name(WAL);
-    let had_wal = wal.exists();
+    let wal_length = fs::metadata(&wal).map(|metadata| metadata.len());
+    // SQLite does not notice that the last page is short. The write-ahead log may complete it.
+    let is_whole = wal_length.as_ref().map_or(true, |length| *length == 0);
+    if is_whole && length < u64::from(number(28)?) * u64::from(PAGE_SIZE) {
+        return Err(damaged(path, "its end is missing"));
+    }
     let checked = connection::check(path, length <= CHECKED);
-    if !had_wal {
+    if wal_length.is_err() {
         // It was made by looking.
         let _ = fs::remove_file(wal);
     }
