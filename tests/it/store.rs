@@ -275,7 +275,7 @@ async fn what_is_not_ours_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).unwrap().close().await;
     let db = Connection::open(dir.path().join("sessions.sqlite")).unwrap();
-    db.execute_batch("PRAGMA user_version = 2").unwrap();
+    db.execute_batch("PRAGMA user_version = 3").unwrap();
     drop(db);
     let (error, said) = refused(dir.path(), "a later version's");
     assert!(matches!(error, OpenError::OtherVersion(_)), "{said}");
