@@ -11,7 +11,7 @@ use super::SCHEMA;
 /// In the header of the file: it is ours.
 pub(super) const APPLICATION_ID: u32 = 0x7778_6c67; // "wxlg"
 /// The version of the tables.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 1;
 
 /// With 8,192 a login costs as much, and a lookup more.
 pub(super) const PAGE_SIZE: u32 = 4096;
