@@ -211,7 +211,7 @@ async fn pause_between_requests(port: u16, token: String, answers: Arc<AtomicUsi
                 break;
             }
             is_first = false;
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(..600))).await;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(..500))).await;
         }
     }
 }
