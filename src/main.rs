@@ -4,6 +4,7 @@ use std::io::{self, Write, stderr, stdout};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
@@ -35,6 +36,8 @@ well; 2 wrong settings or arguments.
 
 /// Could not start or run, or a check failed.
 const FAILURE: u8 = 1;
+/// After [`Timeouts::drain`], with time to close the session store and to write the log.
+const STOP_DEADLINE: Duration = Duration::from_millis(10_900);
 /// Wrong settings or arguments.
 const USAGE: u8 = 2;
 
@@ -148,7 +151,6 @@ async fn run(config: ServerConfig) -> Result<Drained, String> {
             .with_internal(internal)
             .map_err(|error| error.to_string())?;
     }
-    tracing::info!(%addr, "listening");
     tokio::spawn(async move {
         match wxlogin.ready().await {
             Ok(()) => {
@@ -162,9 +164,19 @@ async fn run(config: ServerConfig) -> Result<Drained, String> {
     let stop = async {
         let signal = signals.stop().await;
         tracing::info!(signal, "stopping");
+        end_by_the_clock();
     };
-    let drained = server.run_on_every_core(stop).await;
+    let started = || tracing::info!(%addr, "listening");
+    let drained = server.run_on_every_core(started, stop).await;
     drained.map_err(|error| error.to_string())
+}
+
+/// Ends the process when a stop takes longer than it may, whatever hangs in whichever thread.
+fn end_by_the_clock() {
+    std::thread::spawn(|| {
+        std::thread::sleep(STOP_DEADLINE);
+        std::process::exit(FAILURE.into());
+    });
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, String> {

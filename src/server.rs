@@ -4,6 +4,7 @@ mod connections;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::pin::pin;
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
@@ -120,33 +121,46 @@ impl Server {
     /// The same with a thread for each core, which has a runtime of its own: a request stays in one
     /// thread, which costs a sixth less than one runtime for all. The calling thread only waits, so
     /// that no disk, resolver or client can hold up the end of a stop: the caller ends the process
-    /// when this returns.
+    /// when this returns. Calls `started` once every core serves.
     ///
     /// # Errors
     /// [`ServeError`].
     pub async fn run_on_every_core(
         self,
+        started: impl Fn(),
         stop: impl Future<Output = ()>,
     ) -> Result<Drained, ServeError> {
         let cores = available_parallelism()?.get();
         let (stopping, stopped) = watch::channel(());
+        let (starting, mut starts) = mpsc::channel(cores);
         let (ended, mut results) = mpsc::channel(cores);
         for core in 0..cores {
             let worker = Worker {
                 listeners: self.listeners.try_clone()?,
                 wxlogin: self.wxlogin.clone(),
                 timeouts: self.timeouts,
+                starting: starting.clone(),
                 stopped: stopped.clone(),
                 ended: ended.clone(),
             };
             let name = format!("core-{core}");
             thread::Builder::new().name(name).spawn(|| worker.run())?;
         }
-        drop((ended, self.listeners));
-        tokio::select! {
-            () = stop => {}
-            // A worker ends before the stop for an error only.
-            Some(result) = results.recv() => return result,
+        drop((starting, ended, self.listeners));
+        let mut waiting = cores;
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                // A worker ends before the stop for an error only.
+                Some(result) = results.recv() => return result,
+                Some(()) = starts.recv() => {
+                    waiting -= 1;
+                    if waiting == 0 {
+                        started();
+                    }
+                }
+            }
         }
         let _ = stopping.send(());
         let all = async {
@@ -186,6 +200,8 @@ struct Worker {
     listeners: Listeners,
     wxlogin: WxLogin,
     timeouts: Timeouts,
+    /// Told when the connections of this core are set up.
+    starting: mpsc::Sender<()>,
     /// Changes when the service stops.
     stopped: watch::Receiver<()>,
     ended: mpsc::Sender<Result<Drained, ServeError>>,
@@ -202,6 +218,7 @@ impl Worker {
 
     async fn serve(mut self) -> Result<Drained, ServeError> {
         let wxlogin = self.wxlogin.for_another_runtime()?;
+        let _ = self.starting.send(()).await;
         let stop = async move {
             // An error means that the sender is gone: the service stops as well.
             let _ = self.stopped.changed().await;
