@@ -1,6 +1,7 @@
 //! Serves the doors: a runtime for each core, bounds for slow clients, and a stop that ends by the clock.
 
 mod connections;
+mod worker;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::app::{StartError, WxLogin};
-use connections::Connections;
+use worker::{Worker, serve};
 
 /// How long closing the session store may take after the last request.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -193,73 +194,4 @@ impl Listeners {
                 .transpose()?,
         })
     }
-}
-
-/// One core's thread.
-struct Worker {
-    listeners: Listeners,
-    wxlogin: WxLogin,
-    timeouts: Timeouts,
-    /// Told when the connections of this core are set up.
-    starting: mpsc::Sender<()>,
-    /// Changes when the service stops.
-    stopped: watch::Receiver<()>,
-    ended: mpsc::Sender<Result<Drained, ServeError>>,
-}
-
-impl Worker {
-    #[tokio::main(flavor = "current_thread")]
-    async fn run(self) {
-        let ended = self.ended.clone();
-        let result = self.serve().await;
-        // Sent from inside the runtime, whose drop waits for a hanging resolver.
-        let _ = ended.send(result).await;
-    }
-
-    async fn serve(mut self) -> Result<Drained, ServeError> {
-        let wxlogin = self.wxlogin.for_another_runtime()?;
-        let _ = self.starting.send(()).await;
-        let stop = async move {
-            // An error means that the sender is gone: the service stops as well.
-            let _ = self.stopped.changed().await;
-        };
-        Ok(serve(self.listeners, &wxlogin, self.timeouts, stop).await?)
-    }
-}
-
-/// Serves until `stop` is done, closes the listeners, and drains.
-async fn serve(
-    listeners: Listeners,
-    wxlogin: &WxLogin,
-    timeouts: Timeouts,
-    stop: impl Future<Output = ()>,
-) -> io::Result<Drained> {
-    let mut connections = Connections::new(timeouts.head);
-    let metrics = wxlogin.metrics();
-    {
-        let public = TcpListener::from_std(listeners.public)?;
-        let public = connections.accept(public, wxlogin.public_door(), metrics);
-        let internal = listeners.internal.map(TcpListener::from_std).transpose()?;
-        let internal = async {
-            match internal {
-                Some(listener) => {
-                    connections
-                        .accept(listener, wxlogin.internal_door(), metrics)
-                        .await
-                }
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            never = public => match never {},
-            never = internal => match never {},
-            () = stop => {}
-        }
-    }
-    let drain = async {
-        connections.drain(timeouts.linger).await;
-        wxlogin.login().drain().await;
-    };
-    let _ = timeout(timeouts.drain, drain).await;
-    Ok(connections.drained())
 }
