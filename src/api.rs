@@ -28,12 +28,28 @@ pub use internal::InternalDoor;
 pub use problem::Problem;
 pub use signed_in::SignedIn;
 
+/// The requests whose metrics exist from the start.
+const SERIES: [(&str, &str); 5] = [
+    ("GET", "/onLogin"),
+    ("GET", "/session"),
+    ("DELETE", "/session"),
+    ("POST", "/session/decrypt"),
+    ("POST", "/session/verify"),
+];
+
 impl WxLogin {
     /// The public paths for another Axum app, without the probes: `/onLogin`, `/session`,
     /// `/session/decrypt` and `/session/verify`. Paths, 404s, layers and request ids of the app that
     /// merges or nests them stay its own.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
-        self.finish(paths())
+        self.finish(self.paths())
+    }
+
+    fn paths(&self) -> Router<Self> {
+        for (method, route) in SERIES {
+            self.metrics().add_route(method, route);
+        }
+        paths()
     }
 
     fn finish<S: Clone + Send + Sync + 'static>(&self, router: Router<Self>) -> Router<S> {

@@ -175,6 +175,14 @@ impl WxLogin {
         self.sessions().warnings().await
     }
 
+    /// The metrics in Prometheus' text format 0.0.4, for an app that serves them itself.
+    ///
+    /// # Errors
+    /// If the format cannot express a metric.
+    pub fn metrics_text(&self) -> Result<String, prometheus::Error> {
+        self.metrics().text()
+    }
+
     /// The user whose living session has this token (`wxs_…`), if there is one.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::io::{self, Write, stderr, stdout};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
@@ -23,11 +24,12 @@ wxlogin - the login service for WeChat Mini Programs
 
 Usage: wxlogin [check [--token] | healthcheck | --help | --version]
 
-Serves until SIGTERM or SIGINT. With check, asks WeChat once about each Mini Program, with a code that
-cannot be one, and says whether AppID, AppSecret, IP whitelist and network are right; with --token, also
-for an access_token, which phone numbers need. With healthcheck, asks the wxlogin that runs with the same
-settings whether it answers. All settings come from the environment and a .env file in the working directory; WECHAT_APPID and WECHAT_SECRET, or WECHAT_APPS,
-are required. The README lists all of them.
+Serves until SIGTERM, SIGINT, SIGHUP or SIGQUIT. With check, asks WeChat once about each Mini Program, with
+a code that cannot be one, and says whether AppID, AppSecret, IP whitelist and network are right; with
+--token, also for an access_token, which phone numbers need. With healthcheck, asks the wxlogin that runs
+with the same settings whether it answers. All settings come from the environment and a .env file in the
+working directory; WECHAT_APPID and WECHAT_SECRET, or WECHAT_APPS, are required. docs/en/settings.md lists
+all of them.
 
 Exit status: 0 stopped by a signal, or all is well; 1 could not start or run, or something is not
 well; 2 wrong settings or arguments.
@@ -35,6 +37,8 @@ well; 2 wrong settings or arguments.
 
 /// Could not start or run, or a check failed.
 const FAILURE: u8 = 1;
+/// After [`Timeouts::drain`], with time to close the session store and to write the log.
+const STOP_DEADLINE: Duration = Duration::from_millis(10_900);
 /// Wrong settings or arguments.
 const USAGE: u8 = 2;
 
@@ -153,7 +157,6 @@ async fn run(config: ServerConfig) -> Result<Drained, String> {
             .with_internal(internal, config.internal_door)
             .map_err(|error| error.to_string())?;
     }
-    tracing::info!(%addr, "listening");
     tokio::spawn(async move {
         match wxlogin.ready().await {
             Ok(()) => {
@@ -167,9 +170,19 @@ async fn run(config: ServerConfig) -> Result<Drained, String> {
     let stop = async {
         let signal = signals.stop().await;
         tracing::info!(signal, "stopping");
+        end_by_the_clock();
     };
-    let drained = server.run_on_every_core(stop).await;
+    let started = || tracing::info!(%addr, "listening");
+    let drained = server.run_on_every_core(started, stop).await;
     drained.map_err(|error| error.to_string())
+}
+
+/// Ends the process when a stop takes longer than it may, whatever hangs in whichever thread.
+fn end_by_the_clock() {
+    std::thread::spawn(|| {
+        std::thread::sleep(STOP_DEADLINE);
+        std::process::exit(FAILURE.into());
+    });
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, String> {

@@ -5,6 +5,7 @@ mod series;
 
 use std::time::Duration;
 
+#[cfg(feature = "server")]
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, PullingGauge,
@@ -23,6 +24,7 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     request_duration: HistogramVec,
+    #[cfg(feature = "server")]
     connections: IntGauge,
     logins: IntCounterVec,
     good_logins: IntCounter,
@@ -71,6 +73,7 @@ impl Metrics {
         Ok(Self {
             requests: exporter.requests()?,
             request_duration: exporter.request_duration()?,
+            #[cfg(feature = "server")]
             connections: exporter.gauge("connections", "Open connections of clients")?,
             good_logins: logins.with_label_values(&LOGIN_OUTCOMES[0]),
             logins,
@@ -96,15 +99,9 @@ impl Metrics {
     /// # Errors
     /// If the format cannot express a metric.
     pub fn text(&self) -> prometheus::Result<String> {
-        let mut families = self.registry.gather();
-        // The log counts them itself, for the whole process.
+        let families = self.registry.gather();
         #[cfg(feature = "server")]
-        {
-            let help = "Log lines that were dropped: the reader of standard error is too slow";
-            let dropped = IntCounter::new("wxlogin_log_lines_dropped_total", help)?;
-            dropped.inc_by(telemetry::dropped_lines());
-            families.extend(dropped.collect());
-        }
+        let families = [families, dropped_lines()?].concat();
         TextEncoder::new().encode_to_string(&families)
     }
 
@@ -160,6 +157,7 @@ impl Metrics {
     }
 
     /// A client has connected; the connection ends when this is dropped.
+    #[cfg(feature = "server")]
     pub(crate) fn connection(&self) -> Counted {
         Counted::new(&self.connections)
     }
@@ -173,6 +171,15 @@ impl Metrics {
     pub(crate) fn session_ended(&self) {
         self.sessions_ended.inc();
     }
+}
+
+/// The log counts them itself, for the whole process.
+#[cfg(feature = "server")]
+fn dropped_lines() -> prometheus::Result<Vec<prometheus::proto::MetricFamily>> {
+    let help = "Log lines that were dropped: the reader of standard error is too slow";
+    let dropped = IntCounter::new("wxlogin_log_lines_dropped_total", help)?;
+    dropped.inc_by(telemetry::dropped_lines());
+    Ok(dropped.collect())
 }
 
 impl StoreOperation {

@@ -1,9 +1,11 @@
 //! Serves the doors: a runtime for each core, bounds for slow clients, and a stop that ends by the clock.
 
 mod connections;
+mod worker;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::pin::pin;
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use tokio::time::timeout;
 
 pub use crate::api::InternalDoor;
 use crate::app::{StartError, WxLogin};
-use connections::Connections;
+use worker::{Worker, serve};
 
 /// How long closing the session store may take after the last request.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -121,33 +123,46 @@ impl Server {
     /// The same with a thread for each core, which has a runtime of its own: a request stays in one
     /// thread, which costs a sixth less than one runtime for all. The calling thread only waits, so
     /// that no disk, resolver or client can hold up the end of a stop: the caller ends the process
-    /// when this returns.
+    /// when this returns. Calls `started` once every core serves.
     ///
     /// # Errors
     /// [`ServeError`].
     pub async fn run_on_every_core(
         self,
+        started: impl Fn(),
         stop: impl Future<Output = ()>,
     ) -> Result<Drained, ServeError> {
         let cores = available_parallelism()?.get();
         let (stopping, stopped) = watch::channel(());
+        let (starting, mut starts) = mpsc::channel(cores);
         let (ended, mut results) = mpsc::channel(cores);
         for core in 0..cores {
             let worker = Worker {
                 listeners: self.listeners.try_clone()?,
                 wxlogin: self.wxlogin.clone(),
                 timeouts: self.timeouts,
+                starting: starting.clone(),
                 stopped: stopped.clone(),
                 ended: ended.clone(),
             };
             let name = format!("core-{core}");
             thread::Builder::new().name(name).spawn(|| worker.run())?;
         }
-        drop((ended, self.listeners));
-        tokio::select! {
-            () = stop => {}
-            // A worker ends before the stop for an error only.
-            Some(result) = results.recv() => return result,
+        drop((starting, ended, self.listeners));
+        let mut waiting = cores;
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                // A worker ends before the stop for an error only.
+                Some(result) = results.recv() => return result,
+                Some(()) = starts.recv() => {
+                    waiting -= 1;
+                    if waiting == 0 {
+                        started();
+                    }
+                }
+            }
         }
         let _ = stopping.send(());
         let all = async {
@@ -180,67 +195,4 @@ impl Listeners {
             internal,
         })
     }
-}
-
-/// One core's thread.
-struct Worker {
-    listeners: Listeners,
-    wxlogin: WxLogin,
-    timeouts: Timeouts,
-    /// Changes when the service stops.
-    stopped: watch::Receiver<()>,
-    ended: mpsc::Sender<Result<Drained, ServeError>>,
-}
-
-impl Worker {
-    #[tokio::main(flavor = "current_thread")]
-    async fn run(self) {
-        let ended = self.ended.clone();
-        let result = self.serve().await;
-        // Sent from inside the runtime, whose drop waits for a hanging resolver.
-        let _ = ended.send(result).await;
-    }
-
-    async fn serve(mut self) -> Result<Drained, ServeError> {
-        let wxlogin = self.wxlogin.for_another_runtime()?;
-        let stop = async move {
-            // An error means that the sender is gone: the service stops as well.
-            let _ = self.stopped.changed().await;
-        };
-        Ok(serve(self.listeners, &wxlogin, self.timeouts, stop).await?)
-    }
-}
-
-/// Serves until `stop` is done, closes the listeners, and drains.
-async fn serve(
-    listeners: Listeners,
-    wxlogin: &WxLogin,
-    timeouts: Timeouts,
-    stop: impl Future<Output = ()>,
-) -> io::Result<Drained> {
-    let mut connections = Connections::new(timeouts.head);
-    let metrics = wxlogin.metrics();
-    {
-        let public = TcpListener::from_std(listeners.public)?;
-        let public = connections.accept(public, wxlogin.public_door(), metrics);
-        let internal = async {
-            let Some((listener, door)) = listeners.internal else {
-                return Ok(std::future::pending().await);
-            };
-            let listener = TcpListener::from_std(listener)?;
-            let router = wxlogin.internal_door(&door);
-            Ok::<_, io::Error>(connections.accept(listener, router, metrics).await)
-        };
-        tokio::select! {
-            never = public => match never {},
-            failed = internal => match failed? {},
-            () = stop => {}
-        }
-    }
-    let drain = async {
-        connections.drain(timeouts.linger).await;
-        wxlogin.drain().await;
-    };
-    let _ = timeout(timeouts.drain, drain).await;
-    Ok(connections.drained())
 }

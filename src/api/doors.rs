@@ -6,8 +6,8 @@ use axum::http::Uri;
 use axum::routing::get;
 
 use super::internal::{self, InternalDoor};
+use super::probes;
 use super::problem::Problem;
-use super::{paths, probes};
 use crate::app::WxLogin;
 
 /// The longest path that is logged, in characters.
@@ -30,22 +30,10 @@ const SEGMENTS: [&str; 14] = [
     "access_token",
 ];
 
-/// The requests whose metrics exist from the start.
-const SERIES: [(&str, &str); 8] = [
-    ("GET", "/onLogin"),
-    ("GET", "/session"),
-    ("DELETE", "/session"),
-    ("POST", "/session/decrypt"),
-    ("POST", "/session/verify"),
-    ("GET", "/healthz"),
-    ("GET", "/readyz"),
-    ("GET", "/metrics"),
-];
-
 impl WxLogin {
     /// The public door: the paths of [`routes`](Self::routes) and the probes.
     pub(crate) fn public_door(&self) -> Router {
-        self.door(paths())
+        self.door(self.paths())
     }
 
     /// The internal door: metrics, probes, and with a token what the backend asks for.
@@ -55,8 +43,8 @@ impl WxLogin {
     }
 
     fn door(&self, router: Router<Self>) -> Router {
-        for (method, route) in SERIES {
-            self.metrics().add_route(method, route);
+        for route in ["/healthz", "/readyz", "/metrics"] {
+            self.metrics().add_route("GET", route);
         }
         let probes = router
             .route("/healthz", get(probes::healthz))

@@ -1,5 +1,6 @@
 //! The id of a request, in its answer and in the log.
 
+use aws_lc_rs::rand;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
@@ -17,10 +18,13 @@ impl RequestId {
         }
     }
 
-    /// A random UUID, in 32 characters.
+    /// A random UUID (version 4), in 32 characters. Without randomness it is a constant, and logins fail.
     fn new() -> Self {
+        let mut bytes = [0; 16];
+        let _ = rand::fill(&mut bytes);
         let mut text = Uuid::encode_buffer();
-        let text = Uuid::new_v4().simple().encode_lower(&mut text);
+        let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
+        let text = id.simple().encode_lower(&mut text);
         Self(HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-")))
     }
 

@@ -2,13 +2,14 @@
 //!
 //! In a directory, one thread writes ([`writer`]), many logins with one sync, and each runtime reads with
 //! connections of its own. In memory, all use one connection.
+//!
+//! SQLite notices structural damage, but not every byte that a disk changes.
 
 mod connection;
 mod directory;
 mod engine;
 mod exchanges;
 mod expiry;
-mod header;
 mod selector;
 mod slices;
 mod store;
@@ -43,8 +44,7 @@ const SCHEMA: &str = "
         exchange BLOB,            -- SHA-256 of appid and code, if this login exchanged it
         session_key BLOB,         -- encrypted; the key that came with the exchange
         failures INTEGER NOT NULL, -- to open user data since this login
-        ended INTEGER NOT NULL,   -- 1 after a logout; kept, because the user's other sessions need the key
-        checksum INTEGER NOT NULL -- CRC-32 of the columns that say whose session it is and how long
+        ended INTEGER NOT NULL    -- 1 after a logout; kept, because the user's other sessions need the key
     ) STRICT;
     CREATE TABLE user_session (   -- the sessions of a user in a slice
         key INTEGER PRIMARY KEY   -- slice, 24 bits of the SHA-256 of appid and openid, and the 13 lowest of the id

@@ -129,7 +129,7 @@ impl Store {
         let tokens: Vec<String> = self.bounded(self.connection.one(living)).await?;
         for token in tokens {
             // A session that was ended is still in the list.
-            let exists = exists(&format!("{SESSION}{token}"));
+            let exists = Cmd::exists(format!("{SESSION}{token}"));
             if self.bounded(self.connection.one(exists)).await? {
                 return Ok(Some(newest));
             }
@@ -165,7 +165,7 @@ impl Store {
     }
 
     pub(super) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
-        let command = delete(&session_at(token.hash));
+        let command = Cmd::del(&session_at(token.hash));
         self.bounded(self.connection.one(command)).await
     }
 
@@ -196,14 +196,14 @@ impl Store {
         let last = token.map(|token| encode(&token.0));
         let others = listed.iter().filter(|token| Some(*token) != last.as_ref());
         let others: Vec<_> = others
-            .map(|token| delete(&format!("{SESSION}{token}")))
+            .map(|token| Cmd::del(&format!("{SESSION}{token}")))
             .collect();
         if !others.is_empty() {
             self.bounded(self.connection.in_order(others)).await?;
         }
         let ended: u64 = match token {
             Some(token) => {
-                self.bounded(self.connection.one(delete(&session_at(token))))
+                self.bounded(self.connection.one(Cmd::del(&session_at(token))))
                     .await?
             }
             None => 0,
@@ -252,18 +252,6 @@ fn exchange_at(exchange: ExchangeHash) -> String {
 fn set(key: &str, value: &str, seconds: u64) -> Cmd {
     let mut command = cmd("SET");
     command.arg(key).arg(value).arg("EX").arg(seconds);
-    command
-}
-
-fn exists(key: &str) -> Cmd {
-    let mut command = cmd("EXISTS");
-    command.arg(key);
-    command
-}
-
-fn delete(key: &str) -> Cmd {
-    let mut command = cmd("DEL");
-    command.arg(key);
     command
 }
 

@@ -162,7 +162,7 @@ impl Store {
         };
         tokio::spawn(attempt)
             .await
-            .unwrap_or_else(|_| Err(Unavailable("an attempt to open user data panicked".into())))
+            .unwrap_or_else(|_| Err(Unavailable("a decryption panicked".into())))
     }
 
     async fn attempt<T>(
@@ -232,8 +232,7 @@ impl Store {
         call!(self.check())
     }
 
-    /// What works for now and will not be enough, a sentence each; for the start, once
-    /// [`check`](Self::check) has succeeded.
+    /// What works for now and will not be enough, a sentence each.
     pub async fn warnings(&self) -> Vec<String> {
         match &self.backend {
             #[cfg(feature = "file-store")]
@@ -242,7 +241,7 @@ impl Store {
         }
     }
 
-    /// Finishes pending writes and releases the store for another process.
+    /// Finishes pending writes and releases the store.
     pub async fn close(&self) {
         match &self.backend {
             #[cfg(feature = "file-store")]

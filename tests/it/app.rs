@@ -21,8 +21,9 @@ use wxlogin::server::{Drained, Server, Timeouts};
 
 use crate::fake_wechat::{APPID, FakeWechat, SECRET};
 
+/// Short, except for the head of a request: on a busy machine a test can pause between two of them.
 pub const TIMEOUTS: Timeouts = Timeouts {
-    head: Duration::from_millis(300),
+    head: Duration::from_secs(30),
     linger: Duration::from_millis(200),
     drain: Duration::from_secs(2),
 };
@@ -92,12 +93,29 @@ impl TestApp {
         Self::beside(FakeWechat::start().await, settings, hands, clock).await
     }
 
+    /// With sessions in memory, default settings and these timeouts.
+    pub async fn with_timeouts(timeouts: Timeouts) -> Self {
+        let clock = ManualClock::at(1_800_000_000);
+        let wechat = FakeWechat::start().await;
+        Self::serve(wechat, &[], clock.clone(), clock.clock(), timeouts).await
+    }
+
     /// With a stand-in for WeChat that others may use too.
     pub async fn beside(
         wechat: FakeWechat,
         settings: &[(&str, &str)],
         hands: ManualClock,
         clock: Clock,
+    ) -> Self {
+        Self::serve(wechat, settings, hands, clock, TIMEOUTS).await
+    }
+
+    async fn serve(
+        wechat: FakeWechat,
+        settings: &[(&str, &str)],
+        hands: ManualClock,
+        clock: Clock,
+        timeouts: Timeouts,
     ) -> Self {
         // As the binary does: service and clients share the files of one process here.
         rlimit::increase_nofile_limit(u64::MAX).unwrap();
@@ -107,7 +125,7 @@ impl TestApp {
         let listener = TcpListener::bind(any_port).await.unwrap();
         let internal = TcpListener::bind(any_port).await.unwrap();
         let internal_addr = internal.local_addr().unwrap();
-        let server = Server::new(listener, wxlogin, TIMEOUTS).unwrap();
+        let server = Server::new(listener, wxlogin, timeouts).unwrap();
         let server = server
             .with_internal(internal, config.internal_door)
             .unwrap();

@@ -167,7 +167,9 @@ async fn other_calls_fail(kind: &str, fault: &str) {
     let process = disk.start(&settings);
     let client = &process.client;
     let tokens = Tokens::new(client).await;
-    let load = Load::start(client, 4, &disk.journal());
+    let mut load = Load::start(client, 4, &disk.journal());
+    // So that every core has opened what it needs.
+    load.acknowledged(200).await;
     disk.fault(kind, fault);
     for _ in 0..20 {
         // What cannot be read is not known.
@@ -206,8 +208,8 @@ async fn a_disk_that_fails_now_and_then_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes"]
 async fn a_disk_that_fails_now_and_then_loses_nothing_for_minutes() {
-    for _ in 0..5 {
-        fails_now_and_then(10_000).await;
+    for _ in 0..4 {
+        fails_now_and_then(5_000).await;
     }
 }
 
@@ -336,6 +338,10 @@ async fn files_that_are_taken_away_under_the_process_are_noticed() {
         let process = Process::start(&disk.dir(), &settings);
         let client = &process.client;
         let tokens = Tokens::new(client).await;
+        let mut load = Load::start(client, 8, &disk.journal());
+        // So that every core has opened what it needs.
+        load.acknowledged(200).await;
+        load.stop().await;
         shell(tampering, &disk.dir());
         let readyz = client.get("/readyz").await;
         assert_eq!(readyz.status, 503, "{tampering}: ready");

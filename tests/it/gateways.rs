@@ -1,4 +1,4 @@
-//! The configurations of nginx and Caddy that the README shows, with the real servers.
+//! The configurations of nginx and Caddy that the documentation shows, with the real servers.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -73,7 +73,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// Starts one with its configuration of the README.
+    /// Starts one with its configuration in `examples`.
     async fn start(self, app: TestApp) -> Gateway {
         let dir = tempfile::tempdir().unwrap();
         let certificate = write_certificate(dir.path());
@@ -375,15 +375,12 @@ impl Gateway {
 }
 
 #[test]
-fn the_readme_shows_what_is_tested() {
-    for readme in ["README.md", "README.zh-CN.md"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(readme);
+fn the_documentation_shows_what_is_tested() {
+    for page in ["docs/en/deployment.md", "docs/zh-CN/deployment.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
         let text = fs::read_to_string(path).unwrap();
         for name in ["nginx.conf", "Caddyfile"] {
-            assert!(
-                text.contains(&example(name)),
-                "{readme} shows another {name}"
-            );
+            assert!(text.contains(&example(name)), "{page} shows another {name}");
         }
     }
 }

@@ -249,7 +249,7 @@ async fn a_path_that_is_not_found_is_logged_and_answered_without_what_may_be_sec
     let expected: Vec<Value> = rows.iter().map(|(_, logged)| (*logged).into()).collect();
     assert_eq!(paths, expected);
     for secret in ["user-alice", "wxs_secret", "oAlice"] {
-        let log = format!("{lines:?}");
-        assert!(!log.contains(secret), "{secret} in {log}");
+        let whole = format!("{lines:?}");
+        assert!(!whole.contains(secret), "{secret} in {whole}");
     }
 }

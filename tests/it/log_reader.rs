@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,6 +14,7 @@ use crate::app::{Client, vars};
 use crate::fake_wechat::FakeWechat;
 use crate::process::command;
 
+const O_NONBLOCK: i32 = 0o4000;
 /// More lines than find room in a pipe, the writer's buffer and the queue.
 const MANY: usize = 5_500;
 
@@ -39,7 +41,9 @@ impl Service {
     fn start(dir: &Path, wechat: &FakeWechat, reader: File, stderr: OwnedFd) -> Self {
         let settings = [("INTERNAL_ADDR", "127.0.0.1:0"), ("RUST_LOG", "debug")];
         let mut command = command(dir, &vars(&wechat.base(), &settings));
-        let child = command.stderr(Stdio::from(stderr)).spawn().unwrap();
+        // As `wxlogin >f 2>&1`: nothing may wait for standard output either.
+        let stdout = stderr.try_clone().unwrap();
+        let child = command.stdout(stdout).stderr(stderr).spawn().unwrap();
         let mut reader = BufReader::new(reader);
         let mut addr = |name| loop {
             let mut line = String::new();
@@ -157,6 +161,11 @@ async fn a_log_that_nobody_reads_holds_up_a_stop_by_a_second_at_most() {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::with_fifo(dir.path(), &wechat);
     send_many(service.client.addr, |_| "/healthz".into()).await;
+    // Not even a byte finds room.
+    let mut options = File::options();
+    let nonblocking = options.write(true).custom_flags(O_NONBLOCK);
+    let mut fifo = nonblocking.open(dir.path().join("fifo")).unwrap();
+    while fifo.write(b"\n").is_ok() {}
     let (status, duration) = service.stop().await;
     assert!(status.success(), "{status}");
     assert!(duration < Duration::from_millis(2_500), "{duration:?}");

@@ -23,6 +23,7 @@ mod canary;
 mod check;
 mod crashes;
 mod disk_errors;
+mod docs;
 mod embedded;
 mod embedding;
 mod encryption;

@@ -252,8 +252,12 @@ impl NameChange {
 
 impl FileState {
     fn sync(&mut self, journal: &Journal, begun: u64, outcome: Durability) {
-        for change in &mut self.changes {
-            if change.at < begun && change.durability == Durability::Unsynced {
+        // Those that no sync has reached are the last ones.
+        for change in self.changes.iter_mut().rev() {
+            if change.durability != Durability::Unsynced {
+                break;
+            }
+            if change.at < begun {
                 change.durability = outcome;
             }
         }

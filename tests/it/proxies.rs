@@ -126,12 +126,15 @@ async fn a_host_on_this_machine_is_asked_directly_and_another_by_connect() {
     }
 }
 
+/// The bases, what the environment names, and whether the proxy is asked.
+type Row<'a> = (&'a str, &'a [(&'a str, bool)], bool);
+
 #[tokio::test]
 async fn the_proxy_of_each_scheme_is_used_but_not_for_hosts_in_no_proxy() {
     let wechat = FakeWechat::start().await;
     let remote = format!("http://{REMOTE}");
     let (_, certificate) = tls::serve(&wechat, REMOTE, &[]).await;
-    let rows: [(&str, &[(&str, bool)], bool); 7] = [
+    let rows: [Row<'_>; 7] = [
         (&remote, &[("HTTP_PROXY", true)], true),
         (&remote, &[("http_proxy", true)], true),
         (&remote, &[("all_proxy", true)], true),

@@ -191,7 +191,7 @@ async fn pause_between_requests(port: u16, token: String, answers: Arc<AtomicUsi
             continue;
         };
         let mut is_first = true;
-        loop {
+        while answers.load(Ordering::Relaxed) < goal {
             let sent = connection.write_all(request.as_bytes()).await;
             let mut answer = [0; 2048];
             let length = match sent {
@@ -211,7 +211,7 @@ async fn pause_between_requests(port: u16, token: String, answers: Arc<AtomicUsi
                 break;
             }
             is_first = false;
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(..900))).await;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(..500))).await;
         }
     }
 }

@@ -10,9 +10,14 @@ use crate::app::{TIMEOUTS, TestApp, vars};
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
 
+const IMPATIENT: Timeouts = Timeouts {
+    head: Duration::from_millis(300),
+    ..TIMEOUTS
+};
+
 #[tokio::test]
 async fn a_client_that_does_not_finish_its_headers_is_cut_off() {
-    let app = TestApp::start().await;
+    let app = TestApp::with_timeouts(IMPATIENT).await;
     for begin in ["", "GET /healthz HTTP/1.1\r\nhost:"] {
         let mut slow = TcpStream::connect(app.client.addr).await.unwrap();
         slow.write_all(begin.as_bytes()).await.unwrap();
@@ -21,13 +26,13 @@ async fn a_client_that_does_not_finish_its_headers_is_cut_off() {
         let cut = tokio::time::timeout(Duration::from_secs(10), slow.read_to_end(&mut rest));
         // An error is fine too: the service may reset the connection.
         let _ = cut.await.expect("the service holds on to a silent client");
-        assert!(since.elapsed() >= TIMEOUTS.head);
+        assert!(since.elapsed() >= IMPATIENT.head);
     }
 }
 
 #[tokio::test]
 async fn a_client_that_asks_and_never_reads_is_cut_off() {
-    let app = TestApp::start().await;
+    let app = TestApp::with_timeouts(IMPATIENT).await;
     let mut deaf = TcpStream::connect(app.client.addr).await.unwrap();
     // As long as the service answers, it takes more; once no answer fits any more, it must end this.
     let asking = async {
@@ -105,13 +110,13 @@ async fn requests_in_one_connection_are_answered_in_order() {
 #[tokio::test]
 async fn an_idle_connection_lives_as_long_as_the_head_of_a_request_may_take() {
     assert_eq!(Timeouts::default().head, Duration::from_secs(75));
-    let app = TestApp::start().await;
+    let app = TestApp::with_timeouts(IMPATIENT).await;
     let mut idle = TcpStream::connect(app.client.addr).await.unwrap();
     let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut answer = vec![0; 4096];
     // Each request begins the time anew.
     for _ in 0..3 {
-        tokio::time::sleep(TIMEOUTS.head / 2).await;
+        tokio::time::sleep(IMPATIENT.head / 2).await;
         idle.write_all(request).await.unwrap();
         let length = idle.read(&mut answer).await.unwrap();
         assert!(answer[..length].starts_with(b"HTTP/1.1 200 "));
@@ -119,7 +124,7 @@ async fn an_idle_connection_lives_as_long_as_the_head_of_a_request_may_take() {
     let since = Instant::now();
     let cut = tokio::time::timeout(Duration::from_secs(10), idle.read(&mut answer));
     assert_eq!(cut.await.unwrap().unwrap(), 0);
-    assert!(since.elapsed() >= TIMEOUTS.head * 9 / 10);
+    assert!(since.elapsed() >= IMPATIENT.head * 9 / 10);
 }
 
 #[tokio::test]

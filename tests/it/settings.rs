@@ -24,7 +24,7 @@ fn with(settings: &[(&str, &str)]) -> Result<ServerConfig, config::Problems> {
 }
 
 #[test]
-fn defaults_are_those_of_the_readme() {
+fn defaults_are_those_of_the_documentation() {
     let config = with(&[]).unwrap();
     assert_eq!(config.listen_addr.to_string(), "127.0.0.1:3000");
     let bases: Vec<_> = config
@@ -270,6 +270,7 @@ fn a_file_is_read_as_editors_save_it_and_a_problem_names_file_and_line() {
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
+    let large = vec![b'x'; 64 * 1024 + 1];
     let with_mark = [&b"\xff\xfe"[..], &utf_16].concat();
     for (content, reason) in [
         (&b"wx1:s1\n\nwx2 s3cret\n"[..], "line 3"),
@@ -278,7 +279,7 @@ fn a_file_is_read_as_editors_save_it_and_a_problem_names_file_and_line() {
         (&with_mark, "UTF-16"),
         (&utf_16, "not UTF-8 text"),
         (b" \r\n", "empty"),
-        (&[b'x'; 64 * 1024 + 1], "64 KiB"),
+        (&large, "64 KiB"),
     ] {
         let problems = read(content).unwrap_err();
         assert!(problems.starts_with("WECHAT_APPS"), "{problems}");
@@ -580,7 +581,7 @@ fn env_example_works_as_it_stands_once_the_app_is_filled_in_and_shows_the_defaul
 
 #[test]
 fn the_documentation_has_a_row_for_each_setting() {
-    for file in ["docs/en/settings.md", "README.zh-CN.md"] {
+    for file in ["docs/en/settings.md", "docs/zh-CN/settings.md"] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
         let page = fs::read_to_string(path).unwrap();
         for name in config::names() {

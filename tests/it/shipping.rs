@@ -1,5 +1,5 @@
 //! What is shipped: a static binary that needs nothing around it, as the Dockerfile builds it, and
-//! the unit that the README shows.
+//! the unit that the documentation shows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -93,11 +93,11 @@ async fn the_static_binary_runs_in_an_empty_root_directory() {
 }
 
 #[test]
-fn the_readme_shows_the_unit() {
+fn the_documentation_shows_the_unit() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let unit = fs::read_to_string(root.join("examples/wxlogin.service")).unwrap();
-    for readme in ["README.md", "README.zh-CN.md"] {
-        let text = fs::read_to_string(root.join(readme)).unwrap();
-        assert!(text.contains(&unit), "{readme} shows another unit");
+    for page in ["docs/en/deployment.md", "docs/zh-CN/deployment.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        assert!(text.contains(&unit), "{page} shows another unit");
     }
 }

@@ -3,13 +3,14 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::connection::{APPLICATION_ID, PAGE_SIZE, VERSION};
 use super::selector::Mask;
-use super::{OpenError, connection, describe, header};
+use super::{OpenError, connection, describe};
 
 const DATABASE: &str = "sessions.sqlite";
 const WAL: &str = "sessions.sqlite-wal";
@@ -156,11 +157,34 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 
 /// Looks into a database without changing anything.
 fn examine(path: &Path) -> Result<(), OpenError> {
+    // Read without SQLite, which refuses a file without its write-ahead log if a crash interrupted a
+    // checkpoint: https://www.sqlite.org/fileformat.html#the_database_header
+    let file = File::open(path).map_err(io_error(path))?;
+    let number = |offset| {
+        let mut bytes = [0; 4];
+        match file.read_exact_at(&mut bytes, offset) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Err(damaged(path, "it is too short"))
+            }
+            read => read.map_err(io_error(path)),
+        }?;
+        Ok(u32::from_be_bytes(bytes))
+    };
+    if number(68)? != APPLICATION_ID {
+        return Err(damaged(path, "it is the file of another program"));
+    }
+    if number(60)? != VERSION {
+        let directory = path.parent().unwrap_or(path);
+        return Err(OpenError::OtherVersion(directory.to_owned()));
+    }
+    let length = file.metadata().map_err(io_error(path))?.len();
     let wal = path.with_file_name(WAL);
     let wal_length = fs::metadata(&wal).map(|metadata| metadata.len());
-    // The end of the database may be in the write-ahead log.
-    let is_whole = !wal_length.as_ref().is_ok_and(|length| *length > 0);
-    let length = header::examine(path, is_whole)?;
+    // SQLite does not notice that the last page is short. The write-ahead log may complete it.
+    let is_whole = wal_length.as_ref().map_or(true, |length| *length == 0);
+    if is_whole && length < u64::from(number(28)?) * u64::from(PAGE_SIZE) {
+        return Err(damaged(path, "its end is missing"));
+    }
     let checked = connection::check(path, length <= CHECKED);
     if wal_length.is_err() {
         // It was made by looking.
@@ -183,14 +207,14 @@ pub(super) fn refusal(path: &Path, error: &rusqlite::Error) -> OpenError {
     }
 }
 
-pub(super) fn damaged(path: &Path, reason: &str) -> OpenError {
+fn damaged(path: &Path, reason: &str) -> OpenError {
     OpenError::Damaged {
         path: path.to_owned(),
         reason: reason.to_owned(),
     }
 }
 
-pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError {
+fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError {
     move |source| OpenError::Io {
         path: path.to_owned(),
         source,

@@ -66,22 +66,6 @@ impl Row {
             unionid: self.session.unionid,
         }
     }
-
-    /// SQLite does not notice when a disk changes a byte: nobody must become another user by that.
-    fn checksum(&self) -> u32 {
-        let session = &self.session;
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&self.token.0);
-        for id in [&session.user.appid, &session.user.openid] {
-            hasher.update(id.as_bytes());
-            hasher.update(&[0]);
-        }
-        hasher.update(session.unionid.as_deref().unwrap_or_default().as_bytes());
-        for time in [session.created, session.expires] {
-            hasher.update(&seconds(time).to_le_bytes());
-        }
-        hasher.finalize()
-    }
 }
 
 /// Stores a session in a row of its own.
@@ -92,7 +76,7 @@ pub(super) fn insert(
     key: Option<&EncryptedKey>,
 ) -> Result<()> {
     let session = &row.session;
-    db.prepare_cached("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?)")?
+    db.prepare_cached("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)")?
         .execute(params![
             id,
             row.token.0,
@@ -103,7 +87,6 @@ pub(super) fn insert(
             seconds(session.expires),
             row.exchange.map(|exchange| exchange.0),
             key.map(EncryptedKey::as_bytes),
-            row.checksum(),
         ])?;
     db.prepare_cached("INSERT INTO user_session VALUES (?)")?
         .execute([index_key(id, &session.user)])?;
@@ -115,7 +98,7 @@ pub(super) fn insert_and_delete(db: &Connection, id: i64) -> Result<()> {
     let key = key_of(id, 0);
     for (sql, id) in [
         (
-            "INSERT INTO session VALUES (?, x'', '', '', NULL, 0, 0, NULL, NULL, 0, 1, 0)",
+            "INSERT INTO session VALUES (?, x'', '', '', NULL, 0, 0, NULL, NULL, 0, 1)",
             id,
         ),
         ("INSERT INTO user_session VALUES (?)", key),
@@ -127,12 +110,12 @@ pub(super) fn insert_and_delete(db: &Connection, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// A row, ended or not, expired or not. A damaged one counts as absent.
+/// A row, ended or not, expired or not.
 pub(super) fn row(db: &Connection, id: i64) -> Result<Option<Row>> {
-    let sql = "SELECT token, appid, openid, unionid, created, expires, exchange, ended, checksum
+    let sql = "SELECT token, appid, openid, unionid, created, expires, exchange, ended
         FROM session WHERE id = ?";
-    let read = db.prepare_cached(sql)?.query_row([id], |columns| {
-        let row = Row {
+    let row = db.prepare_cached(sql)?.query_row([id], |columns| {
+        Ok(Row {
             token: TokenHash(columns.get(0)?),
             session: Session {
                 user: UserId {
@@ -145,14 +128,9 @@ pub(super) fn row(db: &Connection, id: i64) -> Result<Option<Row>> {
             },
             exchange: columns.get::<_, Option<_>>(6)?.map(ExchangeHash),
             is_ended: columns.get(7)?,
-        };
-        Ok((columns.get::<_, u32>(8)? == row.checksum()).then_some(row))
+        })
     });
-    let row = read.optional()?;
-    if matches!(row, Some(None)) {
-        tracing::error!(row = id, "a stored session is damaged: it is lost");
-    }
-    Ok(row.flatten())
+    row.optional()
 }
 
 /// The rows of a user's sessions that have not expired, the newest first, until `show` says that it is

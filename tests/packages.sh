@@ -1,0 +1,31 @@
+# shellcheck shell=sh
+# Sourced by what runs tests, in the root of the project: installs what they need and this machine lacks,
+# from Debian and, for the Mini Program's client, from tests/miniprogram/package-lock.json.
+PATH="$PATH:/usr/sbin" # where nginx is
+missing=
+command -v cc >/dev/null || missing="$missing gcc libc6-dev" # for aws-lc and jemalloc, which are C
+command -v make >/dev/null || missing="$missing make" # for jemalloc
+command -v prlimit >/dev/null || missing="$missing util-linux" # for the full disk
+command -v nginx >/dev/null || missing="$missing nginx" # for the gateways
+command -v caddy >/dev/null || missing="$missing caddy"
+command -v redis-server >/dev/null || missing="$missing redis-server" # for the shared store
+command -v node >/dev/null || missing="$missing nodejs" # for the client in a Mini Program
+command -v npm >/dev/null || missing="$missing npm" # for the build tools of Mini Programs
+command -v promtool >/dev/null || missing="$missing prometheus" # checks the metrics
+
+if [ -n "$missing" ]; then
+    as_root=
+    [ "$(id -u)" = 0 ] || as_root=sudo
+    $as_root apt-get update
+    # shellcheck disable=SC2086 # a list of words
+    $as_root apt-get install -y --no-install-recommends $missing
+fi
+
+(
+    cd tests/miniprogram
+    installed=node_modules/installed-lock.json # written last: what it names is complete
+    if ! cmp -s package-lock.json "$installed"; then
+        npm ci
+        cp package-lock.json "$installed"
+    fi
+)

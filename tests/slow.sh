@@ -1,0 +1,8 @@
+#!/bin/sh
+# Runs the tests that take minutes, one after the other: a hundred power cuts, kill -9 under load, a disk
+# that fails now and then, restarts under load. Arguments are names of tests.
+set -eu
+cd "$(dirname "$0")/.."
+. tests/packages.sh
+
+exec cargo test --locked --test it -- --ignored --test-threads=1 "$@"
