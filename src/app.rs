@@ -1,5 +1,7 @@
 //! `WxLogin`: the parts of a running service, put together.
 
+mod backend;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +13,8 @@ use crate::metrics::Metrics;
 use crate::session::{self, Database, Session, Store, Token, Unavailable};
 use crate::slots::Slots;
 use crate::user_data::UserData;
-use crate::users::{self, Users, UsersError};
-use crate::wechat::{self, AccessToken, PhoneNumber, TokenCache, TokenClient};
+use crate::users::{self, Users};
+use crate::wechat::{self, TokenCache, TokenClient};
 
 /// The login service. Cheap to clone; all clones are the same service.
 ///
@@ -31,7 +33,7 @@ struct Parts {
 }
 
 /// What all runtimes of a process share: settings, the session store's database, what is in flight,
-/// access_tokens, counters.
+/// `access_token`s, counters.
 struct Shared {
     wechat: Arc<wechat::Settings>,
     database: Database,
@@ -115,11 +117,11 @@ impl WxLogin {
         let database =
             Database::open(&config.sessions, encryption, metrics.clone(), clock.clone())?;
         let mini_programs: Vec<_> = config.mini_programs.into_iter().map(Arc::new).collect();
-        let slots = Arc::new(Slots::new(config.max_in_flight));
-        let users = users::Shared::new(mini_programs.clone(), slots.clone(), clock.clone());
+        let slots = || Slots::new(config.max_in_flight);
+        let users = users::Shared::new(mini_programs.clone(), slots(), clock.clone());
         let login = login::Shared::new(
             mini_programs,
-            slots,
+            slots(),
             config.sessions.ttl,
             metrics.clone(),
             clock.clone(),
@@ -193,55 +195,6 @@ impl WxLogin {
         };
         let session = self.sessions().find(token.id()).await?;
         Ok(session.map(User::from))
-    }
-
-    /// Ends all sessions of a user of a Mini Program, as for a ban, and drops the user's keys.
-    ///
-    /// # Errors
-    /// [`UsersError`].
-    pub async fn end_all(&self, appid: &str, openid: &str) -> Result<(), UsersError> {
-        self.users().end_all(appid, openid).await
-    }
-
-    /// The phone number of a user, which WeChat gives once for a code of the phone number button. Who
-    /// repeats the code within 60 s for the same user gets the same number, in this process.
-    ///
-    /// # Errors
-    /// [`UsersError`].
-    pub async fn phone_number(
-        &self,
-        appid: &str,
-        openid: &str,
-        phone_code: &str,
-    ) -> Result<PhoneNumber, UsersError> {
-        let users = self.users();
-        users.phone_number(appid, openid, phone_code).await
-    }
-
-    /// Signs the bytes of `data` with the user's newest `session_key`: lower-case hex HMAC-SHA256, as
-    /// `wx.requestVirtualPayment` and `/xpay/…` want it.
-    ///
-    /// # Errors
-    /// [`UsersError`].
-    pub async fn sign(&self, appid: &str, openid: &str, data: &str) -> Result<String, UsersError> {
-        self.users().sign(appid, openid, data).await
-    }
-
-    /// Whether WeChat calls the user's newest `session_key` valid; `false` if there is none.
-    ///
-    /// # Errors
-    /// [`UsersError`].
-    pub async fn check_session(&self, appid: &str, openid: &str) -> Result<bool, UsersError> {
-        self.users().check_session(appid, openid).await
-    }
-
-    /// WeChat's `access_token` of a Mini Program, for calls that wxlogin does not make. Ask again whenever
-    /// you need it: it is kept here, and renewed.
-    ///
-    /// # Errors
-    /// [`UsersError`].
-    pub async fn access_token(&self, appid: &str) -> Result<AccessToken, UsersError> {
-        self.users().access_token(appid).await
     }
 
     /// Finishes the exchanges whose clients have gone, and closes the session store.

@@ -45,7 +45,7 @@ pub struct Shared {
     metrics: Arc<Metrics>,
     clock: Clock,
     flights: Arc<Flights>,
-    slots: Arc<Slots>,
+    slots: Slots,
 }
 
 /// A request to log in.
@@ -92,7 +92,7 @@ impl Shared {
     #[must_use]
     pub(crate) fn new(
         mini_programs: Vec<Arc<MiniProgram>>,
-        slots: Arc<Slots>,
+        slots: Slots,
         ttl: Duration,
         metrics: Arc<Metrics>,
         clock: Clock,

@@ -6,6 +6,7 @@ mod database;
 #[cfg(feature = "file-store")]
 mod embedded;
 mod encryption;
+mod record;
 mod redis;
 mod store;
 mod token;
@@ -23,8 +24,8 @@ pub use self::database::Database;
 pub use self::redis::{InvalidUrl, RedisUrl};
 use encryption::EncryptedKey;
 pub use encryption::Encryption;
+use record::Record;
 pub use store::Store;
-use store::{EncryptedExchange, Record};
 use token::TokenHash;
 pub use token::{Token, TokenId};
 

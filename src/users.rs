@@ -1,23 +1,18 @@
 //! The use cases of the team's own backend: a user's phone number, signatures with a user's
 //! `session_key`, the end of all sessions of a user, and the `access_token`.
-//!
-//! A phone code is exchanged once, as a login's code is: whoever repeats it within a minute for the same
-//! user gets the same number. It is kept in the memory of this process only.
+
+mod phone;
 
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
-use tokio::time::sleep;
 
 use crate::clock::Clock;
-use crate::session::{EXCHANGE_TTL, Store, Unavailable, UserId};
-use crate::single_flight::{Entered, Leader, SingleFlight};
+use crate::session::{Store, Unavailable, UserId};
+use crate::single_flight::SingleFlight;
 use crate::slots::Slots;
-use crate::spawn_on_drop::SpawnOnDrop;
-use crate::wechat::{
-    self, AccessToken, CallError, JsCode, JsCodeError, MiniProgram, PhoneNumber, TokenClient,
-    hmac_signature,
-};
+use crate::wechat::{self, AccessToken, JsCodeError, MiniProgram, TokenClient, hmac_signature};
+use phone::PhoneAnswer;
 
 /// The longest openid, in bytes.
 const MAX_OPENID_LEN: usize = 128;
@@ -33,7 +28,7 @@ pub struct Users {
 pub struct Shared {
     mini_programs: Vec<Arc<MiniProgram>>,
     phone_codes: Arc<SingleFlight<PhoneAnswer>>,
-    slots: Arc<Slots>,
+    slots: Slots,
 }
 
 /// Why the backend does not get what it asks for.
@@ -72,21 +67,10 @@ pub enum UsersError {
     Internal(&'static str),
 }
 
-/// What became of a phone code.
-#[derive(Clone)]
-struct PhoneAnswer {
-    openid: Arc<str>,
-    result: Result<PhoneNumber, UsersError>,
-}
-
 impl Shared {
     /// For the users of `mini_programs`.
     #[must_use]
-    pub(crate) fn new(
-        mini_programs: Vec<Arc<MiniProgram>>,
-        slots: Arc<Slots>,
-        clock: Clock,
-    ) -> Self {
+    pub(crate) fn new(mini_programs: Vec<Arc<MiniProgram>>, slots: Slots, clock: Clock) -> Self {
         Self {
             mini_programs,
             phone_codes: Arc::new(SingleFlight::new(clock)),
@@ -104,77 +88,6 @@ impl Users {
             sessions,
             shared,
         })
-    }
-
-    /// The user's phone number, for a code of the phone number button.
-    ///
-    /// # Errors
-    /// [`UsersError`].
-    pub async fn phone_number(
-        self: &Arc<Self>,
-        appid: &str,
-        openid: &str,
-        phone_code: &str,
-    ) -> Result<PhoneNumber, UsersError> {
-        let mini_program = self.mini_program(appid)?.clone();
-        let user = user(appid, openid)?;
-        let phone_code = JsCode::parse(phone_code)?;
-        let answer = match self.shared.phone_codes.enter(phone_code.hash(appid)) {
-            Entered::Known(answer) => answer,
-            Entered::Running(answer) => {
-                let panicked = UsersError::Internal("the exchange of a phone code panicked");
-                answer.await.map_err(|_| panicked)?
-            }
-            Entered::First(leader) => {
-                let openid = openid.into();
-                let exchange = self
-                    .clone()
-                    .exchange(mini_program, openid, phone_code, leader);
-                SpawnOnDrop::new(exchange).await
-            }
-        };
-        answer.for_user(&user.openid)
-    }
-
-    /// Exchanges a phone code, and publishes the answer to concurrent and later requests.
-    async fn exchange(
-        self: Arc<Self>,
-        mini_program: Arc<MiniProgram>,
-        openid: Arc<str>,
-        phone_code: JsCode,
-        leader: Leader<PhoneAnswer>,
-    ) -> PhoneAnswer {
-        let asked = match self.shared.slots.acquire().await {
-            Ok(_slot) => {
-                let number = self
-                    .wechat
-                    .phone_number(&mini_program, &openid, &phone_code);
-                number.await
-            }
-            Err(_) => {
-                let result = Err(UsersError::Overloaded);
-                let answer = PhoneAnswer { openid, result };
-                leader.answer(&answer);
-                return answer;
-            }
-        };
-        let (result, was_sent) = match asked {
-            Ok(number) => (Ok(number), true),
-            Err(CallError::Sent(error)) => (Err(UsersError::PhoneCode(error)), true),
-            Err(CallError::NotSent(error)) => (Err(UsersError::Wechat(error)), false),
-        };
-        let answer = PhoneAnswer { openid, result };
-        if was_sent {
-            leader.remember(answer.clone(), EXCHANGE_TTL);
-            // The number is wiped after a minute without another phone code, too.
-            tokio::spawn(async move {
-                sleep(EXCHANGE_TTL).await;
-                self.shared.phone_codes.forget();
-            });
-        } else {
-            leader.answer(&answer);
-        }
-        answer
     }
 
     /// What WeChat wants where it asks for a signature with the user's `session_key`: lower-case hex
@@ -245,16 +158,4 @@ fn user(appid: &str, openid: &str) -> Result<UserId, UsersError> {
         appid: appid.to_owned(),
         openid: openid.to_owned(),
     })
-}
-
-impl PhoneAnswer {
-    /// For whoever presents the same code for this user.
-    fn for_user(self, openid: &str) -> Result<PhoneNumber, UsersError> {
-        match self.result {
-            Ok(_) | Err(UsersError::PhoneCode(_)) if *self.openid != *openid => {
-                Err(UsersError::AnotherUsersCode)
-            }
-            result => result,
-        }
-    }
 }

@@ -18,8 +18,9 @@ mod refusal;
 mod stable_token;
 mod transit;
 mod user_data;
+mod with_token;
 
-pub use access_token::{CallError, TokenCache, TokenClient};
+pub use access_token::{TokenCache, TokenClient};
 pub use check_session::parse_check_session;
 pub use client::{Client, Settings};
 pub use code_to_session::{CodeSession, SessionKey};
@@ -35,3 +36,4 @@ pub use phone_number::PhoneNumber;
 pub use refusal::{Refusal, Rid};
 pub use stable_token::AccessToken;
 pub use user_data::{EncryptedData, Expected, hmac_signature, is_signature};
+pub use with_token::CallError;

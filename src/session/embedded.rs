@@ -10,6 +10,7 @@ mod directory;
 mod engine;
 mod exchanges;
 mod expiry;
+mod search;
 mod selector;
 mod slices;
 mod store;

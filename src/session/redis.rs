@@ -17,6 +17,7 @@ mod error;
 mod health;
 mod scripts;
 mod url;
+mod user;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,24 +120,6 @@ impl Store {
             .await
     }
 
-    pub(super) async fn newest_key(&self, user: &UserId) -> Result<Option<Vec<u8>>, Unavailable> {
-        let keys = self.connection.one(scripts::keys(user));
-        let keys: Vec<Option<Vec<u8>>> = self.bounded(keys).await?;
-        let Some(newest) = keys.into_iter().next().flatten() else {
-            return Ok(None);
-        };
-        let living = scripts::living_tokens(user, self.clock.now());
-        let tokens: Vec<String> = self.bounded(self.connection.one(living)).await?;
-        for token in tokens {
-            // A session that was ended is still in the list.
-            let exists = Cmd::exists(format!("{SESSION}{token}"));
-            if self.bounded(self.connection.one(exists)).await? {
-                return Ok(Some(newest));
-            }
-        }
-        Ok(None)
-    }
-
     /// The keys, if one more failure is allowed; it is counted in advance.
     pub(super) async fn begin_attempt(
         &self,
@@ -165,52 +148,8 @@ impl Store {
     }
 
     pub(super) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
-        let command = Cmd::del(&session_at(token.hash));
+        let command = Cmd::del(session_at(token.hash));
         self.bounded(self.connection.one(command)).await
-    }
-
-    /// Ends the sessions that the user has, that of `token` last, so that its holder can try again. An
-    /// error if that one lived and the list of the user's sessions did not name it: Redis has evicted
-    /// the list, and there may be others.
-    pub(super) async fn end_all(
-        &self,
-        user: &UserId,
-        token: Option<TokenId>,
-    ) -> Result<(), Unavailable> {
-        if self.end_listed(user, token.map(|token| token.hash)).await? {
-            Ok(())
-        } else {
-            Err(self.unavailable("the list of a user's sessions is incomplete: keys were evicted"))
-        }
-    }
-
-    /// Whether nothing shows that the list of the user's sessions is incomplete.
-    async fn end_listed(
-        &self,
-        user: &UserId,
-        token: Option<TokenHash>,
-    ) -> Result<bool, Unavailable> {
-        let listed: Vec<String> = self
-            .bounded(self.connection.one(scripts::tokens(user)))
-            .await?;
-        let last = token.map(|token| encode(&token.0));
-        let others = listed.iter().filter(|token| Some(*token) != last.as_ref());
-        let others: Vec<_> = others
-            .map(|token| Cmd::del(&format!("{SESSION}{token}")))
-            .collect();
-        if !others.is_empty() {
-            self.bounded(self.connection.in_order(others)).await?;
-        }
-        let ended: u64 = match token {
-            Some(token) => {
-                self.bounded(self.connection.one(Cmd::del(&session_at(token))))
-                    .await?
-            }
-            None => 0,
-        };
-        let forget = scripts::forget(user, &listed);
-        self.bounded(self.connection.one::<()>(forget)).await?;
-        Ok(ended == 0 || last.is_none_or(|last| listed.contains(&last)))
     }
 
     /// There is nothing to close: Redis notices that the process is gone.

@@ -7,8 +7,9 @@ use secrecy::{ExposeSecret, SecretBox};
 
 #[cfg(feature = "file-store")]
 use super::embedded;
-use super::encryption::{EncryptedKey, Encryption};
-use super::token::{Token, TokenHash, TokenId};
+use super::encryption::Encryption;
+use super::record::{EncryptedExchange, Record};
+use super::token::{Token, TokenId};
 use super::user_locks::UserLocks;
 use super::{
     Database, ExchangeHash, NewSession, OpenError, Session, Settings, Unavailable, User, UserId,
@@ -249,17 +250,4 @@ impl Store {
             Backend::Redis(store) => store.close().await,
         }
     }
-}
-
-/// A session as a backend stores it.
-pub(super) struct Record<'a> {
-    pub(super) token: TokenHash,
-    pub(super) session: &'a Session,
-    pub(super) exchange: Option<EncryptedExchange>,
-}
-
-pub(super) struct EncryptedExchange {
-    pub(super) hash: ExchangeHash,
-    /// The `session_key`, encrypted as it is to be stored and as it may be stored already.
-    pub(super) keys: Vec<EncryptedKey>,
 }

@@ -1,5 +1,5 @@
 //! The `access_token` of each Mini Program: fetched when it is needed, kept, renewed in the background,
-//! and replaced when WeChat calls it invalid. And the calls that need it.
+//! and replaced when WeChat calls it invalid.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    ACCESS_TOKEN_REMEDY, AccessToken, Client, Error, JsCode, Meaning, MiniProgram, PhoneNumber,
-    diagnosis,
-};
+use super::{ACCESS_TOKEN_REMEDY, AccessToken, Client, Error, MiniProgram, diagnosis};
 use crate::clock::Clock;
 use crate::single_flight::{Entered, Key, Leader, SingleFlight};
 
@@ -40,24 +37,8 @@ struct Fetched {
 /// Makes the calls that need an `access_token`, in one runtime.
 #[derive(Clone)]
 pub struct TokenClient {
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
     cache: Arc<TokenCache>,
-}
-
-/// Why a call with an `access_token` failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallError {
-    /// The call was not sent: there is no `access_token`, or WeChat was not reached.
-    NotSent(Error),
-    /// The call was sent, or may have been.
-    Sent(Error),
-}
-
-impl From<CallError> for Error {
-    fn from(error: CallError) -> Self {
-        let (CallError::NotSent(error) | CallError::Sent(error)) = error;
-        error
-    }
 }
 
 impl TokenCache {
@@ -110,74 +91,7 @@ impl TokenClient {
         self.get(mini_program, self.client.deadline()).await
     }
 
-    /// The phone number of the user `openid`, for a phone code.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn phone_number(
-        &self,
-        mini_program: &Arc<MiniProgram>,
-        openid: &str,
-        phone_code: &JsCode,
-    ) -> Result<PhoneNumber, CallError> {
-        let (deadline, appid) = (self.client.deadline(), mini_program.appid());
-        let ask = |token: AccessToken| async move {
-            self.client
-                .phone_number(appid, &token, openid, phone_code, deadline)
-                .await
-        };
-        self.call(mini_program, deadline, ask).await
-    }
-
-    /// Whether `session_key` is the newest of the user `openid`.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn check_session(
-        &self,
-        mini_program: &Arc<MiniProgram>,
-        openid: &str,
-        session_key: &[u8; 16],
-    ) -> Result<bool, CallError> {
-        let deadline = self.client.deadline();
-        let ask = |token: AccessToken| async move {
-            self.client
-                .check_session(&token, openid, session_key, deadline)
-                .await
-        };
-        self.call(mini_program, deadline, ask).await
-    }
-
-    /// Asks, and once more with another token if WeChat calls the first invalid.
-    async fn call<T, F: Future<Output = Result<T, Error>>>(
-        &self,
-        mini_program: &Arc<MiniProgram>,
-        deadline: Instant,
-        ask: impl Fn(AccessToken) -> F,
-    ) -> Result<T, CallError> {
-        let token = self.get(mini_program, deadline).await;
-        let token = token.map_err(CallError::NotSent)?;
-        let error = match ask(token.clone()).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        if error.meaning() != Some(Meaning::InvalidAccessToken) {
-            let appid = mini_program.appid();
-            diagnosis::report(None, appid, &error);
-            return Err(match error {
-                Error::Unreachable(_) => CallError::NotSent(error),
-                error => CallError::Sent(error),
-            });
-        }
-        let result = match self.replacement(mini_program, &token, deadline).await {
-            Ok(Some(other)) => ask(other).await,
-            Ok(None) => Err(error),
-            Err(error) => Err(error),
-        };
-        result.map_err(|error| CallError::Sent(error.after_sending()))
-    }
-
-    async fn get(&self, mini_program: &Arc<MiniProgram>, deadline: Instant) -> Answer {
+    pub(super) async fn get(&self, mini_program: &Arc<MiniProgram>, deadline: Instant) -> Answer {
         let Some((token, age)) = self.cache.usable(mini_program.appid()) else {
             return self.fetch(mini_program, None, deadline).await;
         };
@@ -190,7 +104,7 @@ impl TokenClient {
     }
 
     /// Another token than the one that WeChat has called invalid, if there is one.
-    async fn replacement(
+    pub(super) async fn replacement(
         &self,
         mini_program: &Arc<MiniProgram>,
         invalid: &AccessToken,

@@ -18,8 +18,8 @@ const MAX_LEN: usize = 64;
 /// A user's phone number, as WeChat knows it. `Debug` does not show it, and it is wiped when dropped.
 #[derive(Clone)]
 pub struct PhoneNumber {
-    phone_number: Zeroizing<String>,
-    pure_phone_number: Zeroizing<String>,
+    full: Zeroizing<String>,
+    pure: Zeroizing<String>,
     country_code: Zeroizing<String>,
 }
 
@@ -83,16 +83,15 @@ impl PhoneNumber {
             Number::Text(code) => code,
         });
         // Wiped also if one of them is not valid.
-        let [phone_number, pure_phone_number, country_code] =
-            [info.phone_number, info.pure_phone_number, country_code]
-                .map(|text| Zeroizing::new(text.unwrap_or_default()));
+        let [full, pure, country_code] = [info.phone_number, info.pure_phone_number, country_code]
+            .map(|text| Zeroizing::new(text.unwrap_or_default()));
         let watermark = info.watermark.and_then(|Object(watermark)| watermark.appid);
         if watermark.as_deref() != Some(appid) {
             return Err(Invalid::Field("watermark").into());
         }
         for (name, text) in [
-            ("phoneNumber", &phone_number),
-            ("purePhoneNumber", &pure_phone_number),
+            ("phoneNumber", &full),
+            ("purePhoneNumber", &pure),
             ("countryCode", &country_code),
         ] {
             if !(1..=MAX_LEN).contains(&text.len()) || text.contains(char::is_control) {
@@ -100,8 +99,8 @@ impl PhoneNumber {
             }
         }
         Ok(Self {
-            phone_number,
-            pure_phone_number,
+            full,
+            pure,
             country_code,
         })
     }
@@ -109,13 +108,13 @@ impl PhoneNumber {
     /// The number, with the country code if it is a foreign one.
     #[must_use]
     pub fn phone_number(&self) -> &str {
-        &self.phone_number
+        &self.full
     }
 
     /// The number without a country code.
     #[must_use]
     pub fn pure_phone_number(&self) -> &str {
-        &self.pure_phone_number
+        &self.pure
     }
 
     /// The country code, such as `86`.

@@ -1,4 +1,4 @@
-//! The access_token: fetched once, renewed, replaced, and never forced.
+//! The `access_token`: fetched once, renewed, replaced, and never forced.
 
 use std::time::Duration;
 

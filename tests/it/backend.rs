@@ -1,8 +1,11 @@
 //! The internal door as the team's backend uses it: who is let in, what is refused, signatures, and the end
 //! of a user's sessions.
 
+use proptest::prelude::ProptestConfig;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use wxlogin::UsersError;
 
 use crate::app::{Answer, Client, ManualClock, TestApp, vars};
 use crate::fake_wechat::{
@@ -548,7 +551,6 @@ async fn a_host_app_calls_the_same_functions() {
     assert_eq!(token.expose(), wechat.access_token(APPID));
     assert!(!format!("{number:?} {token:?}").contains(token.expose()));
     assert!(!format!("{number:?}").contains(number.phone_number()));
-    use wxlogin::UsersError;
     let error = wxlogin.sign(APPID, &alice, "").await.unwrap_err();
     assert!(matches!(error, UsersError::NoSessionKey), "{error}");
     assert!(!wxlogin.check_session(APPID, &alice).await.unwrap());
@@ -561,4 +563,111 @@ async fn a_host_app_calls_the_same_functions() {
     let problem = wxlogin::Problem::from(UsersError::AnotherUsersCode);
     assert_eq!(problem.code(), "invalid_phone_code");
     wxlogin.end_all(APPID, &alice).await.unwrap();
+}
+
+#[test]
+fn any_path_and_any_body_has_a_typed_answer() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let app = runtime.block_on(start(&[]));
+    let segment = proptest::prop_oneof![
+        proptest::strategy::Just(APPID.to_owned()),
+        "(%[0-9A-Fa-f]{2}){1,9}",
+        "[a-zA-Z0-9._~!$&'()*+,;=:@-]{1,140}",
+        "%[0-9A-G]?",
+    ];
+    let action = proptest::prop_oneof!["phone", "sign", "session_key", "sessions", "[a-z]{0,9}"];
+    let method = proptest::prop_oneof!["GET", "POST", "DELETE", "PUT"];
+    let body = proptest::prop_oneof![
+        "\\PC{0,60}",
+        r#"\{"(code|data)":"[a-zA-Z0-9 %\\\\u.-]{0,300}"\}"#,
+        r#"\{"code":[0-9]{1,30}\}"#,
+    ];
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let request = (segment.clone(), segment, action, method, body);
+    let checked = runner.run(&request, |(appid, openid, action, method, body)| {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let url = format!(
+            "http://{}/users/{appid}/{openid}/{action}",
+            app.internal.addr
+        );
+        let request = reqwest::Client::new()
+            .request(method, url)
+            .bearer_auth(TOKEN);
+        let answer = runtime.block_on(async {
+            Answer::read(request.body(body).send().await.unwrap())
+                .await
+                .unwrap()
+        });
+        let is_good = answer.status.is_success();
+        proptest::prop_assert!(
+            is_good || answer.status.is_client_error(),
+            "{}",
+            answer.text
+        );
+        proptest::prop_assert!(
+            is_good || answer.json()["code"].is_string(),
+            "{}",
+            answer.text
+        );
+        Ok(())
+    });
+    checked.unwrap();
+    runtime
+        .block_on(app.internal.get("/readyz"))
+        .assert_status(200);
+}
+
+#[tokio::test]
+async fn the_stand_in_for_wechat_takes_only_what_wechat_takes() {
+    let wechat = FakeWechat::start().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("{}/cgi-bin/stable_token", wechat.base());
+    let good =
+        json!({"grant_type": "client_credential", "appid": APPID, "secret": SECRET}).to_string();
+    let errcode = async |request: reqwest::RequestBuilder| {
+        let answer = Answer::read(request.send().await.unwrap()).await.unwrap();
+        (answer.status.as_u16(), answer.json()["errcode"].as_i64())
+    };
+    assert_eq!(
+        errcode(http.post(&url).body(good.clone())).await,
+        (200, None)
+    );
+    let form = http
+        .post(&url)
+        .header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(errcode(form.body(good.clone())).await, (200, Some(41002)));
+    assert_eq!(errcode(http.post(&url).body("{")).await, (200, Some(47001)));
+    assert_eq!(errcode(http.get(&url)).await, (200, Some(43002)));
+    let mut chunked = tokio::net::TcpStream::connect(url[7..].split('/').next().unwrap())
+        .await
+        .unwrap();
+    let request = format!(
+        "POST /cgi-bin/stable_token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{good}\r\n0\r\n\r\n",
+        good.len()
+    );
+    chunked.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    chunked.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 412 "), "{answer}");
+    let phone = format!("{}/wxa/business/getuserphonenumber", wechat.base());
+    let body = json!({"code": "phone-alice", "openid": openid("alice")}).to_string();
+    let with = |token: &str| {
+        http.post(format!("{phone}?access_token={token}"))
+            .body(body.clone())
+    };
+    assert_eq!(
+        errcode(http.post(&phone).body(body.clone())).await,
+        (200, Some(41001))
+    );
+    assert_eq!(errcode(with("junk")).await, (200, Some(40001)));
+    let token = wechat.access_token(APPID);
+    let of_other = with(&wechat.access_token(OTHER_APPID));
+    assert_eq!(errcode(of_other).await, (200, Some(40029)));
+    assert_eq!(errcode(with(&token)).await, (200, Some(40029)), "used up");
+    wechat.refuse_access_token(APPID, 42001);
+    assert_eq!(errcode(with(&token)).await, (200, Some(42001)));
 }

@@ -10,12 +10,14 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use reqwest::Method;
+use wxlogin::server::InternalDoor;
 use wxlogin::session::{StoreUrl, Token};
-use wxlogin::wechat::{Client as Wechat, CodeSession, JsCode};
+use wxlogin::wechat::{AccessToken, Client as Wechat, CodeSession, JsCode, PhoneNumber};
 
 use crate::app::{Answer, Client, config, vars};
 use crate::fake_wechat::{
-    APPID, FakeWechat, SECRET, encrypt, hex, openid, session_key, sign, user_info,
+    APPID, FakeWechat, SECRET, encrypt, hex, hmac_sign, openid, phone_number, session_key, sign,
+    user_info,
 };
 use crate::process::{Process, command};
 use crate::redis_server::{PASSWORD, RedisServer};
@@ -195,6 +197,88 @@ async fn everything(recorder: &Recorder<'_>) {
     recorder.login("user-alice.canary3").await;
 }
 
+const INTERNAL_TOKEN: &str = "internal-token-canary,internal-token-canary2";
+
+/// Every route of the internal door, and its failures. What an answer is for is taken out of it.
+async fn backend(recorder: &Recorder<'_>, door: &Client, wechat: &FakeWechat) {
+    let token = INTERNAL_TOKEN.split(',').next().unwrap();
+    let keep = |mut answer: Answer, secret: &str| {
+        if !secret.is_empty() {
+            assert!(answer.text.contains(secret), "{}", answer.text);
+            answer.text = answer.text.replace(secret, "");
+            recorder.secrets.borrow_mut().add_text(secret);
+        }
+        recorder.keep(&answer);
+    };
+    let alice = format!("/users/{APPID}/{}", openid("alice"));
+    let phone = async |code: &str| {
+        recorder.secrets.borrow_mut().add_text(code);
+        let body = format!(r#"{{"code":"{code}"}}"#);
+        door.post(&format!("{alice}/phone"), token, body).await
+    };
+    keep(
+        phone("phone-alice.canary").await,
+        &phone_number(&openid("alice")),
+    );
+    for script in [
+        "phone-bob",
+        "error-40029",
+        "error-48001",
+        "error--1",
+        "error-77",
+        "hang",
+        "garbage",
+        "empty",
+        "html-502",
+    ] {
+        keep(phone(&format!("{script}.canary-phone")).await, "");
+    }
+    let broken = format!(
+        r#"{{"phone_info":{{"phoneNumber":"19912345678","purePhoneNumber":"19912345678","countryCode":86,"watermark":{{"appid":"{}"}}}}}}"#,
+        "wx1"
+    );
+    recorder.secrets.borrow_mut().add_text("19912345678");
+    wechat.script("phone-alice.broken-canary", &broken);
+    keep(phone("phone-alice.broken-canary").await, "");
+    let signed = door
+        .post(&format!("{alice}/sign"), token, r#"{"data":"data-canary"}"#)
+        .await;
+    recorder.secrets.borrow_mut().add_text("data-canary");
+    keep(
+        signed,
+        &hmac_sign(&session_key("user-alice.canary"), "data-canary"),
+    );
+    recorder
+        .secrets
+        .borrow_mut()
+        .add_text(&hmac_sign(&session_key("user-alice.canary"), ""));
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str())];
+    let get = async |path: &str| door.send(Method::GET, path, &headers).await;
+    keep(get(&format!("{alice}/session_key")).await, "");
+    let path = format!("/access_token/{APPID}");
+    keep(get(&path).await, &wechat.access_token(APPID));
+    wechat.replace_access_token(APPID, 40001);
+    keep(get(&format!("{alice}/session_key")).await, "");
+    wechat.refuse_access_token(APPID, 42001);
+    keep(phone("phone-alice.canary-refused").await, "");
+    recorder
+        .secrets
+        .borrow_mut()
+        .add_text("wrong-internal-canary");
+    for token in ["wrong-internal-canary", "Bearer wrong-internal-canary"] {
+        let headers = [("authorization", token)];
+        keep(door.send(Method::GET, &path, &headers).await, "");
+    }
+    recorder.secrets.borrow_mut().add_text("o-canary");
+    keep(get("/users/path-canary/o-canary/session_key").await, "");
+    let end = door
+        .send(Method::DELETE, &format!("{alice}/sessions"), &headers)
+        .await;
+    keep(end, "");
+    assert!(recorder.answers.borrow().contains("invalid_phone_code"));
+}
+
 async fn user_data(recorder: &Recorder<'_>, code: &str, token: &str) {
     let key = session_key(code);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -266,6 +350,7 @@ async fn failing(
         format!("postgres://:{PASSWORD}@localhost"),
     );
     failing.insert("WECHAT_API_BASE".into(), format!("{SECRET}://{SECRET}"));
+    failing.insert("INTERNAL_TOKEN".into(), format!("{INTERNAL_TOKEN},x"));
     let refused = command(dir, &failing).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     log += &String::from_utf8(refused.stderr).unwrap();
@@ -287,6 +372,8 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
     let settings = [
         ("SESSION_STORE", store),
         ("INTERNAL_ADDR", "127.0.0.1:0"),
+        ("INTERNAL_TOKEN", INTERNAL_TOKEN),
+        ("INTERNAL_ACCESS_TOKEN", "on"),
         (
             "RUST_LOG",
             "trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,redis=trace",
@@ -303,6 +390,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
         secrets: RefCell::default(),
     };
     everything(&recorder).await;
+    backend(&recorder, &process.internal(), &wechat).await;
     let numbers = process.internal().get("/metrics").await;
     recorder.keep(&numbers);
     let answers = recorder.answers.into_inner();
@@ -312,8 +400,16 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
 
     log += &failing(dir.path(), &wechat, &settings, &mut secrets).await;
 
-    for text in [SECRET, PASSWORD, "wrong-redis-canary"] {
+    let tokens = INTERNAL_TOKEN.split(',');
+    for text in [SECRET, PASSWORD, "wrong-redis-canary"]
+        .into_iter()
+        .chain(tokens)
+    {
         secrets.add_text(text);
+    }
+    assert!(wechat.access_tokens().len() >= 2);
+    for token in wechat.access_tokens() {
+        secrets.add_text(&token);
     }
     for (code, key) in wechat.keys() {
         secrets.add_text(&STANDARD.encode(key));
@@ -427,6 +523,28 @@ fn debug_shows_no_secret() {
     let session = CodeSession::from_json(json.as_bytes()).unwrap();
     let bad_url = format!("redis://:{PASSWORD}@host:port").parse::<StoreUrl>();
     let bad_session = CodeSession::from_json(br#"{"openid":"o1","session_key":"se/cret"}"#);
+    for text in ["token-canary", "13800138000"] {
+        secrets.add_text(text);
+    }
+    let access_token = br#"{"access_token":"token-canary","expires_in":7200}"#;
+    let access_token = AccessToken::from_json(access_token).unwrap();
+    let number = br#"{"phone_info":{"phoneNumber":"13800138000","purePhoneNumber":"13800138000","countryCode":86,"watermark":{"appid":"wx1"}}}"#;
+    let (number, bad_number) = (
+        PhoneNumber::from_json(number, "wx1"),
+        PhoneNumber::from_json(number, "wx2"),
+    );
+    let door = InternalDoor {
+        tokens: vec![SECRET.into()],
+        gives_access_tokens: true,
+    };
+    let more = format!(
+        "{access_token:?} {access_token:#?} {number:?} {number:#?} {bad_number:?} {door:?} {door:#?}"
+    );
+    secrets.assert_none_in("Debug", more.as_bytes());
+    assert!(
+        more.contains("7200") && more.contains("watermark"),
+        "{more}"
+    );
     let shown = format!(
         "{one:?} {one:#?} {several:?} {several:#?} {client:?} {js_code:?} {js_code:#?} {token:?} \
          {token:#?} {session:?} {session:#?} {bad_url:?} {bad_session:?}"

@@ -15,11 +15,15 @@ const RID: &str = "rid 66c69111-5ccc9dc8-0fd94c9e, 2024-08-22T01:14:57Z";
 
 /// Runs it with these Mini Programs; returns the exit status and what it says.
 async fn check(base: &str, apps: &str) -> (Option<i32>, String) {
+    check_with(&["check"], base, apps).await
+}
+
+async fn check_with(words: &'static [&str], base: &str, apps: &str) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = vars(base, &[("WECHAT_APPS", apps), ("WECHAT_TIMEOUT", "1s")]);
     settings.retain(|name, _| name != "WECHAT_APPID" && name != "WECHAT_SECRET");
     let mut command: Command = command(dir.path(), &settings);
-    let output = tokio::task::spawn_blocking(move || command.arg("check").output());
+    let output = tokio::task::spawn_blocking(move || command.args(words).output());
     let output = output.await.unwrap().unwrap();
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8(said).unwrap();
@@ -69,6 +73,38 @@ async fn one_of_two_secrets_suffices() {
         "{said}"
     );
     assert_eq!(lines[1], format!("{APPID}, AppSecret 2 of 2: all is well"));
+}
+
+#[tokio::test]
+async fn with_token_an_access_token_of_each_mini_program_is_fetched_too() {
+    let words = &["check", "--token"];
+    let wechat = FakeWechat::start().await;
+    let apps = format!("{APPID}:{SECRET},{OTHER_APPID}:not-it");
+    let (status, said) = check_with(words, &wechat.base(), &apps).await;
+    assert_eq!(status, Some(1), "{said}");
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[0], format!("{APPID}: all is well"));
+    assert_eq!(lines[1], format!("{APPID}, access_token: all is well"));
+    for (line, what) in [(lines[2], ""), (lines[3], ", access_token")] {
+        let wrong =
+            format!("{OTHER_APPID}{what}: WeChat answered errcode 40125, {RID}: the AppSecret");
+        assert!(line.starts_with(&wrong), "{said}");
+    }
+    assert!(!said.contains(&wechat.access_token(APPID)), "{said}");
+
+    // A whitelist that lets logins pass can still refuse tokens.
+    wechat.refuse_access_tokens(Some(40164));
+    let good = format!("{APPID}:{SECRET}");
+    let (status, _) = check_with(&["check"], &wechat.base(), &good).await;
+    assert_eq!(status, Some(0));
+    let (status, said) = check_with(words, &wechat.base(), &good).await;
+    assert_eq!(status, Some(1), "{said}");
+    let refused = format!(
+        "{APPID}, access_token: WeChat answered errcode 40164, {RID}, this server's address 203.0.113.7: "
+    );
+    assert!(said.contains(&refused), "{said}");
+    let (status, _) = check_with(&["check", "--tokens"], &wechat.base(), &good).await;
+    assert_eq!(status, Some(2));
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ mod properties;
 mod proxies;
 mod replicas;
 mod rolling;
+mod sandbox_lines;
 mod server;
 mod session;
 mod settings;

@@ -5,10 +5,29 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use wxlogin::config::Config;
 use wxlogin::session::{StoreUrl, Token};
-use wxlogin::wechat::{CodeSession, EncryptedData, Error, Expected, JsCode, is_signature};
+use wxlogin::wechat::{
+    AccessToken, CodeSession, EncryptedData, Error, Expected, JsCode, PhoneNumber, hmac_signature,
+    is_signature, parse_check_session,
+};
 
 use crate::app::vars;
-use crate::fake_wechat::{encrypt, sign};
+use crate::fake_wechat::{encrypt, hmac_sign, sign};
+
+fn nearly_a_phone_info() -> impl Strategy<Value = String> {
+    let text = || {
+        prop_oneof![
+            r#""[ -~&&[^"\\\\]]{0,70}""#,
+            "-?[0-9]{1,20}",
+            Just("null".to_owned())
+        ]
+    };
+    let appid = prop_oneof!["wx1", "wx2", "[ -~&&[^\"\\\\]]{0,9}"];
+    (text(), text(), text(), appid).prop_map(|(phone, pure, country, appid)| {
+        format!(
+            r#"{{"phoneNumber":{phone},"purePhoneNumber":{pure},"countryCode":{country},"watermark":{{"timestamp":1,"appid":"{appid}"}}}}"#
+        )
+    })
+}
 
 /// JSON that is nearly what WeChat answers.
 fn nearly_an_answer() -> impl Strategy<Value = String> {
@@ -18,6 +37,9 @@ fn nearly_an_answer() -> impl Strategy<Value = String> {
         "openid",
         "unionid",
         "session_key",
+        "access_token",
+        "expires_in",
+        "phone_info",
         "[a-z]{0,9}"
     ];
     let value = prop_oneof![
@@ -26,6 +48,7 @@ fn nearly_an_answer() -> impl Strategy<Value = String> {
         r#""[ -~&&[^"\\]]{0,40}""#,
         Just(r#""HyVFkGl5F5OQWJZZaNzBBg==""#.to_owned()),
         Just(r#"{"a":[1,2.5,true]}"#.to_owned()),
+        nearly_a_phone_info(),
     ];
     proptest::collection::vec((name, value), 0..6).prop_map(|fields| {
         let fields: Vec<_> = fields
@@ -37,6 +60,29 @@ fn nearly_an_answer() -> impl Strategy<Value = String> {
 }
 
 fn check_answer(body: &[u8]) {
+    match AccessToken::from_json(body) {
+        Ok(token) => {
+            assert!(token.expires_in > 0 && !token.expose().is_empty());
+            assert!(token.expose().bytes().all(|b| b.is_ascii_graphic()));
+        }
+        Err(error) => check_error(&error),
+    }
+    match PhoneNumber::from_json(body, "wx1") {
+        Ok(number) => {
+            let parts = [
+                number.phone_number(),
+                number.pure_phone_number(),
+                number.country_code(),
+            ];
+            assert!(parts.iter().all(|part| (1..=64).contains(&part.len())));
+            assert!(String::from_utf8_lossy(body).contains("wx1"));
+        }
+        Err(error) => check_error(&error),
+    }
+    match parse_check_session(body) {
+        Ok(()) => assert!(String::from_utf8_lossy(body).contains("errcode")),
+        Err(error) => check_error(&error),
+    }
     match CodeSession::from_json(body) {
         Ok(session) => {
             let ids = [Some(&session.openid), session.unionid.as_ref()];
@@ -44,8 +90,14 @@ fn check_answer(body: &[u8]) {
                 assert!((1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()));
             }
         }
-        Err(Error::Refused(refusal)) => assert_ne!(refusal.errcode.0, 0),
-        Err(error) => assert!(matches!(error, Error::Invalid(_)), "{error}"),
+        Err(error) => check_error(&error),
+    }
+}
+
+fn check_error(error: &Error) {
+    match error {
+        Error::Refused(refusal) => assert_ne!(refusal.errcode.0, 0),
+        error => assert!(matches!(error, Error::Invalid(_)), "{error}"),
     }
 }
 
@@ -146,6 +198,11 @@ proptest! {
         let is_right = is_signature(&signature, &raw_data, &KEY);
         prop_assert!(!is_right || signature.to_lowercase().contains(&right));
         prop_assert!(is_signature(&right, &raw_data, &KEY));
+    }
+
+    #[test]
+    fn any_text_is_signed(data in "\\PC{0,60}") {
+        prop_assert_eq!(hmac_signature(&data, &KEY), hmac_sign(&KEY, &data));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::app::{Answer, TestApp};
+use crate::backend::{self, Backend};
 use crate::fake_wechat::openid;
 
 /// What the other side does with a connection after it has read a request.
@@ -22,21 +23,39 @@ enum Then {
 
 /// Answers every connection with the same bytes. Returns its base URL.
 async fn answering(bytes: impl Into<Vec<u8>>, then: Then) -> String {
+    answering_but(None, bytes, then).await
+}
+
+/// The same, but for requests for an `access_token`, if there is another answer for them.
+async fn answering_but(
+    with_token: Option<&'static str>,
+    bytes: impl Into<Vec<u8>>,
+    then: Then,
+) -> String {
     let bytes = bytes.into();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, bytes.clone(), then));
+            tokio::spawn(answer(stream, bytes.clone(), then, with_token));
         }
     });
     base
 }
 
-async fn answer(mut stream: TcpStream, bytes: Vec<u8>, then: Then) -> std::io::Result<()> {
+async fn answer(
+    mut stream: TcpStream,
+    bytes: Vec<u8>,
+    then: Then,
+    with_token: Option<&str>,
+) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         request.push(stream.read_u8().await?);
+    }
+    let wants_token = request.starts_with(b"POST /cgi-bin/stable_token");
+    if wants_token && let Some(token) = with_token {
+        return stream.write_all(&ok(token)).await;
     }
     stream.write_all(&bytes).await?;
     match then {
@@ -180,12 +199,106 @@ async fn a_broken_answer_is_told_within_the_timeout_and_does_no_harm() {
         ),
     ];
     for (name, bytes, then, code) in rows {
+        calls_at(name, bytes, then, code).await;
         let begin = Instant::now();
         let answer = login_at(answering(bytes, then).await).await;
         assert!(begin.elapsed() < Duration::from_secs(5), "{name}");
         assert_eq!(answer.json()["code"], code, "{name}: {}", answer.text);
         let status = if code == "upstream_timeout" { 504 } else { 502 };
         answer.assert_problem(status, code, "login_again");
+    }
+}
+
+/// The calls of a backend at a service whose WeChat answers so: to the request for an `access_token`, and
+/// then to the phone code and to `checksession` alone.
+async fn calls_at(name: &str, bytes: &[u8], then: Then, code: &str) {
+    let status = if code == "upstream_timeout" { 504 } else { 502 };
+    let token = r#"{"access_token":"token","expires_in":7200}"#;
+    for (with_token, action) in [(None, "retry_later"), (Some(token), "ask_again")] {
+        let base = answering_but(with_token, bytes, then).await;
+        let settings = [
+            ("WECHAT_API_BASE", base.as_str()),
+            ("WECHAT_TIMEOUT", "400ms"),
+        ];
+        let app = backend::start(&settings).await;
+        let backend = Backend::of(&app);
+        let begin = Instant::now();
+        let answer = backend.phone("alice", "phone-alice").await;
+        assert!(begin.elapsed() < Duration::from_secs(5), "{name}");
+        assert_eq!(answer.json()["code"], code, "{name}: {}", answer.text);
+        answer.assert_problem(status, code, action);
+        if with_token.is_none() {
+            backend
+                .access_token()
+                .await
+                .assert_problem(status, code, action);
+        }
+        app.client.get("/healthz").await.assert_status(200);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_wechat_does_not_document_is_invalid_for_the_backends_calls_too() {
+    let token = r#"{"access_token":"token","expires_in":7200}"#;
+    for body in [
+        "",
+        "{}",
+        "null",
+        "[]",
+        "<html></html>",
+        r#"{"errcode":"busy"}"#,
+        r#"{"errcode":null}"#,
+        r#"{"errcode":1.5}"#,
+        r#"{"access_token":"","expires_in":7200}"#,
+        r#"{"access_token":"a b","expires_in":7200}"#,
+        r#"{"access_token":"token"}"#,
+        r#"{"access_token":"token","expires_in":0}"#,
+        r#"{"access_token":"token","expires_in":-1}"#,
+        r#"{"access_token":7,"expires_in":7200}"#,
+    ] {
+        for (with_token, action) in [(None, "retry_later"), (Some(token), "ask_again")] {
+            let base = answering_but(with_token, ok(body), Then::Close).await;
+            let app = backend::start(&[("WECHAT_API_BASE", &base)]).await;
+            let answer = Backend::of(&app).phone("alice", "phone-alice").await;
+            assert_eq!(answer.status, 502, "{body}");
+            answer.assert_problem(502, "upstream_invalid", action);
+        }
+    }
+}
+
+#[tokio::test]
+async fn checksession_is_not_taken_for_valid_without_an_errcode_of_0() {
+    let token = r#"{"access_token":"token","expires_in":7200}"#;
+    let wechat = crate::fake_wechat::FakeWechat::start().await;
+    let redis = crate::redis_server::RedisServer::start();
+    let store = ("SESSION_STORE", redis.url());
+    let store = (store.0, store.1.as_str());
+    let app = backend::start(&[("WECHAT_API_BASE", &wechat.base()), store]).await;
+    app.client.token("user-alice").await;
+    for (body, expected) in [
+        (r#"{"errcode":0,"errmsg":"ok"}"#, Ok(true)),
+        (r#"{"errcode":"0"}"#, Ok(true)),
+        (
+            r#"{"errcode":87009,"errmsg":"invalid signature"}"#,
+            Ok(false),
+        ),
+        ("{}", Err((502, "upstream_invalid"))),
+        (r#"{"errcode":null}"#, Err((502, "upstream_invalid"))),
+        ("", Err((502, "upstream_invalid"))),
+        (r#"{"errcode":87008}"#, Err((502, "upstream_error"))),
+        (r#"{"errcode":40003}"#, Err((502, "upstream_error"))),
+        (r#"{"errcode":45009}"#, Err((503, "quota_exhausted"))),
+        (r#"{"errcode":45011}"#, Err((429, "rate_limited"))),
+    ] {
+        let base = answering_but(Some(token), ok(body), Then::Close).await;
+        let app = backend::start(&[("WECHAT_API_BASE", &base), store]).await;
+        let answer = Backend::of(&app).session_key("alice").await;
+        match expected {
+            Ok(valid) => assert_eq!(answer.json()["valid"], valid, "{body}: {}", answer.text),
+            Err((status, code)) => {
+                answer.assert_problem(status, code, "retry_later");
+            }
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::engine::Write;
-use super::tables::{self, Change, Keys, Row};
+use super::search::{self, Keys};
+use super::tables::{self, Change, Row};
 use super::writer::Job;
 use super::{Place, Reader, Shared, describe, lock};
 use crate::session::token::TokenId;
@@ -86,7 +87,7 @@ impl Store {
         &self,
         user: &UserId,
     ) -> Result<Option<Vec<u8>>, Unavailable> {
-        let key = self.search(user, tables::newest_key).await?;
+        let key = self.search(user, search::newest_key).await?;
         Ok(key.map(|key| key.to_vec()))
     }
 
@@ -133,7 +134,7 @@ impl Store {
         user: &UserId,
         _: Option<TokenId>,
     ) -> Result<(), Unavailable> {
-        let rows = self.search(user, tables::sessions).await?;
+        let rows = self.search(user, search::sessions).await?;
         let end = Write::Change(Change::EndAndDropKey, rows);
         self.write(end).await.map(drop)
     }
@@ -162,7 +163,7 @@ impl Store {
     }
 
     async fn stored_keys(&self, user: &UserId) -> Result<Keys, Unavailable> {
-        self.search(user, tables::keys).await
+        self.search(user, search::keys).await
     }
 
     fn read<T>(

@@ -1,6 +1,6 @@
 //! Whether Redis is fit for what sessions need of it: for readiness, the start and `wxlogin check`.
 
-use super::super::EncryptedExchange;
+use super::super::record::EncryptedExchange;
 use super::{
     EXCHANGE_TTL, EncryptedKey, ExchangeHash, Record, Session, Store, TokenHash, Unavailable,
     UserId, session_at,

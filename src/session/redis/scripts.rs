@@ -105,16 +105,6 @@ pub(super) fn tokens(user: &UserId) -> Cmd {
     command
 }
 
-/// The hashes of the user's tokens that have not expired at `now`, in Unix seconds, the newest first.
-pub(super) fn living_tokens(user: &UserId, now: u64) -> Cmd {
-    let mut command = cmd("ZREVRANGEBYSCORE");
-    command
-        .arg(tokens_key(user))
-        .arg("+inf")
-        .arg(format!("({now}"));
-    command
-}
-
 pub(super) fn forget(user: &UserId, tokens: &[String]) -> Cmd {
     let mut command = cmd("EVAL");
     command

@@ -12,14 +12,15 @@ pub fn reply(model: &mut Model, body: &Value) -> Reply {
     let delay = Duration::from_millis(model.tokens.delay);
     let response = match read(model, body) {
         Err((errcode, errmsg)) => error(errcode, errmsg),
-        Ok(appid) => match model.refuses.or(model.tokens.refuses) {
-            Some(errcode) => refusal(errcode),
-            None => {
+        Ok(appid) => {
+            if let Some(errcode) = model.refuses.or(model.tokens.refuses) {
+                refusal(errcode)
+            } else {
                 let token = model.tokens.current(&appid);
                 model.tokens.given.insert(token.clone());
                 text(format!(r#"{{"access_token":"{token}","expires_in":7200}}"#))
             }
-        },
+        }
     };
     Reply::After(delay, response)
 }
