@@ -119,8 +119,7 @@ async fn sessions_and_keys_are_found_in_all_slices_also_after_a_stop_and_a_crash
         for token in &ended {
             assert!(!is_there(&store, *token).await);
         }
-        // Its keys are there as long as its last session would have been.
-        assert_eq!(keys(&store, &openid).await, [39, 38]);
+        assert!(keys(&store, &openid).await.is_empty());
         check(&store, &all).await;
         store.close().await;
     }

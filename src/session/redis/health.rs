@@ -6,29 +6,37 @@ use super::{
     UserId, session_at,
 };
 
+/// The session and the exchange that are made for a check.
+const TOKEN: TokenHash = TokenHash([0; 32]);
+const HASH: ExchangeHash = ExchangeHash([0; 32]);
+
 impl Store {
     /// Runs what a login, a lookup and a logout run, on keys of its own: permissions, scripts, memory
     /// and a replica that is read-only show in these commands only.
     pub(in crate::session) async fn check(&self) -> Result<(), Unavailable> {
-        let (user, token, hash) = (check_user(), TokenHash([0; 32]), ExchangeHash([0; 32]));
+        self.log_in().await?;
+        self.exchanged(HASH).await?;
+        self.get::<Session>(&session_at(TOKEN)).await?;
+        // Another process may check at the same time and end this session first.
+        self.end_listed(&check_user(), Some(TOKEN)).await.map(drop)
+    }
+
+    async fn log_in(&self) -> Result<(), Unavailable> {
         let now = self.clock.now();
         let session = Session {
-            user: user.clone(),
+            user: check_user(),
             unionid: None,
             created: now,
             expires: now + EXCHANGE_TTL.as_secs(),
         };
         let keys = vec![EncryptedKey::ZERO];
         self.create(Record {
-            token,
+            token: TOKEN,
             session: &session,
-            exchange: Some(EncryptedExchange { hash, keys }),
+            exchange: Some(EncryptedExchange { hash: HASH, keys }),
         })
-        .await?;
-        self.exchanged(hash).await?;
-        self.get::<Session>(&session_at(token)).await?;
-        // Another process may check at the same time and end this session first.
-        self.end_listed(&user, Some(token)).await.map(|_| ())
+        .await
+        .map(drop)
     }
 
     /// What works for now and will not be enough, a sentence each.
@@ -58,10 +66,11 @@ impl Store {
                 "cannot see whether Redis evicts sessions or is a replica: {error}"
             )),
         }
-        // The check has left a key behind.
         let attempt = async {
+            self.log_in().await?;
             self.begin_attempt(&check_user()).await?;
-            self.end_attempt(&check_user(), None, false).await
+            self.end_attempt(&check_user(), None, false).await?;
+            self.end_listed(&check_user(), Some(TOKEN)).await
         };
         if let Err(error) = attempt.await {
             warnings.push(format!("user data cannot be decrypted: {error}"));
