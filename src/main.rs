@@ -37,7 +37,7 @@ well; 2 wrong settings or arguments.
 
 /// Could not start or run, or a check failed.
 const FAILURE: u8 = 1;
-/// After [`Timeouts::drain`], with time to close the session store and to write the log.
+/// Counted from the signal: [`Timeouts::drain`], half a second for the session store, and the log's lines.
 const STOP_DEADLINE: Duration = Duration::from_millis(10_900);
 /// Wrong settings or arguments.
 const USAGE: u8 = 2;

@@ -1,4 +1,4 @@
-//! One interface to all stores: encryption what goes in, opens what comes out, counts and measures.
+//! One interface to all stores: encrypts and decrypts keys, counts and measures.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -142,7 +142,7 @@ impl Store {
     /// Tries the user's keys with `open`, the newest first, until one works.
     ///
     /// If no key works, that is a failure; after [`MAX_FAILURES`](super::MAX_FAILURES) since the user's last login
-    /// the keys are dropped. A failure is counted before the attempt, so that neither concurrent attempts, nor
+    /// the keys cannot be used until the next one. A failure is counted before the attempt, so that neither concurrent attempts, nor
     /// a crash, nor a store that refuses writes allow more.
     ///
     /// # Errors
