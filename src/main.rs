@@ -133,9 +133,19 @@ fn print(mut out: impl Write, text: &str, status: u8) -> ExitCode {
     })
 }
 
+fn run(config: ServerConfig) -> Result<Drained, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let drained = runtime.block_on(serve_until_stopped(config));
+    // Not dropped: that would wait for a resolver that hangs.
+    runtime.shutdown_background();
+    drained
+}
+
 /// Serves until a signal stops it. This thread only waits: see [`Server::run_on_every_core`].
-#[tokio::main(flavor = "current_thread")]
-async fn run(config: ServerConfig) -> Result<Drained, String> {
+async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }

@@ -11,7 +11,6 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -77,7 +76,8 @@ impl Connections {
     fn serve(&self, stream: TcpStream, router: &Router, counted: Counted) {
         // Neither fails on a socket that works. The second one ends a client that does not read.
         let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(self.head_timeout));
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.head_timeout));
         let router = TowerToHyperService::new(router.clone());
         let requests = self.requests.clone();
         let service = service_fn(move |request| {
