@@ -18,6 +18,9 @@ use super::{
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
+/// A `session_key`.
+type Key = SecretBox<[u8; 16]>;
+
 /// Sessions by their token, the `session_key`s of users, and whom codes were exchanged for. Cheap to
 /// clone. Its connections live in one runtime.
 #[derive(Clone)]
@@ -122,7 +125,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn keys(&self, user: &UserId) -> Result<Vec<SecretBox<[u8; 16]>>, Unavailable> {
+    pub async fn keys(&self, user: &UserId) -> Result<Vec<Key>, Unavailable> {
         Ok(self.decrypted(user, &call!(self.keys(user))?))
     }
 
@@ -131,10 +134,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn newest_key(
-        &self,
-        user: &UserId,
-    ) -> Result<Option<SecretBox<[u8; 16]>>, Unavailable> {
+    pub async fn newest_key(&self, user: &UserId) -> Result<Option<Key>, Unavailable> {
         let stored = call!(self.newest_key(user))?;
         Ok(stored.and_then(|encrypted| self.encryption.decrypt(user, &encrypted)))
     }
@@ -186,8 +186,8 @@ impl Store {
     }
 
     /// The two newest keys. One may be there several times, also encrypted with several AppSecrets.
-    fn decrypted(&self, user: &UserId, stored: &[Vec<u8>]) -> Vec<SecretBox<[u8; 16]>> {
-        let mut keys: Vec<SecretBox<[u8; 16]>> = Vec::with_capacity(2);
+    fn decrypted(&self, user: &UserId, stored: &[Vec<u8>]) -> Vec<Key> {
+        let mut keys: Vec<Key> = Vec::with_capacity(2);
         for key in stored
             .iter()
             .filter_map(|encrypted| self.encryption.decrypt(user, encrypted))
