@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use secrecy::{ExposeSecret, SecretBox};
+use secrecy::ExposeSecret;
 
 #[cfg(feature = "file-store")]
 use super::embedded;
-use super::encryption::Encryption;
+use super::encryption::{Encryption, Key};
 use super::record::{EncryptedExchange, Record};
 use super::token::{Token, TokenId};
 use super::user_locks::UserLocks;
@@ -17,9 +17,6 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-
-/// A `session_key`.
-type Key = SecretBox<[u8; 16]>;
 
 /// Sessions by their token, the `session_key`s of users, and whom codes were exchanged for. Cheap to
 /// clone. Its connections live in one runtime.
@@ -192,7 +189,7 @@ impl Store {
             .iter()
             .filter_map(|encrypted| self.encryption.decrypt(user, encrypted))
         {
-            let is_same = |known: &SecretBox<_>| known.expose_secret() == key.expose_secret();
+            let is_same = |known: &Key| known.expose_secret() == key.expose_secret();
             if keys.len() < 2 && !keys.iter().any(is_same) {
                 keys.push(key);
             }
