@@ -42,6 +42,11 @@
 //! request ids and layers of the host app stay its own. A host that stops calls [`WxLogin::close`] at the
 //! end.
 //!
+//! What needs the AppSecret or a user's `session_key` is done here too, for the host's own code and never
+//! for a client: [`WxLogin::phone_number`], [`WxLogin::sign`], [`WxLogin::check_session`],
+//! [`WxLogin::access_token`] and [`WxLogin::end_all`]. Their error is [`UsersError`], which becomes a
+//! [`Problem`].
+//!
 //! # Features
 //!
 //! Both are on by default.

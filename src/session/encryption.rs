@@ -20,6 +20,9 @@ const VERSION: u8 = 1;
 const KEY_LEN: usize = 16;
 pub(super) const ENCRYPTED_KEY_LEN: usize = 1 + NONCE_LEN + KEY_LEN + 16;
 
+/// A `session_key`.
+pub(super) type Key = SecretBox<[u8; KEY_LEN]>;
+
 /// Encrypts and decrypts the `session_key`s of each Mini Program.
 pub struct Encryption {
     by_appid: HashMap<String, Vec<KeyCipher>>,
@@ -56,7 +59,7 @@ impl Encryption {
     pub(super) fn encrypt(
         &self,
         user: &UserId,
-        session_key: &SecretBox<[u8; KEY_LEN]>,
+        session_key: &Key,
     ) -> Result<Vec<EncryptedKey>, Unspecified> {
         let data = associated_data(user);
         let ciphers = self.by_appid.get(&user.appid).ok_or(Unspecified)?;
@@ -67,7 +70,7 @@ impl Encryption {
     }
 
     /// The key in what was read from the store; `None` if it is encrypted with none of the AppSecrets.
-    pub(super) fn decrypt(&self, user: &UserId, stored: &[u8]) -> Option<SecretBox<[u8; KEY_LEN]>> {
+    pub(super) fn decrypt(&self, user: &UserId, stored: &[u8]) -> Option<Key> {
         let data = associated_data(user);
         let ciphers = self.by_appid.get(&user.appid)?;
         ciphers
@@ -105,11 +108,7 @@ impl KeyCipher {
     /// The nonce is an HMAC of what is encrypted: the same key of the same user becomes the same bytes,
     /// so that a store can compare keys without decrypting them. Two different keys have the same nonce
     /// only by chance (birthday bound 2^48).
-    fn encrypt(
-        &self,
-        data: &[u8],
-        session_key: &SecretBox<[u8; KEY_LEN]>,
-    ) -> Result<EncryptedKey, Unspecified> {
+    fn encrypt(&self, data: &[u8], session_key: &Key) -> Result<EncryptedKey, Unspecified> {
         let mut context = hmac::Context::with_key(&self.nonce);
         context.update(session_key.expose_secret());
         context.update(data);
@@ -130,7 +129,7 @@ impl KeyCipher {
         Ok(EncryptedKey(encrypted))
     }
 
-    fn decrypt(&self, data: &[u8], stored: &[u8]) -> Option<SecretBox<[u8; KEY_LEN]>> {
+    fn decrypt(&self, data: &[u8], stored: &[u8]) -> Option<Key> {
         let stored: &[u8; ENCRYPTED_KEY_LEN] = stored.try_into().ok()?;
         let (&[VERSION], rest) = stored.split_first_chunk()? else {
             return None;

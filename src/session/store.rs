@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use secrecy::{ExposeSecret, SecretBox};
+use secrecy::ExposeSecret;
 
 #[cfg(feature = "file-store")]
 use super::embedded;
-use super::encryption::Encryption;
+use super::encryption::{Encryption, Key};
 use super::record::{EncryptedExchange, Record};
 use super::token::{Token, TokenId};
 use super::user_locks::UserLocks;
@@ -122,7 +122,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn keys(&self, user: &UserId) -> Result<Vec<SecretBox<[u8; 16]>>, Unavailable> {
+    pub async fn keys(&self, user: &UserId) -> Result<Vec<Key>, Unavailable> {
         Ok(self.decrypted(user, &call!(self.keys(user))?))
     }
 
@@ -131,10 +131,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn newest_key(
-        &self,
-        user: &UserId,
-    ) -> Result<Option<SecretBox<[u8; 16]>>, Unavailable> {
+    pub async fn newest_key(&self, user: &UserId) -> Result<Option<Key>, Unavailable> {
         let stored = call!(self.newest_key(user))?;
         Ok(stored.and_then(|encrypted| self.encryption.decrypt(user, &encrypted)))
     }
@@ -186,13 +183,13 @@ impl Store {
     }
 
     /// The two newest keys. One may be there several times, also encrypted with several AppSecrets.
-    fn decrypted(&self, user: &UserId, stored: &[Vec<u8>]) -> Vec<SecretBox<[u8; 16]>> {
-        let mut keys: Vec<SecretBox<[u8; 16]>> = Vec::with_capacity(2);
+    fn decrypted(&self, user: &UserId, stored: &[Vec<u8>]) -> Vec<Key> {
+        let mut keys: Vec<Key> = Vec::with_capacity(2);
         for key in stored
             .iter()
             .filter_map(|encrypted| self.encryption.decrypt(user, encrypted))
         {
-            let is_same = |known: &SecretBox<_>| known.expose_secret() == key.expose_secret();
+            let is_same = |known: &Key| known.expose_secret() == key.expose_secret();
             if keys.len() < 2 && !keys.iter().any(is_same) {
                 keys.push(key);
             }
