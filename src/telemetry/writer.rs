@@ -19,6 +19,9 @@ const MAX_LINE: usize = 2 * 1024;
 const BUFFER: usize = 64 * 1024;
 /// How long a reader that has stopped reading may hold up the end of the process.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+/// After each write, so that lines gather: a thread that was woken for each would cost a login more than
+/// the line itself.
+const PACE: Duration = Duration::from_millis(10);
 /// Before the next attempt, if standard error is non-blocking and full.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -104,6 +107,7 @@ impl Write for StandardError {
     /// Called when the queue is empty, so that there is room for a line.
     fn flush(&mut self) -> io::Result<()> {
         self.retry(Write::flush);
+        thread::sleep(PACE);
         if let Some(counter) = DROPPED.get() {
             let dropped = counter.dropped_lines();
             if dropped > self.reported {

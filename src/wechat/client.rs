@@ -17,6 +17,8 @@ use super::{Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
 const MAX_ANSWER: usize = 64 * 1024;
 /// Capacity for an answer with a `session_key`: a buffer that grows leaves a copy of it behind.
 const USUAL_ANSWER: usize = 1024;
+/// Capacity for a query, for the same reason: that of an exchange has some 160 bytes.
+const USUAL_QUERY: usize = 256;
 /// The least pause before each retry when WeChat is busy; with jitter, up to twice as long.
 const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
 
@@ -52,7 +54,7 @@ impl Request {
         Self {
             method: Method::GET,
             path,
-            query: Zeroizing::default(),
+            query: Zeroizing::new(String::with_capacity(USUAL_QUERY)),
             json: None,
         }
     }

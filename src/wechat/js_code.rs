@@ -1,5 +1,7 @@
 //! The one-time code that `wx.login` gives the Mini Program.
 
+use std::borrow::Cow;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
@@ -37,7 +39,7 @@ impl JsCode {
             return Err(JsCodeError::Mock);
         }
         // A client that encodes twice sends a quote as %22: the decoded text is judged as well.
-        let decoded = percent_decode_str(text).collect::<Vec<u8>>();
+        let decoded = Cow::<[u8]>::from(percent_decode_str(text));
         if text.len() <= MAX_LEN && is_code(text.as_bytes()) && is_code(&decoded) {
             Ok(Self(text.into()))
         } else {

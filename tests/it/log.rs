@@ -65,7 +65,7 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
         client.get("/readyz").await;
     })
     .await;
-    let rows: Vec<_> = lines
+    let mut rows: Vec<_> = lines
         .iter()
         .map(|line| {
             assert!(line["request_id"].as_str().unwrap().len() >= 8 && line["method"] == "GET");
@@ -88,15 +88,17 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
             outcome.to_owned(),
         )
     };
+    // Who has closed the connection is answered while the next ones ask.
+    rows[3..].sort();
     assert_eq!(
         rows,
         [
             row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "/onLogin", 400, "invalid_code"),
             row("INFO", "/onLogin", 200, "ok"),
-            row("INFO", "/onLogin", 200, "ok"),
-            row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "-", 404, "not_found"),
+            row("INFO", "/onLogin", 200, "ok"),
+            row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "/session", 401, "invalid_token"),
             row("WARN", "/onLogin", 502, "upstream_invalid"),
         ]
@@ -104,7 +106,8 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
     assert_eq!(lines[0]["request_id"], "trace-me");
     assert_eq!(lines[1]["errcode"], 40029);
     assert!(lines[2]["duration_ms"].as_f64().unwrap() >= 50.0);
-    assert!(lines[7]["cause"].as_str().unwrap().contains("not usable"));
+    let warning = &at_level(&lines, "WARN")[0];
+    assert!(warning["cause"].as_str().unwrap().contains("not usable"));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Result};
 
 use super::exchanges::Exchanges;
 use super::expiry::Expiry;
@@ -79,17 +79,20 @@ impl Engine {
     fn transaction<'a>(&mut self, writes: impl Iterator<Item = &'a Write>) -> Result<Vec<i64>> {
         let now = self.clock.now();
         let is_due = self.expiry.is_due(&self.db, &mut self.slices);
-        let mut db = self
-            .db
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let rows: Vec<_> = writes
-            .map(|write| apply(&db, write, &mut self.slices, now))
-            .collect::<Result<_>>()?;
-        if is_due {
-            self.expiry.run(&mut db, rows.len());
+        execute(&self.db, "BEGIN IMMEDIATE")?;
+        let rows = writes.map(|write| apply(&self.db, write, &mut self.slices, now));
+        let done = rows.collect::<Result<Vec<_>>>().and_then(|rows| {
+            if is_due {
+                self.expiry.run(&mut self.db, rows.len());
+            }
+            execute(&self.db, "COMMIT")?;
+            Ok(rows)
+        });
+        // Some errors have already rolled it back.
+        if done.is_err() && !self.db.is_autocommit() {
+            execute(&self.db, "ROLLBACK")?;
         }
-        db.commit()?;
-        Ok(rows)
+        done
     }
 
     /// Deletes a few expired rows, if there are any, when nothing else is to be written. Returns whether
@@ -103,7 +106,12 @@ impl Engine {
     }
 }
 
-fn apply(db: &Transaction<'_>, write: &Write, slices: &mut Slices, now: u64) -> Result<i64> {
+/// With a statement that is kept: rusqlite's own transactions parse theirs each time.
+fn execute(db: &Connection, sql: &str) -> Result<()> {
+    db.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+fn apply(db: &Connection, write: &Write, slices: &mut Slices, now: u64) -> Result<i64> {
     match write {
         Write::Create(row, key) => {
             let id = slices.take(db, now, row.session.expires)?;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Result, Transaction};
+use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::slices::Slices;
 use super::tables::seconds;
@@ -80,7 +80,7 @@ impl Expiry {
     }
 
     /// Deletes a few rows, or gives a few pages back, beside a commit that stores so many sessions.
-    pub(super) fn run(&mut self, db: &mut Transaction<'_>, stored: usize) {
+    pub(super) fn run(&mut self, db: &mut Connection, stored: usize) {
         let done = db.savepoint().and_then(|savepoint| {
             match self.slice {
                 Some(slice) => {
