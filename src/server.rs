@@ -1,6 +1,7 @@
 //! Serves the doors: a runtime for each core, bounds for slow clients, and a stop that ends by the clock.
 
 mod connections;
+mod stop;
 mod worker;
 
 use std::io;
@@ -9,12 +10,15 @@ use std::pin::pin;
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 pub use crate::api::InternalDoor;
 use crate::app::{StartError, WxLogin};
+pub use stop::{Signals, Watchdog};
 use worker::{Worker, serve};
 
 /// How long closing the session store may take after the last request.
@@ -62,6 +66,9 @@ pub enum ServeError {
     /// The connections of a core cannot be set up.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A thread has panicked.
+    #[error("the thread of a core panicked")]
+    Panicked,
 }
 
 /// A service with its listeners, not serving yet.
@@ -135,7 +142,6 @@ impl Server {
         let cores = available_parallelism()?.get();
         let (stopping, stopped) = watch::channel(());
         let (starting, mut starts) = mpsc::channel(cores);
-        let (ended, mut results) = mpsc::channel(cores);
         for core in 0..cores {
             let worker = Worker {
                 listeners: self.listeners.try_clone()?,
@@ -143,32 +149,35 @@ impl Server {
                 timeouts: self.timeouts,
                 starting: starting.clone(),
                 stopped: stopped.clone(),
-                ended: ended.clone(),
             };
             let name = format!("core-{core}");
             thread::Builder::new().name(name).spawn(|| worker.run())?;
         }
-        drop((starting, ended, self.listeners));
-        let mut waiting = cores;
+        drop((starting, self.listeners));
+        let mut serving = FuturesUnordered::new();
         let mut stop = pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                // A worker ends before the stop for an error only.
-                Some(result) = results.recv() => return result,
-                Some(()) = starts.recv() => {
-                    waiting -= 1;
-                    if waiting == 0 {
+                Some(core) = starts.recv() => {
+                    serving.push(core?);
+                    if serving.len() == cores {
                         started();
                     }
                 }
+                // Before the stop, for an error only.
+                Some(ended) = serving.next() => return ended.unwrap_or(Err(ServeError::Panicked)),
             }
         }
         let _ = stopping.send(());
+        // One that does not serve yet, as when the disk hangs, has nothing to finish.
+        while let Ok(core) = starts.try_recv() {
+            serving.push(core?);
+        }
         let all = async {
             let mut all = Drained::Complete;
-            while let Some(result) = results.recv().await {
-                if result? == Drained::Unanswered {
+            while let Some(ended) = serving.next().await {
+                if ended.unwrap_or(Err(ServeError::Panicked))? == Drained::Unanswered {
                     all = Drained::Unanswered;
                 }
             }

@@ -3,7 +3,7 @@
 use std::io;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::connections::Connections;
@@ -15,30 +15,34 @@ pub(super) struct Worker {
     pub(super) listeners: Listeners,
     pub(super) wxlogin: WxLogin,
     pub(super) timeouts: Timeouts,
-    /// Told when the connections of this core are set up.
-    pub(super) starting: mpsc::Sender<()>,
+    /// Told when the connections of this core are set up, and where its end will be told.
+    pub(super) starting: mpsc::Sender<Result<oneshot::Receiver<Ended>, ServeError>>,
     /// Changes when the service stops.
     pub(super) stopped: watch::Receiver<()>,
-    pub(super) ended: mpsc::Sender<Result<Drained, ServeError>>,
 }
+
+/// How a core's thread ended.
+type Ended = Result<Drained, ServeError>;
 
 impl Worker {
     #[tokio::main(flavor = "current_thread")]
-    pub(super) async fn run(self) {
-        let ended = self.ended.clone();
-        let result = self.serve().await;
-        // Sent from inside the runtime, whose drop waits for a hanging resolver.
-        let _ = ended.send(result).await;
-    }
-
-    async fn serve(mut self) -> Result<Drained, ServeError> {
-        let wxlogin = self.wxlogin.for_another_runtime()?;
-        let _ = self.starting.send(()).await;
+    pub(super) async fn run(mut self) {
+        let wxlogin = match self.wxlogin.for_another_runtime() {
+            Ok(wxlogin) => wxlogin,
+            Err(error) => {
+                let _ = self.starting.send(Err(error.into())).await;
+                return;
+            }
+        };
+        let (ended, end) = oneshot::channel();
+        let _ = self.starting.send(Ok(end)).await;
         let stop = async move {
             // An error means that the sender is gone: the service stops as well.
             let _ = self.stopped.changed().await;
         };
-        Ok(serve(self.listeners, &wxlogin, self.timeouts, stop).await?)
+        let drained = serve(self.listeners, &wxlogin, self.timeouts, stop).await;
+        // Sent from inside the runtime, whose drop waits for a hanging resolver.
+        let _ = ended.send(drained.map_err(ServeError::from));
     }
 }
 
