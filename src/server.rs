@@ -81,6 +81,8 @@ pub struct Server {
 struct Listeners {
     public: StdTcpListener,
     internal: Option<(StdTcpListener, InternalDoor)>,
+    /// Whether the public door is served only for clients that no other thread accepts in time.
+    is_spare: bool,
 }
 
 impl Server {
@@ -92,6 +94,7 @@ impl Server {
         let listeners = Listeners {
             public: listener.into_std()?,
             internal: None,
+            is_spare: false,
         };
         Ok(Self {
             wxlogin,
@@ -128,9 +131,10 @@ impl Server {
     }
 
     /// The same with a thread for each core, which has a runtime of its own: a request stays in one
-    /// thread, which costs a sixth less than one runtime for all. The calling thread only waits, so
-    /// that no disk, resolver or client can hold up the end of a stop: the caller ends the process
-    /// when this returns. Calls `started` once every core serves.
+    /// thread, which costs a sixth less than one runtime for all. Another thread, which no disk can hold
+    /// up, serves the internal door, and the public one for clients that no core accepts in time. The
+    /// calling thread only waits, so that no disk, resolver or client can hold up the end of a stop: the
+    /// caller ends the process when this returns. Calls `started` once all threads serve.
     ///
     /// # Errors
     /// [`ServeError`].
@@ -141,19 +145,32 @@ impl Server {
     ) -> Result<Drained, ServeError> {
         let cores = available_parallelism()?.get();
         let (stopping, stopped) = watch::channel(());
-        let (starting, mut starts) = mpsc::channel(cores);
+        let threads = cores + 1;
+        let (starting, mut starts) = mpsc::channel(threads);
+        let worker = |listeners| Worker {
+            listeners,
+            wxlogin: self.wxlogin.clone(),
+            timeouts: self.timeouts,
+            starting: starting.clone(),
+            stopped: stopped.clone(),
+        };
         for core in 0..cores {
-            let worker = Worker {
-                listeners: self.listeners.try_clone()?,
-                wxlogin: self.wxlogin.clone(),
-                timeouts: self.timeouts,
-                starting: starting.clone(),
-                stopped: stopped.clone(),
-            };
+            let worker = worker(Listeners {
+                public: self.listeners.public.try_clone()?,
+                internal: None,
+                is_spare: false,
+            });
             let name = format!("core-{core}");
             thread::Builder::new().name(name).spawn(|| worker.run())?;
         }
-        drop((starting, self.listeners));
+        let spare = worker(Listeners {
+            is_spare: true,
+            ..self.listeners
+        });
+        thread::Builder::new()
+            .name("spare".into())
+            .spawn(|| spare.run())?;
+        drop(starting);
         let mut serving = FuturesUnordered::new();
         let mut stop = pin!(stop);
         loop {
@@ -161,7 +178,7 @@ impl Server {
                 () = &mut stop => break,
                 Some(core) = starts.recv() => {
                     serving.push(core?);
-                    if serving.len() == cores {
+                    if serving.len() == threads {
                         started();
                     }
                 }
@@ -190,18 +207,5 @@ impl Server {
             tracing::warn!("the session store was not closed in time");
         }
         Ok(drained)
-    }
-}
-
-impl Listeners {
-    fn try_clone(&self) -> io::Result<Self> {
-        let internal = match &self.internal {
-            Some((listener, door)) => Some((listener.try_clone()?, door.clone())),
-            None => None,
-        };
-        Ok(Self {
-            public: self.public.try_clone()?,
-            internal,
-        })
     }
 }
