@@ -126,7 +126,7 @@ impl WxLogin {
             metrics.clone(),
             clock.clone(),
         );
-        Self::connect(Arc::new(Shared {
+        let shared = Shared {
             wechat: Arc::new(config.wechat),
             database,
             login: Arc::new(login),
@@ -135,7 +135,8 @@ impl WxLogin {
             userdata_max_age: config.userdata_max_age,
             metrics,
             clock,
-        }))
+        };
+        Self::connect(Arc::new(shared), true)
     }
 
     /// The same service for another runtime of this process, with connections of its own.
@@ -143,14 +144,20 @@ impl WxLogin {
     /// # Errors
     /// [`StartError`], for the operator to read.
     pub fn for_another_runtime(&self) -> Result<Self, StartError> {
-        Self::connect(self.0.shared.clone())
+        Self::connect(self.0.shared.clone(), true)
+    }
+
+    /// The same for a runtime that a disk that hangs must not hold up.
+    #[cfg(feature = "server")]
+    pub(crate) fn for_a_runtime_that_never_blocks(&self) -> Result<Self, StartError> {
+        Self::connect(self.0.shared.clone(), false)
     }
 
     /// The one place where what belongs to a runtime is made.
-    fn connect(shared: Arc<Shared>) -> Result<Self, StartError> {
+    fn connect(shared: Arc<Shared>, may_block: bool) -> Result<Self, StartError> {
         let wechat = Arc::new(wechat::Client::new(shared.wechat.clone())?);
         let with_token = TokenClient::new(wechat.clone(), shared.access_tokens.clone());
-        let sessions = shared.database.connect()?;
+        let sessions = shared.database.connect(may_block)?;
         Ok(Self(Arc::new(Parts {
             login: Login::new(wechat, sessions.clone(), shared.login.clone()),
             user_data: UserData::new(

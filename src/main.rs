@@ -1,18 +1,20 @@
 //! The binary: settings in, exit status out.
 
-use std::io::{self, Write, stderr, stdout};
+use std::io::{Write, stderr, stdout};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use wxlogin::WxLogin;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use wxlogin::config::ServerConfig;
-use wxlogin::server::{Drained, Server, Timeouts};
-use wxlogin::telemetry;
+use wxlogin::server::{Drained, Server, Signals, Timeouts, Watchdog};
+use wxlogin::{Config, WxLogin, telemetry};
 
 /// A login is some dozens of small allocations: with the system's allocator it costs a tenth more. And
 /// on Linux this one has a thread that gives back to the system what a burst of logins has left behind.
@@ -149,6 +151,8 @@ async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
+    let watchdog = Watchdog::start(STOP_DEADLINE, FAILURE)
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
     let signals =
         Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     // Before the session store, which would have to be closed again if an address is taken.
@@ -158,7 +162,16 @@ async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
         None => None,
     };
     let addr = address(&listener)?;
-    let wxlogin = WxLogin::new(config.service).map_err(|error| error.to_string())?;
+    let stop = async {
+        let signal = signals.stop().await;
+        tracing::info!(signal, "stopping");
+        watchdog.begin();
+    };
+    let mut stop = pin!(stop);
+    let wxlogin = tokio::select! {
+        opened = open(config.service) => opened?,
+        () = &mut stop => return Ok(Drained::Complete),
+    };
     let mut server = Server::new(listener, wxlogin.clone(), Timeouts::default())
         .map_err(|error| error.to_string())?;
     if let Some(internal) = internal {
@@ -177,22 +190,26 @@ async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
             Err(error) => tracing::warn!(%error, "logins fail until the session store answers"),
         }
     });
-    let stop = async {
-        let signal = signals.stop().await;
-        tracing::info!(signal, "stopping");
-        end_by_the_clock();
-    };
     let started = || tracing::info!(%addr, "listening");
     let drained = server.run_on_every_core(started, stop).await;
     drained.map_err(|error| error.to_string())
 }
 
-/// Ends the process when a stop takes longer than it may, whatever hangs in whichever thread.
-fn end_by_the_clock() {
-    std::thread::spawn(|| {
-        std::thread::sleep(STOP_DEADLINE);
-        std::process::exit(FAILURE.into());
-    });
+/// Opens the session store in a thread of its own: a disk can hang, and this one waits for signals.
+async fn open(config: Config) -> Result<WxLogin, String> {
+    let (opened, result) = oneshot::channel();
+    let runtime = Handle::current();
+    let open = move || {
+        // Connections to Redis live in this runtime.
+        let _runtime = runtime.enter();
+        // Nobody waits any more after a signal.
+        let _ = opened.send(WxLogin::new(config));
+    };
+    let thread = thread::Builder::new().name("open".into()).spawn(open);
+    thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+    let result = result.await;
+    let result = result.map_err(|_| "the session store could not be opened")?;
+    result.map_err(|error| error.to_string())
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, String> {
@@ -203,38 +220,4 @@ async fn listen(addr: SocketAddr) -> Result<TcpListener, String> {
 /// With the port that the system chose for port 0.
 fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
     listener.local_addr().map_err(|error| error.to_string())
-}
-
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-    quit: Signal,
-    /// Listened to so that they do not end the process.
-    _ignored: [Signal; 2],
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
-            quit: signal(SignalKind::quit())?,
-            _ignored: [
-                signal(SignalKind::user_defined1())?,
-                signal(SignalKind::user_defined2())?,
-            ],
-        })
-    }
-
-    /// Waits for a signal that stops the service; returns its name.
-    async fn stop(mut self) -> &'static str {
-        tokio::select! {
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.int.recv() => "SIGINT",
-            _ = self.hup.recv() => "SIGHUP",
-            _ = self.quit.recv() => "SIGQUIT",
-        }
-    }
 }

@@ -176,7 +176,7 @@ impl Metrics {
 /// The log counts them itself, for the whole process.
 #[cfg(feature = "server")]
 fn dropped_lines() -> prometheus::Result<Vec<prometheus::proto::MetricFamily>> {
-    let help = "Log lines that were dropped: the reader of standard error is too slow";
+    let help = "Log lines that were dropped: standard error took them too slowly or refused them";
     let dropped = IntCounter::new("wxlogin_log_lines_dropped_total", help)?;
     dropped.inc_by(telemetry::dropped_lines());
     Ok(dropped.collect())

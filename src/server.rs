@@ -1,6 +1,7 @@
 //! Serves the doors: a runtime for each core, bounds for slow clients, and a stop that ends by the clock.
 
 mod connections;
+mod stop;
 mod worker;
 
 use std::io;
@@ -9,12 +10,15 @@ use std::pin::pin;
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 pub use crate::api::InternalDoor;
 use crate::app::{StartError, WxLogin};
+pub use stop::{Signals, Watchdog};
 use worker::{Worker, serve};
 
 /// How long closing the session store may take after the last request.
@@ -62,6 +66,9 @@ pub enum ServeError {
     /// The connections of a core cannot be set up.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A thread has panicked.
+    #[error("the thread of a core panicked")]
+    Panicked,
 }
 
 /// A service with its listeners, not serving yet.
@@ -74,6 +81,8 @@ pub struct Server {
 struct Listeners {
     public: StdTcpListener,
     internal: Option<(StdTcpListener, InternalDoor)>,
+    /// Whether the public door is served only for clients that no other thread accepts in time.
+    is_spare: bool,
 }
 
 impl Server {
@@ -85,6 +94,7 @@ impl Server {
         let listeners = Listeners {
             public: listener.into_std()?,
             internal: None,
+            is_spare: false,
         };
         Ok(Self {
             wxlogin,
@@ -121,9 +131,10 @@ impl Server {
     }
 
     /// The same with a thread for each core, which has a runtime of its own: a request stays in one
-    /// thread, which costs a sixth less than one runtime for all. The calling thread only waits, so
-    /// that no disk, resolver or client can hold up the end of a stop: the caller ends the process
-    /// when this returns. Calls `started` once every core serves.
+    /// thread, which costs a sixth less than one runtime for all. Another thread, which no disk can hold
+    /// up, serves the internal door, and the public one for clients that no core accepts in time. The
+    /// calling thread only waits, so that no disk, resolver or client can hold up the end of a stop: the
+    /// caller ends the process when this returns. Calls `started` once all threads serve.
     ///
     /// # Errors
     /// [`ServeError`].
@@ -134,41 +145,56 @@ impl Server {
     ) -> Result<Drained, ServeError> {
         let cores = available_parallelism()?.get();
         let (stopping, stopped) = watch::channel(());
-        let (starting, mut starts) = mpsc::channel(cores);
-        let (ended, mut results) = mpsc::channel(cores);
+        let threads = cores + 1;
+        let (starting, mut starts) = mpsc::channel(threads);
+        let worker = |listeners| Worker {
+            listeners,
+            wxlogin: self.wxlogin.clone(),
+            timeouts: self.timeouts,
+            starting: starting.clone(),
+            stopped: stopped.clone(),
+        };
         for core in 0..cores {
-            let worker = Worker {
-                listeners: self.listeners.try_clone()?,
-                wxlogin: self.wxlogin.clone(),
-                timeouts: self.timeouts,
-                starting: starting.clone(),
-                stopped: stopped.clone(),
-                ended: ended.clone(),
-            };
+            let worker = worker(Listeners {
+                public: self.listeners.public.try_clone()?,
+                internal: None,
+                is_spare: false,
+            });
             let name = format!("core-{core}");
             thread::Builder::new().name(name).spawn(|| worker.run())?;
         }
-        drop((starting, ended, self.listeners));
-        let mut waiting = cores;
+        let spare = worker(Listeners {
+            is_spare: true,
+            ..self.listeners
+        });
+        thread::Builder::new()
+            .name("spare".into())
+            .spawn(|| spare.run())?;
+        drop(starting);
+        let mut serving = FuturesUnordered::new();
         let mut stop = pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                // A worker ends before the stop for an error only.
-                Some(result) = results.recv() => return result,
-                Some(()) = starts.recv() => {
-                    waiting -= 1;
-                    if waiting == 0 {
+                Some(core) = starts.recv() => {
+                    serving.push(core?);
+                    if serving.len() == threads {
                         started();
                     }
                 }
+                // Before the stop, for an error only.
+                Some(ended) = serving.next() => return ended.unwrap_or(Err(ServeError::Panicked)),
             }
         }
         let _ = stopping.send(());
+        // One that does not serve yet, as when the disk hangs, has nothing to finish.
+        while let Ok(core) = starts.try_recv() {
+            serving.push(core?);
+        }
         let all = async {
             let mut all = Drained::Complete;
-            while let Some(result) = results.recv().await {
-                if result? == Drained::Unanswered {
+            while let Some(ended) = serving.next().await {
+                if ended.unwrap_or(Err(ServeError::Panicked))? == Drained::Unanswered {
                     all = Drained::Unanswered;
                 }
             }
@@ -181,18 +207,5 @@ impl Server {
             tracing::warn!("the session store was not closed in time");
         }
         Ok(drained)
-    }
-}
-
-impl Listeners {
-    fn try_clone(&self) -> io::Result<Self> {
-        let internal = match &self.internal {
-            Some((listener, door)) => Some((listener.try_clone()?, door.clone())),
-            None => None,
-        };
-        Ok(Self {
-            public: self.public.try_clone()?,
-            internal,
-        })
     }
 }

@@ -84,7 +84,7 @@ impl Logging {
 
 /// Installs the subscriber of the process, and logs panics. Does nothing if there is a subscriber.
 ///
-/// Lines go to standard error. Those that its reader is too slow for are dropped and counted.
+/// Lines go to standard error. Those that it does not take in time, or refuses, are dropped and counted.
 ///
 /// # Errors
 /// If standard error cannot be duplicated: the process is out of file descriptors.

@@ -1,6 +1,8 @@
 //! The open connections of one runtime.
 
 use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener as StdTcpListener;
 use std::time::Duration;
 
 use axum::Router;
@@ -22,6 +24,8 @@ use crate::metrics::{Counted, Metrics};
 const MAX_HEAD: usize = 32 * 1024;
 /// The pause when the system has no file descriptor for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The time from one look for connections that no core accepts, because all hang, to the next.
+const LATE: Duration = Duration::from_millis(250);
 /// For the last responses to be written after they are made.
 const FLUSH: Duration = Duration::from_millis(100);
 
@@ -58,17 +62,49 @@ impl Connections {
     /// Serves what connects to `listener`, until this is dropped.
     pub(super) async fn accept(
         &self,
-        listener: TcpListener,
-        router: Router,
+        listener: &StdTcpListener,
+        router: &Router,
         metrics: &Metrics,
-    ) -> Infallible {
+    ) -> io::Result<Infallible> {
+        let listener = TcpListener::from_std(listener.try_clone()?)?;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.serve(stream, &router, metrics.connection()),
+                Ok((stream, _)) => self.serve(stream, router, metrics.connection()),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                 }
+            }
+        }
+    }
+
+    /// The same for what no other thread has accepted by the next look. Others accept at once, so that
+    /// nearly nothing is left for this one while they do.
+    pub(super) async fn accept_late(
+        &self,
+        listener: &StdTcpListener,
+        router: &Router,
+        metrics: &Metrics,
+    ) -> Infallible {
+        loop {
+            sleep(LATE).await;
+            self.accept_waiting(listener, router, metrics);
+        }
+    }
+
+    /// Serves what waits to be accepted.
+    pub(super) fn accept_waiting(
+        &self,
+        listener: &StdTcpListener,
+        router: &Router,
+        metrics: &Metrics,
+    ) {
+        while let Ok((stream, _)) = listener.accept() {
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.serve(stream, router, metrics.connection());
             }
         }
     }

@@ -1,44 +1,53 @@
-//! Serves in one runtime, and the thread that has a core's runtime.
+//! Serves in one runtime, and the thread that has a core's runtime or the spare one.
 
 use std::io;
 
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use futures_util::future::try_join_all;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::connections::Connections;
 use super::{Drained, Listeners, ServeError, Timeouts};
 use crate::app::WxLogin;
 
-/// One core's thread.
+/// One core's thread, or the spare one.
 pub(super) struct Worker {
     pub(super) listeners: Listeners,
     pub(super) wxlogin: WxLogin,
     pub(super) timeouts: Timeouts,
-    /// Told when the connections of this core are set up.
-    pub(super) starting: mpsc::Sender<()>,
+    /// Told when the connections of this thread are set up, and where its end will be told.
+    pub(super) starting: mpsc::Sender<Result<oneshot::Receiver<Ended>, ServeError>>,
     /// Changes when the service stops.
     pub(super) stopped: watch::Receiver<()>,
-    pub(super) ended: mpsc::Sender<Result<Drained, ServeError>>,
 }
+
+/// How a thread ended.
+type Ended = Result<Drained, ServeError>;
 
 impl Worker {
     #[tokio::main(flavor = "current_thread")]
-    pub(super) async fn run(self) {
-        let ended = self.ended.clone();
-        let result = self.serve().await;
-        // Sent from inside the runtime, whose drop waits for a hanging resolver.
-        let _ = ended.send(result).await;
-    }
-
-    async fn serve(mut self) -> Result<Drained, ServeError> {
-        let wxlogin = self.wxlogin.for_another_runtime()?;
-        let _ = self.starting.send(()).await;
+    pub(super) async fn run(mut self) {
+        let wxlogin = if self.listeners.is_spare {
+            self.wxlogin.for_a_runtime_that_never_blocks()
+        } else {
+            self.wxlogin.for_another_runtime()
+        };
+        let wxlogin = match wxlogin {
+            Ok(wxlogin) => wxlogin,
+            Err(error) => {
+                let _ = self.starting.send(Err(error.into())).await;
+                return;
+            }
+        };
+        let (ended, end) = oneshot::channel();
+        let _ = self.starting.send(Ok(end)).await;
         let stop = async move {
             // An error means that the sender is gone: the service stops as well.
             let _ = self.stopped.changed().await;
         };
-        Ok(serve(self.listeners, &wxlogin, self.timeouts, stop).await?)
+        let drained = serve(self.listeners, &wxlogin, self.timeouts, stop).await;
+        // Sent from inside the runtime, whose drop waits for a hanging resolver.
+        let _ = ended.send(drained.map_err(ServeError::from));
     }
 }
 
@@ -51,22 +60,29 @@ pub(super) async fn serve(
 ) -> io::Result<Drained> {
     let mut connections = Connections::new(timeouts.head);
     let metrics = wxlogin.metrics();
+    let mut doors = vec![(listeners.public, wxlogin.public_door())];
+    if let Some((listener, door)) = listeners.internal {
+        doors.push((listener, wxlogin.internal_door(&door)));
+    }
     {
-        let public = TcpListener::from_std(listeners.public)?;
-        let public = connections.accept(public, wxlogin.public_door(), metrics);
-        let internal = async {
-            let Some((listener, door)) = listeners.internal else {
-                return Ok(std::future::pending().await);
-            };
-            let listener = TcpListener::from_std(listener)?;
-            let router = wxlogin.internal_door(&door);
-            Ok::<_, io::Error>(connections.accept(listener, router, metrics).await)
-        };
+        let accept = doors
+            .iter()
+            .enumerate()
+            .map(async |(nth, (listener, router))| {
+                if listeners.is_spare && nth == 0 {
+                    Ok(connections.accept_late(listener, router, metrics).await)
+                } else {
+                    connections.accept(listener, router, metrics).await
+                }
+            });
         tokio::select! {
-            never = public => match never {},
-            failed = internal => match failed? {},
+            failed = try_join_all(accept) => drop(failed?),
             () = stop => {}
         }
+    }
+    // What the system has accepted for us by now is on its way to an answer as well.
+    for (listener, router) in doors {
+        connections.accept_waiting(&listener, &router, metrics);
     }
     let drain = async {
         connections.drain(timeouts.linger).await;

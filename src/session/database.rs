@@ -57,14 +57,17 @@ impl Database {
         })
     }
 
-    /// The store for one runtime, with connections of its own.
+    /// The store for one runtime, with connections of its own. `may_block`: whether lookups in files may
+    /// hold up its thread if the disk hangs, which makes them cheaper.
     ///
     /// # Errors
     /// [`OpenError`] if a connection cannot be set up.
-    pub fn connect(&self) -> Result<Store, OpenError> {
+    pub fn connect(&self, may_block: bool) -> Result<Store, OpenError> {
+        #[cfg(not(feature = "file-store"))]
+        let _ = may_block;
         let backend = match &self.kind {
             #[cfg(feature = "file-store")]
-            DatabaseKind::Embedded(database) => Backend::Embedded(database.connect()?),
+            DatabaseKind::Embedded(database) => Backend::Embedded(database.connect(may_block)?),
             DatabaseKind::Redis(url, clock) => {
                 Backend::Redis(redis::Store::new(url, clock.clone())?)
             }

@@ -10,6 +10,7 @@ mod directory;
 mod engine;
 mod exchanges;
 mod expiry;
+mod lookups;
 mod search;
 mod selector;
 mod slices;
@@ -28,6 +29,7 @@ use crate::clock::Clock;
 use directory::Directory;
 use engine::Engine;
 use exchanges::Exchanges;
+use lookups::Lookups;
 use selector::Mask;
 pub use store::Store;
 use writer::Job;
@@ -72,6 +74,7 @@ struct Shared {
     place: Place,
     exchanges: Arc<Exchanges>,
     mask: Mask,
+    lookups: Lookups,
     clock: Clock,
 }
 
@@ -108,6 +111,7 @@ impl Database {
             },
             exchanges,
             mask,
+            lookups: Lookups::default(),
             clock,
         })))
     }
@@ -121,12 +125,13 @@ impl Database {
             exchanges: engine.exchanges(),
             place: Place::Memory(Mutex::new(engine)),
             mask,
+            lookups: Lookups::default(),
             clock,
         })))
     }
 
-    /// The store for a runtime.
-    pub(super) fn connect(&self) -> Result<Store, OpenError> {
+    /// The store for a runtime. `may_block`: whether lookups may hold up its thread.
+    pub(super) fn connect(&self, may_block: bool) -> Result<Store, OpenError> {
         let Place::Directory {
             database, readers, ..
         } = &self.0.place
@@ -134,6 +139,7 @@ impl Database {
             return Ok(Store::new(
                 self.0.clone(),
                 [Reader::default(), Reader::default()],
+                may_block,
             ));
         };
         let reader = || match connection::reader(database) {
@@ -142,7 +148,7 @@ impl Database {
         };
         let connections = [reader()?, reader()?];
         lock(readers).extend(connections.clone());
-        Ok(Store::new(self.0.clone(), connections))
+        Ok(Store::new(self.0.clone(), connections, may_block))
     }
 }
 

@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | `wxlogin:session:{SHA-256 of the token's secret}` | the session, JSON | with the session |
 //! | `wxlogin:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` encrypted `session_key`, `failures` to open user data since the last login | with the user's last session |
-//! | `wxlogin:tokens:{{appid}:{openid}}` | a sorted set: the SHA-256 of the secrets of the user's tokens, by expiry | with the user's last session |
+//! | `wxlogin:tokens:{{appid}:{openid}}` | a sorted set: the SHA-256 of the secrets of the user's tokens, by expiry, in seconds since the first of them began | with the user's last session |
 //! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
 //!
 //! The readiness check writes the same keys for an `{appid}` and an `{openid}` that are `check`.
@@ -25,8 +25,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::{Cmd, RedisError, cmd};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::{
     EXCHANGE_TTL, EncryptedKey, ExchangeHash, MAX_FAILURES, OpenError, Record, Session, TokenHash,
@@ -52,13 +52,6 @@ pub struct Store {
     clock: Clock,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Exchanged {
-    user: User,
-    /// Unix seconds. Redis' clock may differ from ours, and ours decides.
-    expires: u64,
-}
-
 impl Store {
     /// Connects when it is first used, and again whenever it has to.
     pub(super) fn new(url: &RedisUrl, clock: Clock) -> Result<Self, OpenError> {
@@ -74,12 +67,11 @@ impl Store {
     /// Stores a session. Its token needs no selector.
     pub(super) async fn create(&self, new: Record<'_>) -> Result<Option<[u8; 8]>, Unavailable> {
         let session = new.session;
-        let left = session.expires.saturating_sub(self.clock.now()).max(1);
+        // Not from what the clock says by now: somebody may have set it since.
+        let left = session.expires.saturating_sub(session.created).max(1);
         let keys = new.exchange.as_ref().map(|exchange| &*exchange.keys);
         let log_in = scripts::LogIn {
             token: new.token,
-            now: self.clock.now(),
-            expires: session.expires,
             seconds: left,
             keys: keys.unwrap_or_default(),
         };
@@ -89,16 +81,12 @@ impl Store {
             log_in.command(&session.user),
         ];
         if let Some(exchange) = &new.exchange {
-            let ttl = EXCHANGE_TTL.as_secs();
-            let exchanged = Exchanged {
-                user: User {
-                    openid: session.user.openid.clone(),
-                    unionid: session.unionid.clone(),
-                },
-                expires: self.clock.now() + ttl,
+            let user = User {
+                openid: session.user.openid.clone(),
+                unionid: session.unionid.clone(),
             };
             let key = exchange_at(exchange.hash);
-            commands.push(set(&key, &json(&exchanged)?, ttl));
+            commands.push(set(&key, &json(&user)?, EXCHANGE_TTL.as_secs()));
         }
         self.bounded(self.connection.in_order(commands)).await?;
         Ok(None)
@@ -110,9 +98,7 @@ impl Store {
     }
 
     pub(super) async fn exchanged(&self, hash: ExchangeHash) -> Result<Option<User>, Unavailable> {
-        let exchanged: Option<Exchanged> = self.get(&exchange_at(hash)).await?;
-        let valid = exchanged.filter(|exchanged| self.clock.now() < exchanged.expires);
-        Ok(valid.map(|exchanged| exchanged.user))
+        self.get(&exchange_at(hash)).await
     }
 
     pub(super) async fn keys(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {

@@ -64,7 +64,7 @@ impl Store {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        Database::open(settings, encryption, metrics, clock)?.connect()
+        Database::open(settings, encryption, metrics, clock)?.connect(true)
     }
 
     /// Whether other processes use it too.

@@ -1,9 +1,10 @@
 //! Log lines go through a bounded queue to a thread that writes them to standard error. A reader of
-//! standard error that stops reading costs log lines, never a request.
+//! standard error that stops reading, or a full disk, costs log lines, never a request.
 
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -25,14 +26,16 @@ const PACE: Duration = Duration::from_millis(10);
 /// Before the next attempt, if standard error is non-blocking and full.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+/// Lines that found no room in the queue.
+static QUEUE_FULL: OnceLock<ErrorCounter> = OnceLock::new();
+/// Lines that could not be written: the disk is full, or the reader has gone.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
 
 /// How many log lines were dropped since the process started.
 #[must_use]
 pub fn dropped_lines() -> u64 {
-    DROPPED
-        .get()
-        .map_or(0, |counter| counter.dropped_lines() as u64)
+    let queue_full = QUEUE_FULL.get().map_or(0, ErrorCounter::dropped_lines);
+    queue_full as u64 + REFUSED.load(Ordering::Relaxed)
 }
 
 /// Starts the thread that writes.
@@ -48,7 +51,7 @@ pub(super) fn start() -> io::Result<(Lines, Flush)> {
         .thread_name("log-writer")
         .finish(stderr);
     // A second subscriber of the process is not installed, so its counter is not needed.
-    let _ = DROPPED.set(lines.error_counter());
+    let _ = QUEUE_FULL.set(lines.error_counter());
     Ok((Lines(lines), Flush(Some(guard))))
 }
 
@@ -81,44 +84,54 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
-/// Standard error, without the lock of [`io::stderr`], which a stuck write would hold. Its own errors
-/// are ignored: there is nowhere to report them.
+/// Standard error, without the lock of [`io::stderr`], which a stuck write would hold.
 struct StandardError {
     out: BufWriter<File>,
     /// How many dropped lines have been logged.
-    reported: usize,
+    reported: u64,
 }
 
 impl StandardError {
-    fn retry(&mut self, mut write: impl FnMut(&mut BufWriter<File>) -> io::Result<()>) {
-        while write(&mut self.out).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
-            thread::sleep(RETRY_PAUSE);
+    /// Waits while standard error is non-blocking and full.
+    fn retry(
+        &mut self,
+        mut write: impl FnMut(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        loop {
+            match write(&mut self.out) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY_PAUSE),
+                done => return done,
+            }
         }
     }
 }
 
 impl Write for StandardError {
+    /// Takes a whole line. An error drops it: the buffer is full of lines that wait for room.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // A line is shorter than the buffer, so after an error none of it has been written.
-        self.retry(|out| out.write_all(line));
+        if self.retry(|out| out.write_all(line)).is_err() {
+            REFUSED.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(line.len())
     }
 
     /// Called when the queue is empty, so that there is room for a line.
     fn flush(&mut self) -> io::Result<()> {
-        self.retry(Write::flush);
+        let written = self.retry(Write::flush);
         thread::sleep(PACE);
-        if let Some(counter) = DROPPED.get() {
-            let dropped = counter.dropped_lines();
-            if dropped > self.reported {
-                let lines = dropped - self.reported;
-                tracing::warn!(
-                    "{lines} log lines were dropped: the reader of standard error is too slow"
-                );
-                // Unless this line itself was dropped.
-                if counter.dropped_lines() == dropped {
-                    self.reported = dropped;
-                }
+        if written.is_err() {
+            return Ok(()); // the lines stay in the buffer, for the next attempt
+        }
+        let dropped = dropped_lines();
+        if dropped > self.reported {
+            let lines = dropped - self.reported;
+            tracing::warn!(
+                "{lines} log lines were dropped: standard error took them too slowly or refused them"
+            );
+            // Unless this line itself was dropped.
+            if dropped_lines() == dropped {
+                self.reported = dropped;
             }
         }
         Ok(())

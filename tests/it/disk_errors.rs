@@ -11,7 +11,7 @@ use fastrand::Rng;
 
 use crate::app::{Client, vars};
 use crate::disk::Disk;
-use crate::fake_wechat::FakeWechat;
+use crate::fake_wechat::{APPID, FakeWechat, openid};
 use crate::load::{Load, expectations, violations};
 use crate::power_cut::Journal;
 use crate::process::Process;
@@ -315,6 +315,59 @@ async fn a_disk_that_hangs_is_503_and_lookups_go_on() {
     let end = client.end(&tokens.single).await.status.as_u16();
     assert!(end == 204 || end == 401, "{end}");
     client.session(&tokens.single).await.assert_status(401);
+}
+
+/// The caches of the service are empty after its start: what was stored before is read from the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_whose_reads_hang_holds_up_neither_new_connections_nor_the_internal_door() {
+    let wechat = FakeWechat::start().await;
+    let (disk, mut settings) = (Disk::new(), settings(&wechat));
+    settings.insert("INTERNAL_ADDR".into(), "127.0.0.1:0".into());
+    settings.insert("INTERNAL_TOKEN".into(), "0123456789abcdef".into());
+    let process = disk.start(&settings);
+    let tokens = Tokens::new(&process.client).await;
+    process.signal("TERM");
+    process.wait();
+    let process = disk.start(&settings);
+    await_ready(&process.client).await;
+    let internal = process.internal();
+    // Without a connection that one of the threads that hang has.
+    let client = || Client::new(process.client.addr);
+    disk.fault("read", "hang");
+    // So many that each core has one, and hangs.
+    let held_up = (0..64).map(|_| {
+        let (client, token) = (client(), tokens.single.clone());
+        tokio::spawn(async move { client.session(&token).await.status.as_u16() })
+    });
+    let held_up: Vec<_> = held_up.collect();
+    disk.await_hits(0).await;
+    let begin = Instant::now();
+    for _ in 0..5 {
+        client().get("/healthz").await.assert_status(200);
+        internal.get("/healthz").await.assert_status(200);
+        internal.get("/metrics").await.assert_status(200);
+    }
+    let duration = begin.elapsed();
+    assert!(duration < Duration::from_secs(3), "{duration:?}");
+    let [one, _] = &tokens.twice;
+    let clients: Vec<_> = (0..8).map(|_| client()).collect();
+    let lookups = futures_util::future::join_all(clients.iter().map(|client| client.session(one)));
+    let path = format!("/users/{APPID}/{}/sign", openid("twice"));
+    let sign = internal.post(&path, "0123456789abcdef", r#"{"data":""}"#);
+    let (lookups, sign) = tokio::join!(lookups, sign);
+    for answer in lookups.iter().chain([&sign]) {
+        answer.assert_problem(503, "store_unavailable", "retry_later");
+    }
+    let duration = begin.elapsed();
+    assert!(duration < Duration::from_secs(10), "{duration:?}");
+    disk.mend();
+    for held_up in held_up {
+        let status = held_up.await.unwrap();
+        assert!(matches!(status, 200 | 503), "{status}");
+    }
+    tokens.assert_unchanged(&client(), None).await;
+    let sign = internal.post(&path, "0123456789abcdef", r#"{"data":""}"#);
+    sign.await.assert_status(200);
 }
 
 fn shell(script: &str, dir: &Path) {

@@ -1,5 +1,6 @@
-//! The log when whoever reads standard error is slow, stops, or leaves.
+//! The log when whoever reads standard error is slow, stops, or leaves, and when its disk is full.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,6 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::app::{Client, vars};
+use crate::disk::Disk;
 use crate::fake_wechat::FakeWechat;
 use crate::process::command;
 
@@ -39,8 +41,10 @@ impl Service {
     }
 
     fn start(dir: &Path, wechat: &FakeWechat, reader: File, stderr: OwnedFd) -> Self {
-        let settings = [("INTERNAL_ADDR", "127.0.0.1:0"), ("RUST_LOG", "debug")];
-        let mut command = command(dir, &vars(&wechat.base(), &settings));
+        Self::of(command(dir, &settings(wechat)), reader, stderr)
+    }
+
+    fn of(mut command: Command, reader: File, stderr: OwnedFd) -> Self {
         // As `wxlogin >f 2>&1`: nothing may wait for standard output either.
         let stdout = stderr.try_clone().unwrap();
         let child = command.stdout(stdout).stderr(stderr).spawn().unwrap();
@@ -71,6 +75,21 @@ impl Service {
         number.parse().unwrap()
     }
 
+    /// Reads up to the line that says that lines were dropped; returns their number, and how many others
+    /// have been read that hold `text`.
+    fn reported(&mut self, text: &str) -> (u64, usize) {
+        let (mut line, mut read) = (String::new(), 0);
+        loop {
+            line.clear();
+            self.reader.read_line(&mut line).unwrap();
+            if let Some((_, report)) = line.split_once(" WARN wxlogin::telemetry::writer: ") {
+                assert!(report.contains(" log lines were dropped"), "{line}");
+                return (report.split(' ').next().unwrap().parse().unwrap(), read);
+            }
+            read += usize::from(line.contains(text));
+        }
+    }
+
     /// Nobody reads any more.
     fn close_reader(&mut self) {
         self.reader = BufReader::new(File::open("/dev/null").unwrap());
@@ -98,6 +117,11 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn settings(wechat: &FakeWechat) -> BTreeMap<String, String> {
+    let settings = [("INTERNAL_ADDR", "127.0.0.1:0"), ("RUST_LOG", "debug")];
+    vars(&wechat.base(), &settings)
 }
 
 /// Sends this many requests on one connection, without waiting for answers; all must be 200.
@@ -136,18 +160,11 @@ async fn logins_go_on_when_nobody_reads_the_log_and_dropped_lines_are_counted_an
     assert!(dropped > 0);
 
     // The reader reads on, and everything is as before.
-    let mut line = String::new();
-    while !line.contains("log lines were dropped") {
-        line.clear();
-        service.reader.read_line(&mut line).unwrap();
-    }
-    let (_, report) = line
-        .split_once(" WARN wxlogin::telemetry::writer: ")
-        .unwrap();
-    let reported: u64 = report.split(' ').next().unwrap().parse().unwrap();
-    assert!(reported >= dropped, "{line} after {dropped}");
+    let (reported, _) = service.reported("");
+    assert!(reported >= dropped, "{reported} after {dropped}");
     assert_eq!(service.dropped().await, reported);
     service.client.get("/healthz").await.assert_status(200);
+    let mut line = String::new();
     while !line.contains(r#"route="/healthz" status=200"#) {
         line.clear();
         service.reader.read_line(&mut line).unwrap();
@@ -187,6 +204,53 @@ async fn a_log_whose_reader_has_left_holds_up_nothing() {
     let (status, duration) = service.stop().await;
     assert!(status.success(), "{status}");
     assert!(duration < Duration::from_millis(800), "{duration:?}");
+}
+
+/// Sends requests whose lines cannot be written, and one whose line can after `mend`: each must have been
+/// written in the end, or counted and reported.
+async fn each_line_is_written_or_counted(mut service: Service, mend: impl FnOnce(&mut Service)) {
+    send_many(service.client.addr, |_| "/healthz".into()).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while service.dropped().await == 0 {
+        assert!(Instant::now() < deadline, "no line is counted");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    mend(&mut service);
+    service.client.get("/healthz").await.assert_status(200);
+    let read = move || {
+        let (reported, read) = service.reported(r#"route="/healthz""#);
+        (service, reported, read)
+    };
+    let (service, reported, read) = tokio::task::spawn_blocking(read).await.unwrap();
+    assert!(reported > 1000, "{reported}");
+    // Those of the scrapes may be among the dropped.
+    let lines = usize::try_from(reported).unwrap() + read;
+    assert!((MANY + 1..MANY + 100).contains(&lines), "{lines}");
+    assert_eq!(service.dropped().await, reported);
+}
+
+#[tokio::test]
+async fn lines_that_a_disk_refuses_are_counted_and_logged_when_it_takes_them_again() {
+    let (wechat, disk) = (FakeWechat::start().await, Disk::new());
+    let path = disk.dir().join("log");
+    let stderr = File::create(&path).unwrap();
+    let reader = File::open(&path).unwrap();
+    let service = Service::of(disk.command(&settings(&wechat)), reader, stderr.into());
+    disk.fault("write", "EIO");
+    each_line_is_written_or_counted(service, |_| disk.mend()).await;
+}
+
+#[tokio::test]
+async fn lines_without_a_reader_are_counted_and_logged_when_there_is_one_again() {
+    let (wechat, dir) = (FakeWechat::start().await, tempfile::tempdir().unwrap());
+    let mut service = Service::with_fifo(dir.path(), &wechat);
+    service.close_reader();
+    let fifo = dir.path().join("fifo");
+    each_line_is_written_or_counted(service, |service| {
+        let reader = File::options().read(true).write(true).open(fifo);
+        service.reader = BufReader::new(reader.unwrap());
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -189,6 +189,7 @@ async fn run(events: Vec<Event>, redis: &RedisServer) {
             Event::Forward(seconds) => {
                 world.app.clock.forward(seconds);
                 world.now += seconds;
+                forward_exchanges(redis, seconds);
             }
         }
     }
@@ -213,6 +214,14 @@ async fn hang_up(world: &mut World, code: u8) {
         _ => assert_ne!(answer.status, 200),
     }
     world.check_exchanges(&text);
+}
+
+/// Time passes for Redis too, which forgets exchanges by a clock of its own.
+fn forward_exchanges(redis: &RedisServer, seconds: u64) {
+    let script = "for _, key in ipairs(redis.call('KEYS', 'wxlogin:exchange:*')) do
+        redis.call('EXPIRE', key, redis.call('TTL', key) - ARGV[1])
+    end";
+    redis.cli(&["-n", "3", "EVAL", script, "0", &seconds.to_string()]);
 }
 
 fn fail_writes(redis: &RedisServer, fail: bool) {

@@ -181,7 +181,7 @@ const COMMANDS: [&str; 12] = [
     "hset",
     "zremrangebyscore",
     "zadd",
-    "ttl",
+    "pttl",
     "expire",
     "zrange",
     "zrem",

@@ -1,6 +1,8 @@
 //! A stop: what is in flight is answered, and it ends by the clock whatever hangs.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -106,6 +108,70 @@ async fn with_a_stuck_login() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     stop("stuck login", process, in_flight).await;
+}
+
+/// Stops it while it starts: with each call of this kind on the disk hanging, one after the other.
+async fn while_it_starts(kind: &str, is_new: bool) {
+    let wechat = FakeWechat::start().await;
+    let settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]);
+    for nth in 0.. {
+        let disk = Disk::new();
+        if !is_new {
+            let process = disk.start(&settings);
+            process.client.token(&format!("user-alice.{nth}")).await;
+            process.signal("KILL");
+            process.wait();
+        }
+        // Not the settings, which are read before there is anything to stop.
+        disk.fault_once(kind, "hang", nth + u16::from(kind == "open"));
+        let mut child = disk.command(&settings).stderr(Stdio::piped()).spawn();
+        let child = child.as_mut().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let is_listening = tokio::task::spawn_blocking(move || {
+            log.any(|line| line.is_ok_and(|line| line.contains("listening addr=")))
+        });
+        let is_hanging = tokio::select! {
+            () = disk.await_hits(0) => true,
+            _ = is_listening => false,
+        };
+        let kill = format!("kill -s TERM {}", child.id());
+        Command::new("sh").args(["-c", &kill]).status().unwrap();
+        let begin = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if begin.elapsed() > LIMIT {
+                child.kill().unwrap();
+                panic!("{kind} {nth}: still running after {LIMIT:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert_eq!(status.code(), Some(0), "{kind} {nth}");
+        if !is_hanging {
+            return assert!(nth > 0, "{kind}: nothing hung");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_store_is_opened_on_a_hanging_disk_ends_by_the_clock() {
+    tokio::join!(
+        while_it_starts("open", true),
+        while_it_starts("sync", true),
+        while_it_starts("write", true),
+        while_it_starts("read", false),
+    );
+}
+
+#[tokio::test]
+async fn a_redis_that_does_not_answer_holds_up_no_stop() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let (_wechat, _disk, process) = start(&[("SESSION_STORE", &url)]).await;
+    let begin = Instant::now();
+    stop("a silent Redis", process, Vec::new()).await;
+    assert!(begin.elapsed() < Duration::from_secs(3));
 }
 
 async fn with_half_a_request() {

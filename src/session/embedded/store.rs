@@ -5,13 +5,13 @@ use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::engine::Write;
 use super::search::{self, Keys};
 use super::tables::{self, Change, Row};
 use super::writer::Job;
-use super::{Place, Reader, Shared, describe, lock};
+use super::{Place, Reader, Shared, describe, lock, lookups};
 use crate::session::token::TokenId;
 use crate::session::{ExchangeHash, Record, Session, Unavailable, User, UserId};
 
@@ -22,18 +22,22 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
-    /// For one row, which is read in the runtime's thread.
-    rows: Reader,
-    /// For searches in all slices, in a thread that may wait.
-    searches: Reader,
+    /// For one row.
+    rows: Arc<AsyncMutex<Reader>>,
+    /// For searches in all slices, which take longer.
+    searches: Arc<AsyncMutex<Reader>>,
+    /// Whether lookups may hold up the runtime's thread.
+    may_block: bool,
 }
 
 impl Store {
-    pub(super) fn new(shared: Arc<Shared>, [rows, searches]: [Reader; 2]) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, readers: [Reader; 2], may_block: bool) -> Self {
+        let [rows, searches] = readers.map(|reader| Arc::new(AsyncMutex::new(reader)));
         Self {
             shared,
             rows,
             searches,
+            may_block,
         }
     }
 
@@ -48,18 +52,16 @@ impl Store {
         Ok(Some(self.shared.mask.selector(row, new.token)))
     }
 
-    #[expect(clippy::unused_async, reason = "the interface of both backends")]
     pub(in crate::session) async fn find(
         &self,
         token: TokenId,
     ) -> Result<Option<Session>, Unavailable> {
         let now = self.shared.clock.now();
-        let found = self.row(token)?;
+        let found = self.row(token).await?;
         let living = found.filter(|row| !row.is_ended && now < row.session.expires);
         Ok(living.map(|row| row.session))
     }
 
-    #[expect(clippy::unused_async, reason = "the interface of both backends")]
     pub(in crate::session) async fn exchanged(
         &self,
         exchange: ExchangeHash,
@@ -71,7 +73,7 @@ impl Store {
         else {
             return Ok(None);
         };
-        let row = self.read(|db| tables::row(db, id))?;
+        let row = self.lookup(id).await?;
         let ours = row.filter(|row| row.exchange == Some(exchange));
         Ok(ours.map(Row::user))
     }
@@ -122,7 +124,7 @@ impl Store {
     }
 
     pub(in crate::session) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
-        if self.row(token)?.is_some() {
+        if self.row(token).await?.is_some() {
             let end = Write::Change(Change::End, vec![self.shared.mask.row(token)]);
             self.write(end).await?;
         }
@@ -134,7 +136,9 @@ impl Store {
         user: &UserId,
         _: Option<TokenId>,
     ) -> Result<(), Unavailable> {
-        let rows = self.search(user, search::sessions).await?;
+        // Also those that seem to have expired: the clock may be wrong.
+        let sessions = |db: &Connection, user: &UserId, _| search::sessions(db, user, 0);
+        let rows = self.search(user, sessions).await?;
         let end = Write::Change(Change::EndAndDropKey, rows);
         self.write(end).await.map(drop)
     }
@@ -156,9 +160,9 @@ impl Store {
         }
     }
 
-    fn row(&self, token: TokenId) -> Result<Option<Row>, Unavailable> {
+    async fn row(&self, token: TokenId) -> Result<Option<Row>, Unavailable> {
         let id = self.shared.mask.row(token);
-        let found = self.read(|db| tables::row(db, id))?;
+        let found = self.lookup(id).await?;
         Ok(found.filter(|row| row.token == token.hash))
     }
 
@@ -166,30 +170,38 @@ impl Store {
         self.search(user, search::keys).await
     }
 
-    fn read<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, Unavailable> {
-        match &self.shared.place {
-            Place::Directory { .. } => read_with(&self.rows, read),
-            Place::Memory(engine) => read(lock(engine).db()).map_err(|error| unavailable(&error)),
+    /// In the runtime's thread, unless a disk seems to hang.
+    async fn lookup(&self, id: i64) -> Result<Option<Row>, Unavailable> {
+        if self.may_block
+            && let Ok(reader) = self.rows.try_lock()
+            && let Some(_lookup) = self.shared.lookups.begin(&self.shared.clock)
+            && let Place::Directory { .. } = &self.shared.place
+        {
+            return lookups::read(&reader, |db| tables::row(db, id));
         }
+        self.read(&self.rows, move |db| tables::row(db, id)).await
     }
 
-    /// A search may take milliseconds if there are millions of sessions.
     async fn search<T: Send + 'static>(
         &self,
         user: &UserId,
         search: impl FnOnce(&Connection, &UserId, u64) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let now = self.shared.clock.now();
-        if let Place::Memory(_) = &self.shared.place {
-            return self.read(|db| search(db, user, now));
+        let (user, now) = (user.clone(), self.shared.clock.now());
+        let search = move |db: &Connection| search(db, &user, now);
+        self.read(&self.searches, search).await
+    }
+
+    /// In a thread that may wait: a disk that hangs must not hold up the runtime's.
+    async fn read<T: Send + 'static>(
+        &self,
+        reader: &Arc<AsyncMutex<Reader>>,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        if let Place::Memory(engine) = &self.shared.place {
+            return read(lock(engine).db()).map_err(|error| unavailable(&error));
         }
-        let (searches, user) = (self.searches.clone(), user.clone());
-        let search = move || read_with(&searches, |db| search(db, &user, now));
-        let found = tokio::task::spawn_blocking(search).await;
-        found.unwrap_or_else(|_| Err(Unavailable("a search did not end".into())))
+        lookups::read_in_another_thread(reader.clone(), read).await
     }
 
     /// Returns when it is durable: the row of a session that was created.
@@ -215,20 +227,11 @@ impl Store {
     }
 }
 
-fn read_with<T>(
-    reader: &Reader,
-    read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-) -> Result<T, Unavailable> {
-    let reader = lock(reader);
-    let db = reader.as_ref().ok_or_else(closed)?;
-    read(db).map_err(|error| unavailable(&error))
-}
-
-fn closed() -> Unavailable {
+pub(super) fn closed() -> Unavailable {
     Unavailable("it is closed".into())
 }
 
-fn unavailable(error: &rusqlite::Error) -> Unavailable {
+pub(super) fn unavailable(error: &rusqlite::Error) -> Unavailable {
     Unavailable(describe(error))
 }
 

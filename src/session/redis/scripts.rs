@@ -4,31 +4,40 @@ use redis::{Cmd, cmd};
 
 use super::{EncryptedKey, MAX_FAILURES, TokenHash, UserId, encode};
 
-/// The session of token ARGV[1] begins at ARGV[2], ends at ARGV[3], and lives for ARGV[4] more seconds.
-/// With ARGV[5], it is a new login, which has brought this key, encrypted; what follows is the
-/// same key encrypted with other AppSecrets.
+/// The session of token ARGV[1] begins and lives for ARGV[2] seconds. With ARGV[3], it is a new login,
+/// which has brought this key, encrypted; what follows is the same key encrypted with other AppSecrets.
+///
+/// Forgets tokens whose sessions have expired. What time it is, the list tells itself: it expires when the
+/// last of its sessions does, so the highest score less the life that is left is now, on the clock that
+/// Redis expires keys by. The clock of a replica may be wrong, and a token that is missing here would
+/// survive the end of all sessions.
 ///
 /// Here and below each call names its key as `KEYS[n]`, since proxies of managed Redis clusters refuse
 /// a script that keeps a key in a variable.
 const LOG_IN: &str = "
-    local seconds = tonumber(ARGV[4])
-    if ARGV[5] then
+    local seconds = tonumber(ARGV[2])
+    if ARGV[3] then
         local newest = redis.call('HGET', KEYS[1], 'newest')
         local same = false
-        for i = 5, #ARGV do
+        for i = 3, #ARGV do
             same = same or newest == ARGV[i]
         end
         if newest and not same then
             redis.call('HSET', KEYS[1], 'previous', newest)
         end
-        redis.call('HSET', KEYS[1], 'newest', ARGV[5], 'failures', 0)
+        redis.call('HSET', KEYS[1], 'newest', ARGV[3], 'failures', 0)
     end
-    redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[2])
-    redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
-    if redis.call('TTL', KEYS[1]) < seconds then
+    local now = 0
+    local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
+    if last[2] then
+        now = last[2] - redis.call('PTTL', KEYS[2]) / 1000
+    end
+    redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+    redis.call('ZADD', KEYS[2], now + seconds, ARGV[1])
+    if redis.call('PTTL', KEYS[1]) < seconds * 1000 then
         redis.call('EXPIRE', KEYS[1], seconds)
     end
-    if redis.call('TTL', KEYS[2]) < seconds then
+    if redis.call('PTTL', KEYS[2]) < seconds * 1000 then
         redis.call('EXPIRE', KEYS[2], seconds)
     end";
 
@@ -72,9 +81,6 @@ const FORGET: &str = "
 /// A session that begins.
 pub(super) struct LogIn<'a> {
     pub(super) token: TokenHash,
-    /// Unix seconds.
-    pub(super) now: u64,
-    pub(super) expires: u64,
     /// From now until it expires.
     pub(super) seconds: u64,
     /// The `session_key` that came with it, if one did, encrypted with each AppSecret.
@@ -89,8 +95,7 @@ impl LogIn<'_> {
             .arg(2)
             .arg(key(user))
             .arg(tokens_key(user));
-        command.arg(encode(&self.token.0));
-        command.arg(self.now).arg(self.expires).arg(self.seconds);
+        command.arg(encode(&self.token.0)).arg(self.seconds);
         for key in self.keys {
             command.arg(key.as_bytes());
         }

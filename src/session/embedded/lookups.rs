@@ -1,0 +1,84 @@
+//! In which thread the files are read. In another one than the runtime's a lookup costs three times as
+//! much CPU; in the runtime's, a disk that hangs holds up all its requests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::store::{closed, unavailable};
+use super::{Reader, Unavailable, lock};
+use crate::clock::Clock;
+
+/// The longest wait for a read. A disk that takes longer is not answering.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest lookup that is no sign of a disk that hangs.
+const LIMIT: Duration = Duration::from_millis(100);
+
+/// When a lookup began that has not ended, in milliseconds of the monotonic clock; 0 if there is none. Of
+/// several, one.
+#[derive(Default)]
+pub(super) struct Lookups(AtomicU64);
+
+/// A lookup, until this is dropped.
+pub(super) struct Lookup<'a> {
+    lookups: &'a Lookups,
+    is_noted: bool,
+}
+
+impl Lookups {
+    /// A lookup begins in the thread of its runtime, unless another one hangs.
+    pub(super) fn begin(&self, clock: &Clock) -> Option<Lookup<'_>> {
+        let now = clock.monotonic().max(Duration::from_millis(1));
+        let noted = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let begun = self
+            .0
+            .compare_exchange(0, noted, Ordering::Relaxed, Ordering::Relaxed)
+            .err();
+        if begun.is_some_and(|begun| now.saturating_sub(Duration::from_millis(begun)) > LIMIT) {
+            return None;
+        }
+        Some(Lookup {
+            lookups: self,
+            is_noted: begun.is_none(),
+        })
+    }
+}
+
+impl Drop for Lookup<'_> {
+    fn drop(&mut self) {
+        if self.is_noted {
+            self.lookups.0.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Reads in a thread that may wait.
+pub(super) async fn read_in_another_thread<T: Send + 'static>(
+    reader: Arc<AsyncMutex<Reader>>,
+    query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, Unavailable> {
+    let answer = async {
+        // Kept by the thread when nobody waits for it any more, so that one hangs and no other.
+        let reader = reader.lock_owned().await;
+        let answer = tokio::task::spawn_blocking(move || read(&reader, query));
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Unavailable("a read did not end".into())))
+    };
+    let answer = tokio::time::timeout(TIMEOUT, answer).await;
+    answer.unwrap_or_else(|_| Err(Unavailable("no read in time".into())))
+}
+
+/// Reads in this thread.
+pub(super) fn read<T>(
+    reader: &Reader,
+    query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, Unavailable> {
+    let reader = lock(reader);
+    let db = reader.as_ref().ok_or_else(closed)?;
+    query(db).map_err(|error| unavailable(&error))
+}
