@@ -14,6 +14,7 @@ mod load;
 mod power_cut;
 mod process;
 mod redis_server;
+mod yaml;
 
 mod access_token;
 mod apps;
@@ -37,6 +38,7 @@ mod metrics;
 mod miniprogram;
 mod model;
 mod once;
+mod openapi;
 mod overload;
 mod phone;
 mod properties;

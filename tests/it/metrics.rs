@@ -19,7 +19,7 @@ async fn text(metrics: &Client) -> String {
 }
 
 /// The numbers by name and labels.
-async fn numbers(metrics: &Client) -> BTreeMap<String, f64> {
+pub async fn numbers(metrics: &Client) -> BTreeMap<String, f64> {
     let text = text(metrics).await;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
