@@ -12,6 +12,7 @@ mod exchanges;
 mod expiry;
 mod search;
 mod selector;
+mod size;
 mod slices;
 mod store;
 mod tables;
