@@ -41,6 +41,7 @@ mod once;
 mod openapi;
 mod overload;
 mod phone;
+mod prometheus;
 mod properties;
 mod proxies;
 mod replicas;
