@@ -22,6 +22,7 @@ mod backend;
 mod bodies;
 mod canary;
 mod check;
+mod compose;
 mod crashes;
 mod disk_errors;
 mod docs;
