@@ -37,6 +37,7 @@ mod log_reader;
 mod login;
 mod metrics;
 mod miniprogram;
+mod mistakes;
 mod model;
 mod once;
 mod openapi;
