@@ -7,7 +7,7 @@ RUN RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --b
     && cp /build/*/release/wxlogin /wxlogin \
     && mkdir /data
 
-FROM gcr.io/distroless/static-debian12:nonroot
+FROM gcr.io/distroless/static-debian12:nonroot AS service
 COPY --from=build /wxlogin /wxlogin
 # The sessions: mount a volume that the user nonroot (65532) can write to.
 COPY --from=build --chown=nonroot:nonroot /data /data

@@ -2,6 +2,7 @@
 //! `wxlogin healthcheck` asks the running service whether it is alive.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{error, fmt};
@@ -31,6 +32,8 @@ pub struct Finding {
 
 /// The findings about all Mini Programs and the session store.
 pub struct Report {
+    /// What is unlikely to be right in the settings.
+    warnings: Vec<String>,
     findings: Vec<Finding>,
     /// What is to be said of the session store, or what is wrong with it.
     store: Result<Vec<String>, String>,
@@ -64,14 +67,25 @@ pub async fn check(config: Config, with_token: bool) -> Result<Report, Error> {
         }
     }
     let store = check_store(&config.sessions).await;
-    Ok(Report { findings, store })
+    Ok(Report {
+        warnings: config.warnings,
+        findings,
+        store,
+    })
 }
 
 async fn check_store(settings: &Settings) -> Result<Vec<String>, String> {
     match &settings.url {
         // Made here, it could belong to another user than the service's.
         StoreUrl::File(path) if !path.exists() => {
+            let parent = path.parent().unwrap_or(Path::new("/"));
             let path = path.display();
+            if !parent.as_os_str().is_empty() && !parent.is_dir() {
+                let parent = parent.display();
+                return Err(format!(
+                    "cannot make {path}: there is no directory {parent}"
+                ));
+            }
             return Ok(vec![format!(
                 "{path} does not exist yet, the first start makes it"
             )]);
@@ -157,6 +171,9 @@ impl Report {
 impl fmt::Display for Report {
     /// A line for each finding.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for warning in &self.warnings {
+            writeln!(f, "settings: {warning}")?;
+        }
         for finding in &self.findings {
             writeln!(f, "{finding}")?;
         }

@@ -72,6 +72,13 @@ impl Config {
             _ => Err(Problems(problems)),
         }
     }
+
+    /// The AppIDs of all Mini Programs, for the log.
+    #[must_use]
+    pub fn appids(&self) -> String {
+        let appids: Vec<_> = self.mini_programs.iter().map(MiniProgram::appid).collect();
+        appids.join(", ")
+    }
 }
 
 /// The names of all settings.

@@ -21,21 +21,7 @@ use wxlogin::{Config, WxLogin, telemetry};
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-const HELP: &str = "\
-wxlogin - the login service for WeChat Mini Programs
-
-Usage: wxlogin [check [--token] | healthcheck | --help | --version]
-
-Serves until SIGTERM, SIGINT, SIGHUP or SIGQUIT. With check, asks WeChat once about each Mini Program, with
-a code that cannot be one, and says whether AppID, AppSecret, IP whitelist and network are right; with
---token, also for an access_token, which phone numbers need. With healthcheck, asks the wxlogin that runs
-with the same settings whether it answers. All settings come from the environment and a .env file in the
-working directory; WECHAT_APPID and WECHAT_SECRET, or WECHAT_APPS, are required. docs/en/settings.md lists
-all of them.
-
-Exit status: 0 stopped by a signal, or all is well; 1 could not start or run, or something is not
-well; 2 wrong settings or arguments.
-";
+const HELP: &str = include_str!("help.txt");
 
 /// Could not start or run, or a check failed.
 const FAILURE: u8 = 1;
@@ -162,6 +148,11 @@ async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
         None => None,
     };
     let addr = address(&listener)?;
+    let internal_addr = internal.as_ref().map(address).transpose()?;
+    let (store, mini_programs) = (
+        config.service.sessions.url.to_string(),
+        config.service.appids(),
+    );
     let stop = async {
         let signal = signals.stop().await;
         tracing::info!(signal, "stopping");
@@ -175,7 +166,6 @@ async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
     let mut server = Server::new(listener, wxlogin.clone(), Timeouts::default())
         .map_err(|error| error.to_string())?;
     if let Some(internal) = internal {
-        tracing::info!(internal_addr = %address(&internal)?, "serving the internal door");
         server = server
             .with_internal(internal, config.internal_door)
             .map_err(|error| error.to_string())?;
@@ -190,7 +180,11 @@ async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
             Err(error) => tracing::warn!(%error, "logins fail until the session store answers"),
         }
     });
-    let started = || tracing::info!(%addr, "listening");
+    let started = || {
+        let internal_addr = internal_addr.map(tracing::field::display);
+        let version = env!("CARGO_PKG_VERSION");
+        tracing::info!(%addr, internal_addr, version, store, mini_programs, "listening");
+    };
     let drained = server.run_on_every_core(started, stop).await;
     drained.map_err(|error| error.to_string())
 }

@@ -12,6 +12,7 @@ mod store;
 mod token;
 mod user_locks;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -58,6 +59,17 @@ pub enum StoreUrl {
 impl Default for StoreUrl {
     fn default() -> Self {
         Self::File("wxlogin.sessions".into())
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    /// Without a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Memory => f.write_str("memory:"),
+            Self::Redis(url) => write!(f, "{url}"),
+        }
     }
 }
 

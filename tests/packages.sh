@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # Sourced by what runs tests, in the root of the project: installs what they need and this machine lacks,
-# from Debian and, for the Mini Program's client, from tests/miniprogram/package-lock.json.
+# from Debian, for the Mini Program's client from tests/miniprogram/package-lock.json, and for the description
+# of the HTTP API from tests/requirements.txt.
 PATH="$PATH:/usr/sbin" # where nginx is
 missing=
 command -v cc >/dev/null || missing="$missing gcc libc6-dev" # for aws-lc and jemalloc, which are C
@@ -11,7 +12,8 @@ command -v caddy >/dev/null || missing="$missing caddy"
 command -v redis-server >/dev/null || missing="$missing redis-server" # for the shared store
 command -v node >/dev/null || missing="$missing nodejs" # for the client in a Mini Program
 command -v npm >/dev/null || missing="$missing npm" # for the build tools of Mini Programs
-command -v promtool >/dev/null || missing="$missing prometheus" # checks the metrics
+command -v promtool >/dev/null || missing="$missing prometheus" # checks the metrics and the rules
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv" # for schemathesis
 
 if [ -n "$missing" ]; then
     as_root=
@@ -29,3 +31,10 @@ fi
         cp package-lock.json "$installed"
     fi
 )
+
+installed=target/python/requirements.txt # written last, too
+if ! cmp -s tests/requirements.txt "$installed"; then
+    python3 -m venv --clear target/python
+    target/python/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+    cp tests/requirements.txt "$installed"
+fi

@@ -20,7 +20,9 @@ pub(super) async fn readyz(State(wxlogin): State<WxLogin>) -> Result<&'static st
 pub(super) async fn metrics(
     State(wxlogin): State<WxLogin>,
 ) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
-    let text = wxlogin.metrics().text();
+    // In a thread that may wait for the disk: the store looks at its size.
+    let text = tokio::task::spawn_blocking(move || wxlogin.metrics().text()).await;
+    let text = text.map_err(|_| Problem::Internal("a metric panicked"))?;
     let text = text.map_err(|_| Problem::Internal("the metrics cannot be written"))?;
     Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }

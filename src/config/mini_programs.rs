@@ -34,7 +34,7 @@ fn one(
         required(reader, "WECHAT_SECRET", what, text).map(SecretString::from)
     });
     let (appid, secret) = (appid?, secret?);
-    warn_of_unlikely(reader, "WECHAT_APPID", "WECHAT_SECRET", &appid, &secret);
+    warn_of_unlikely(reader, "WECHAT_APPID", "WECHAT_SECRET", &appid, &secret)?;
     Ok(vec![MiniProgram::new(appid, vec![secret])])
 }
 
@@ -83,7 +83,7 @@ fn several(
         let secret = SecretString::from(secret);
         let [appid_name, secret_name] =
             ["AppID", "AppSecret"].map(|what| format!("{name}, {at}, the {what}"));
-        warn_of_unlikely(reader, &appid_name, &secret_name, appid, &secret);
+        warn_of_unlikely(reader, &appid_name, &secret_name, appid, &secret)?;
         let is_known = |known: &SecretString| known.expose_secret() == secret.expose_secret();
         match apps.iter_mut().find(|(known, _)| *known == appid) {
             Some((_, secrets)) if secrets.iter().any(is_known) => {
@@ -109,16 +109,22 @@ fn is_fit(value: &str) -> bool {
     (1..=128).contains(&value.len()) && value.bytes().all(is_allowed)
 }
 
+/// Refuses an AppID that looks like an AppSecret: an AppID is sent and logged, and a secret must not be.
 fn warn_of_unlikely(
     reader: &mut Reader,
     appid_name: &str,
     secret_name: &str,
     appid: &str,
     secret: &SecretString,
-) {
+) -> Result<(), Reported> {
     let secret = secret.expose_secret();
-    if is_usual_secret(appid) || is_usual_appid(secret) {
-        return reader.warning(format!("{appid_name} and {secret_name} look swapped"));
+    let swapped = format!("{appid_name} and {secret_name} look swapped");
+    if is_usual_secret(appid) {
+        return Err(reader.problem(swapped));
+    }
+    if is_usual_appid(secret) {
+        reader.warning(swapped);
+        return Ok(());
     }
     if !is_usual_appid(appid) {
         reader.warning(format!(
@@ -130,6 +136,7 @@ fn warn_of_unlikely(
             "{secret_name} does not look like one: 32 letters and digits"
         ));
     }
+    Ok(())
 }
 
 fn is_usual_appid(value: &str) -> bool {

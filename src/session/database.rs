@@ -39,11 +39,13 @@ impl Database {
         let kind = match &settings.url {
             #[cfg(feature = "file-store")]
             StoreUrl::File(path) => {
-                DatabaseKind::Embedded(embedded::Database::open(path, settings, clock)?)
+                let database = embedded::Database::open(path, settings, clock)?;
+                measured(database, &metrics)?
             }
             #[cfg(feature = "file-store")]
             StoreUrl::Memory => {
-                DatabaseKind::Embedded(embedded::Database::in_memory(settings, clock)?)
+                let database = embedded::Database::in_memory(settings, clock)?;
+                measured(database, &metrics)?
             }
             #[cfg(not(feature = "file-store"))]
             StoreUrl::File(_) | StoreUrl::Memory => return Err(OpenError::NoFileStore),
@@ -79,4 +81,26 @@ impl Database {
             user_locks: self.user_locks.clone(),
         })
     }
+}
+
+/// With gauges of its size, which are asked for at every scrape.
+#[cfg(feature = "file-store")]
+fn measured(database: embedded::Database, metrics: &Metrics) -> Result<DatabaseKind, OpenError> {
+    let size = database.size()?;
+    let sessions = size.clone();
+    metrics
+        .add_gauge(
+            "wxlogin_sessions",
+            "Sessions that have not expired, those included that were ended before their time",
+            move || sessions.sessions(),
+        )
+        .and_then(|()| {
+            metrics.add_gauge(
+                "wxlogin_store_bytes",
+                "Bytes of the session store, without the write-ahead log",
+                move || size.bytes(),
+            )
+        })
+        .map_err(|error| OpenError::Other(error.to_string()))?;
+    Ok(DatabaseKind::Embedded(database))
 }

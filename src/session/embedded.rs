@@ -13,6 +13,7 @@ mod expiry;
 mod lookups;
 mod search;
 mod selector;
+mod size;
 mod slices;
 mod store;
 mod tables;

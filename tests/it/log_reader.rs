@@ -49,14 +49,16 @@ impl Service {
         let stdout = stderr.try_clone().unwrap();
         let child = command.stdout(stdout).stderr(stderr).spawn().unwrap();
         let mut reader = BufReader::new(reader);
-        let mut addr = |name| loop {
-            let mut line = String::new();
+        let mut line = String::new();
+        while !line.contains("listening addr=") {
+            line.clear();
             reader.read_line(&mut line).unwrap();
-            if let Some((_, addr)) = line.split_once(name) {
-                break Client::new(addr.trim().parse().unwrap());
-            }
+        }
+        let addr = |name| {
+            let (_, addr) = line.split_once(name).unwrap();
+            Client::new(addr.split_whitespace().next().unwrap().parse().unwrap())
         };
-        let (metrics, client) = (addr(" internal_addr="), addr("listening addr="));
+        let (metrics, client) = (addr(" internal_addr="), addr(" addr="));
         Self {
             child,
             reader,

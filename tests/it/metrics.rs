@@ -19,7 +19,7 @@ async fn text(metrics: &Client) -> String {
 }
 
 /// The numbers by name and labels.
-async fn numbers(metrics: &Client) -> BTreeMap<String, f64> {
+pub async fn numbers(metrics: &Client) -> BTreeMap<String, f64> {
     let text = text(metrics).await;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
@@ -200,6 +200,40 @@ async fn a_store_that_fails_is_counted() {
                 1,
             ),
         ],
+    );
+}
+
+#[tokio::test]
+async fn the_size_of_an_embedded_store_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("file:{}/s.sessions", dir.path().display());
+    for store in ["memory:", &*url] {
+        let settings = [("SESSION_STORE", store), ("SESSION_TTL", "1d")];
+        let app = TestApp::with(&settings).await;
+        let before = numbers(&app.internal).await;
+        assert_numbers(&before, &[("sessions", 0)]);
+        for number in 0..100 {
+            app.client.token(&format!("user-alice.{number}")).await;
+        }
+        // A slice of the store takes sessions for an eighth of their life.
+        app.clock.forward(20 * 60 * 60);
+        for number in 0..3 {
+            app.client.token(&format!("user-bob.{number}")).await;
+        }
+        let full = numbers(&app.internal).await;
+        assert_numbers(&full, &[("sessions", 103)]);
+        let bytes = |numbers: &BTreeMap<String, f64>| numbers["wxlogin_store_bytes"];
+        assert!(bytes(&full) > bytes(&before), "{}", bytes(&full));
+        app.clock.forward(5 * 60 * 60);
+        assert_numbers(&numbers(&app.internal).await, &[("sessions", 3)]);
+        app.stop().await;
+    }
+    let redis = crate::redis_server::RedisServer::start();
+    let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
+    assert!(
+        !numbers(&app.internal)
+            .await
+            .contains_key("wxlogin_sessions")
     );
 }
 

@@ -65,7 +65,7 @@ impl Process {
         let log = self.log.lock().unwrap();
         let (_, addr) = log.split_once("internal_addr").unwrap();
         let addr = addr.trim_start_matches(['"', '=', ':']);
-        let end = addr.find(['"', '\n']).unwrap();
+        let end = addr.find(['"', ' ', '\n']).unwrap();
         Client::new(addr[..end].trim().parse().unwrap())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -156,19 +157,6 @@ fn each_wrong_value_is_refused_by_name() {
     }
 }
 
-#[test]
-fn bounds_are_printed_as_the_documentation_writes_them() {
-    for (name, bounds) in [
-        ("WECHAT_TIMEOUT", "from 100ms to 60s"),
-        ("SESSION_TTL", "from 1s to 3650d"),
-        ("USERDATA_MAX_AGE", "from 0s to 3650d"),
-        ("WECHAT_MAX_IN_FLIGHT", "from 1 to 1000000"),
-    ] {
-        let problems = with(&[(name, "x")]).unwrap_err().to_string();
-        assert!(problems.contains(bounds), "{problems}");
-    }
-}
-
 fn apps(settings: &[(&str, &str)]) -> Result<Vec<(String, Vec<String>)>, String> {
     let vars = settings
         .iter()
@@ -316,11 +304,6 @@ fn an_appid_or_appsecret_that_looks_wrong_is_a_warning() {
             &["WECHAT_APPID does not look", "WECHAT_SECRET does not look"],
         ),
         (
-            secret,
-            appid,
-            &["WECHAT_APPID and WECHAT_SECRET look swapped"],
-        ),
-        (
             appid,
             appid,
             &["WECHAT_APPID and WECHAT_SECRET look swapped"],
@@ -335,12 +318,27 @@ fn an_appid_or_appsecret_that_looks_wrong_is_a_warning() {
             );
         }
     }
-    let several = format!("{appid}:{secret},{secret}:{appid}");
+    let several = format!("{appid}:{secret},{appid}:{appid}");
     let warnings = warnings(&[("WECHAT_APPS", &several)]);
     assert_eq!(
         warnings,
         ["WECHAT_APPS, number 2, the AppID and WECHAT_APPS, number 2, the AppSecret look swapped"]
     );
+
+    // An AppID is logged: a secret in its place is refused.
+    let several = format!("{appid}:{secret},{secret}:{appid}");
+    for (settings, problem) in [
+        (
+            &[("WECHAT_APPID", secret), ("WECHAT_SECRET", appid)][..],
+            "WECHAT_APPID and WECHAT_SECRET look swapped",
+        ),
+        (
+            &[("WECHAT_APPS", &*several)],
+            "WECHAT_APPS, number 2, the AppID and WECHAT_APPS, number 2, the AppSecret look swapped",
+        ),
+    ] {
+        assert_eq!(apps(settings).unwrap_err(), problem);
+    }
 }
 
 #[test]
@@ -463,11 +461,11 @@ fn addresses_of_redis() {
         ),
         (
             "rediss://user:pass@redis.internal",
-            "Redis at redis.internal:6379",
+            "Redis at redis.internal:6379 (TLS)",
         ),
         (
             "rediss://us%3Aer:pa%23%3f%2Fss@my_redis",
-            "Redis at my_redis:6379",
+            "Redis at my_redis:6379 (TLS)",
         ),
         (
             "redis+cluster://one,two:7001",
@@ -476,7 +474,7 @@ fn addresses_of_redis() {
         ("redis+cluster://one/0", "Redis cluster at one:6379"),
         (
             "rediss+cluster://user:a,b@one,two",
-            "Redis cluster at one:6379, two:6379",
+            "Redis cluster at one:6379, two:6379 (TLS)",
         ),
         ("redis://[::1]:6379", "Redis at ::1:6379"),
         ("redis://[::1]", "Redis at ::1:6379"),
@@ -579,16 +577,75 @@ fn env_example_works_as_it_stands_once_the_app_is_filled_in_and_shows_the_defaul
     assert_eq!(format!("{shown:?}"), format!("{:?}", with(&[]).unwrap()));
 }
 
+const PAGES: [&str; 2] = ["docs/en/settings.md", "docs/zh-CN/settings.md"];
+
+/// The cells of the row for a setting.
+fn row<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
+    let name = format!("`{name}`");
+    let mut rows = page
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect());
+    let is_meant = |row: &Vec<&str>| row[0].split(['、', ',']).any(|part| part.trim() == name);
+    rows.find(is_meant)
+        .unwrap_or_else(|| panic!("no row for {name}"))
+}
+
+fn read_page(page: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap()
+}
+
 #[test]
-fn the_documentation_has_a_row_for_each_setting() {
-    for file in ["docs/en/settings.md", "docs/zh-CN/settings.md"] {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
-        let page = fs::read_to_string(path).unwrap();
-        for name in config::names() {
-            let row = page
-                .lines()
-                .find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
-            assert!(row.is_some(), "{name} in {file}");
+fn the_documentation_has_a_row_for_each_setting_with_its_default() {
+    for page in PAGES {
+        let text = read_page(page);
+        for (name, default) in env_example() {
+            let shown = row(&text, &name)[1].trim_matches('`');
+            let is_required = matches!(&*name, "WECHAT_APPID" | "WECHAT_SECRET");
+            assert!(is_required || shown == default, "{name} in {page}: {shown}");
         }
     }
+}
+
+#[test]
+fn the_documentation_and_the_messages_write_bounds_alike() {
+    for (name, low, high) in [
+        ("WECHAT_TIMEOUT", "100ms", "60s"),
+        ("SESSION_TTL", "1s", "3650d"),
+        ("USERDATA_MAX_AGE", "0s", "3650d"),
+        ("WECHAT_MAX_IN_FLIGHT", "1", "1000000"),
+    ] {
+        let problems = with(&[(name, "x")]).unwrap_err().to_string();
+        assert!(
+            problems.contains(&format!("from {low} to {high}")),
+            "{problems}"
+        );
+        for page in PAGES {
+            let text = read_page(page);
+            let meaning = row(&text, name)[2];
+            for bound in [low, high] {
+                assert!(meaning.contains(&format!("`{bound}`")), "{name} in {page}");
+            }
+        }
+    }
+}
+
+#[test]
+fn help_lists_every_setting_with_its_default() {
+    let help = Command::new(env!("CARGO_BIN_EXE_wxlogin"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let settings = help.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("  ")?.split_once('=')?;
+        let is_name = name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+        let value = rest.split(' ').next().unwrap_or_default();
+        is_name.then(|| (name.to_owned(), value.to_owned()))
+    });
+    assert_eq!(settings.collect::<BTreeMap<_, _>>(), env_example());
+    assert!(
+        help.lines().all(|line| line.chars().count() <= 110),
+        "{help}"
+    );
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use redis::{ConnectionInfo, IntoConnectionInfo};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 /// `redis://…`, `rediss://…` (TLS), `redis+cluster://host,host…` or `rediss+cluster://host,host…`,
 /// each host with a port if it is not 6379, and a user and password before the first if needed:
@@ -147,11 +147,18 @@ fn node(url: &str) -> Result<ConnectionInfo, InvalidUrl> {
 }
 
 impl fmt::Display for RedisUrl {
-    /// Hosts and ports.
+    /// Hosts and ports, and whether TLS is spoken there: a server that does not only lets it time out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.is_cluster { " cluster" } else { "" };
         let nodes = self.nodes.iter().map(|node| node.addr().to_string());
-        write!(f, "Redis{kind} at {}", nodes.collect::<Vec<_>>().join(", "))
+        let is_tls = |node: &ConnectionInfo| matches!(node.addr(), ConnectionAddr::TcpTls { .. });
+        let tls = if self.nodes.iter().any(is_tls) {
+            " (TLS)"
+        } else {
+            ""
+        };
+        let nodes = nodes.collect::<Vec<_>>().join(", ");
+        write!(f, "Redis{kind} at {nodes}{tls}")
     }
 }
 
