@@ -14,6 +14,7 @@ mod load;
 mod power_cut;
 mod process;
 mod redis_server;
+mod sandbox_process;
 
 mod access_token;
 mod apps;
@@ -43,7 +44,8 @@ mod properties;
 mod proxies;
 mod replicas;
 mod rolling;
-mod sandbox_lines;
+mod sandbox_controls;
+mod sandbox_start;
 mod server;
 mod session;
 mod settings;
