@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Sourced by what runs tests, in the root of the project: installs what they need and this machine lacks,
-# from Debian and, for the Mini Program's client, from tests/miniprogram/package-lock.json.
+# from Debian, from npm by the package-lock.json files in tests, and from PyPI by tests/sandbox/requirements.txt.
 PATH="$PATH:/usr/sbin" # where nginx is
 missing=
 command -v cc >/dev/null || missing="$missing gcc libc6-dev" # for aws-lc and jemalloc, which are C
@@ -11,6 +11,9 @@ command -v caddy >/dev/null || missing="$missing caddy"
 command -v redis-server >/dev/null || missing="$missing redis-server" # for the shared store
 command -v node >/dev/null || missing="$missing nodejs" # for the client in a Mini Program
 command -v npm >/dev/null || missing="$missing npm" # for the build tools of Mini Programs
+command -v chromium >/dev/null || missing="$missing chromium" # looks at the sandbox's page
+[ -e /usr/share/fonts/truetype/wqy ] || missing="$missing fonts-wqy-microhei" # so that its Chinese can be read
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv" # for an SDK in Python
 command -v promtool >/dev/null || missing="$missing prometheus" # checks the metrics
 
 if [ -n "$missing" ]; then
@@ -21,11 +24,20 @@ if [ -n "$missing" ]; then
     $as_root apt-get install -y --no-install-recommends $missing
 fi
 
-(
-    cd tests/miniprogram
-    installed=node_modules/installed-lock.json # written last: what it names is complete
-    if ! cmp -s package-lock.json "$installed"; then
-        npm ci
-        cp package-lock.json "$installed"
-    fi
-)
+for project in tests/miniprogram tests/sandbox; do
+    (
+        cd "$project"
+        installed=node_modules/installed-lock.json # written last: what it names is complete
+        if ! cmp -s package-lock.json "$installed"; then
+            npm ci
+            cp package-lock.json "$installed"
+        fi
+    )
+done
+
+venv="${CARGO_TARGET_DIR:-target}/sandbox-venv"
+if ! cmp -s tests/sandbox/requirements.txt "$venv/installed.txt"; then
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r tests/sandbox/requirements.txt
+    cp tests/sandbox/requirements.txt "$venv/installed.txt"
+fi

@@ -26,7 +26,11 @@ pub fn binary() -> PathBuf {
 /// On free ports.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
-    command.args(arguments);
+    on_free_ports(command.args(arguments));
+    command
+}
+
+pub fn on_free_ports(command: &mut Command) -> &mut Command {
     for name in ["LISTEN_ADDR", "PAGE_ADDR", "INTERNAL_ADDR"] {
         command.env(name, "127.0.0.1:0");
     }

@@ -68,7 +68,8 @@ async fn live(
 fn document(sandbox: &Sandbox, texts: &Texts, live: &str) -> String {
     let addresses = sandbox.addresses;
     let (public, internal, page) = (addresses.public, addresses.internal, addresses.page);
-    let controls = controls::render(texts);
+    let [first, rest] = controls::render(texts);
+    let reset = html::button(texts.reset, "POST /sandbox/reset", "");
     let commands = commands::render(addresses, texts);
     let Texts {
         lang,
@@ -98,13 +99,15 @@ fn document(sandbox: &Sandbox, texts: &Texts, live: &str) -> String {
 <body>
 <header>
 <div><h1>{title}</h1><p>{subtitle}</p></div>
-<a href="?lang={other_lang}" hreflang="{other_lang}">{other_language}</a>
+<nav>{reset} <a href="?lang={other_lang}" hreflang="{other_lang}">{other_language}</a></nav>
 </header>
 <p id="ended" class="banner" hidden>{ended}</p>
 <noscript><p class="banner">{no_script}</p></noscript>
 <div class="columns">
-<aside>
-{controls}
+<aside class="first-column">{first}</aside>
+<main id="live">{live}</main>
+<aside class="rest-column">
+{rest}
 <section>
 <dl class="addresses">
 <dt>{service}</dt><dd><code>http://{public}</code></dd>
@@ -120,7 +123,6 @@ WECHAT_API_BASE=http://{page}</pre>
 {commands}
 </section>
 </aside>
-<main id="live">{live}</main>
 </div>
 <script>{SCRIPT}</script>
 </body>

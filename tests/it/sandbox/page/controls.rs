@@ -25,7 +25,8 @@ const FAILURES: &[&str] = &[
 /// The errcodes that the switch offers; any other can be typed.
 const ERRCODES: &[i64] = &[-1, 40029, 40163, 40226, 45009, 45011, 40001, 40125, 40164];
 
-pub fn render(texts: &Texts) -> String {
+/// The first button that a newcomer presses and what comes back; and the rest.
+pub fn render(texts: &Texts) -> [String; 2] {
     let Texts {
         log_in_title,
         name,
@@ -44,7 +45,7 @@ pub fn render(texts: &Texts) -> String {
         probability,
         switch_on,
         switch_off,
-        reset,
+        result_title,
         result_hint,
         ..
     } = texts;
@@ -74,9 +75,8 @@ pub fn render(texts: &Texts) -> String {
         button(switch_off, "DELETE /sandbox/failures", ""),
     ]
     .concat();
-    let reset = button(reset, "POST /sandbox/reset", "");
     let placeholder = escape(result_hint);
-    format!(
+    let first = format!(
         r#"<section>
 <h2>{log_in_title}</h2>
 <label>{name} <input id="name" value="alice" maxlength="32" pattern="[A-Za-z0-9_\-]+" autocomplete="off" spellcheck="false"></label>
@@ -84,6 +84,12 @@ pub fn render(texts: &Texts) -> String {
 <p class="hint">{codes_hint}</p>
 </section>
 <section>
+<h2>{result_title}</h2>
+<pre id="result" aria-live="polite" data-empty="{placeholder}"></pre>
+</section>"#
+    );
+    let rest = format!(
+        r#"<section>
 <h2>{failures_title}</h2>
 <label><span class="visually-hidden">{failures_title}</span><select id="as">
 <option value="logins">{as_login}</option><option value="codes">{as_code}</option><option value="phone_numbers">{as_phone}</option>
@@ -93,13 +99,12 @@ pub fn render(texts: &Texts) -> String {
 </section>
 <section>
 <h2>{switch_title}</h2>
-<div class="row"><label>errcode <input id="errcode" list="errcodes" value="45011" inputmode="numeric" size="7"></label>
+<div class="row"><label>errcode <input id="errcode" list="errcodes" value="45011" inputmode="numeric"></label>
 <datalist id="errcodes">{errcodes}</datalist>
 <label>{probability} <select id="probability"><option value="1">100 %</option><option value="0.5">50 %</option><option value="0.1">10 %</option></select></label></div>
 <div class="buttons">{switch}</div>
 <p class="hint">{switch_hint}</p>
-</section>
-<section><pre id="result" aria-live="polite" data-empty="{placeholder}"></pre>
-<div class="buttons">{reset}</div></section>"#
-    )
+</section>"#
+    );
+    [first, rest]
 }

@@ -51,7 +51,10 @@ fn row_of_user(user: &User, texts: &Texts) -> String {
         let _ = write!(all, "<li>{since} · session_key {key}{mark}</li>");
         all
     });
-    let count = user.sessions.len();
+    let count = texts
+        .sessions
+        .replace("{}", &user.sessions.len().to_string());
+    let newest = texts.newest_key.replace("{}", &number.to_string());
     let again = format!(r#"{{"script":"user-{}"}}"#, user.name);
     let buttons = [
         button(texts.log_in_again, "POST /sandbox/logins", &again),
@@ -63,13 +66,11 @@ fn row_of_user(user: &User, texts: &Texts) -> String {
     ]
     .concat();
     format!(
-        r#"<li><div><h3>{}</h3><dl><dt>openid</dt><dd>{}</dd><dt>unionid</dt><dd>{unionid}</dd><dt>session_key</dt><dd>{} {number}, {}</dd></dl></div>
-<div><h4>{}: {count}</h4><ul class="sessions">{sessions}</ul><div class="buttons small">{buttons}</div></div></li>"#,
+        r#"<li><div><h3>{}</h3><dl><dt>openid</dt><dd>{}</dd><dt>unionid</dt><dd>{unionid}</dd><dt>session_key</dt><dd>{newest} {}</dd></dl></div>
+<div><h4>{count}</h4><ul class="sessions">{sessions}</ul><div class="buttons small">{buttons}</div></div></li>"#,
         escape(&user.name),
         code(&user.openid),
-        texts.newest_key,
-        time(user.newest_session_key_at),
-        texts.sessions
+        time(user.newest_session_key_at)
     )
 }
 
@@ -129,21 +130,30 @@ fn answer(request: &Noted, texts: &Texts) -> String {
         return format!(r#"<b class="waiting">{}</b>"#, texts.waiting);
     };
     let errcode = answer.errcode.filter(|errcode| *errcode != 0);
-    let (status, is_good) = match answer.status {
-        None => (texts.hung_up.to_owned(), false),
-        Some(status) => {
-            let code = answer
-                .code
-                .as_deref()
-                .map_or_else(String::new, |code| format!(" {code}"));
-            (format!("{status}{code}"), status < 400 && errcode.is_none())
+    let errcode = errcode.map(|errcode| format!("errcode {errcode}"));
+    let mut parts = match (answer.status, &answer.code) {
+        (None, _) => vec![bad(texts.hung_up)],
+        // wxlogin: the status says whether it is good.
+        (Some(status), Some(code)) if status < 400 => vec![good(&format!("{status} {code}"))],
+        (Some(status), Some(code)) => {
+            let mut parts = vec![bad(&format!("{status} {code}"))];
+            parts.extend(errcode);
+            parts
         }
+        // WeChat: nearly always 200, and an errcode.
+        (Some(200), None) => vec![errcode.map_or_else(|| good("ok"), |errcode| bad(&errcode))],
+        (Some(status), None) => vec![bad(&format!("HTTP {status}"))],
     };
-    let class = if is_good { "good" } else { "bad" };
-    let mut parts = vec![format!(r#"<b class="{class}">{}</b>"#, escape(&status))];
-    parts.extend(errcode.map(|errcode| format!("errcode {errcode}")));
-    let action = answer.action.as_deref();
-    parts.extend(action.map(|action| format!("action <b>{}</b>", escape(action))));
+    let action = answer.action.as_deref().map(escape);
+    parts.extend(action.map(|action| format!("action <b>{action}</b>")));
     parts.push(format!("{} ms", answer.duration_ms));
-    parts.join(" · ")
+    format!("<span>{}</span>", parts.join("</span> <span>"))
+}
+
+fn good(text: &str) -> String {
+    format!(r#"<b class="good">{}</b>"#, escape(text))
+}
+
+fn bad(text: &str) -> String {
+    format!(r#"<b class="bad">{}</b>"#, escape(text))
 }
