@@ -1,5 +1,6 @@
 //! The page: one document in English or Chinese, rendered here, with its style and its script inside.
 
+mod codes;
 mod commands;
 mod controls;
 mod html;
@@ -68,7 +69,7 @@ async fn live(
 fn document(sandbox: &Sandbox, texts: &Texts, live: &str) -> String {
     let addresses = sandbox.addresses;
     let (public, internal, page) = (addresses.public, addresses.internal, addresses.page);
-    let [first, rest] = controls::render(texts);
+    let [login, failures] = controls::render(texts);
     let reset = html::button(texts.reset, "POST /sandbox/reset", "");
     let commands = commands::render(addresses, texts);
     let Texts {
@@ -104,10 +105,10 @@ fn document(sandbox: &Sandbox, texts: &Texts, live: &str) -> String {
 <p id="ended" class="banner" hidden>{ended}</p>
 <noscript><p class="banner">{no_script}</p></noscript>
 <div class="columns">
-<aside class="first-column">{first}</aside>
+<aside class="first-column">{login}</aside>
 <main id="live">{live}</main>
 <aside class="rest-column">
-{rest}
+{failures}
 <section>
 <dl class="addresses">
 <dt>{service}</dt><dd><code>http://{public}</code></dd>

@@ -34,24 +34,6 @@ pub const SECRET: &str = "5ecre7c0ffee5ecre7c0ffee5ecre7aa";
 pub const OTHER_APPID: &str = "wxfedcba9876543210";
 pub const OTHER_SECRET: &str = "5ecre7bee5ecre7bee5ecre7bee5ecbb";
 
-/// What a code asks for. Any code may end in `.` and something, which makes it a new one.
-pub const SCRIPT: &[(&str, &str)] = &[
-    ("user-NAME", "NAME logs in, with a unionid"),
-    ("guest-NAME", "NAME logs in, without a unionid"),
-    (
-        "phone-NAME",
-        "as a phone code: NAME's number, for NAME's openid alone",
-    ),
-    ("error-N", "errcode N, such as error-40029 or error--1"),
-    ("busy-N", "errcode -1 N times, then a login or a number"),
-    ("busy-used", "errcode -1, then 40163"),
-    ("slow-MS", "a login or a number after MS milliseconds"),
-    ("hang", "no answer, ever"),
-    ("garbage", "an answer that is not JSON"),
-    ("empty", "an empty answer"),
-    ("html-502", "HTTP 502 with a page of HTML"),
-];
-
 /// A running stand-in.
 #[derive(Clone)]
 pub struct FakeWechat {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::codes;
 use super::html::{button, escape};
 use super::texts::Texts;
 
@@ -76,12 +77,14 @@ pub fn render(texts: &Texts) -> [String; 2] {
     ]
     .concat();
     let placeholder = escape(result_hint);
+    let codes = codes::render(texts);
     let first = format!(
         r#"<section>
 <h2>{log_in_title}</h2>
 <label>{name} <input id="name" value="alice" maxlength="32" pattern="[A-Za-z0-9_\-]+" autocomplete="off" spellcheck="false"></label>
 <div class="buttons first">{buttons}</div>
 <p class="hint">{codes_hint}</p>
+{codes}
 </section>
 <section>
 <h2>{result_title}</h2>

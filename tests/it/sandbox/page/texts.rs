@@ -14,6 +14,7 @@ pub struct Texts {
     pub phone_number: &'static str,
     pub phone_code: &'static str,
     pub codes_hint: &'static str,
+    pub all_codes: &'static str,
     pub failures_title: &'static str,
     pub failures_hint: &'static str,
     pub as_login: &'static str,
@@ -66,6 +67,7 @@ pub const ENGLISH: Texts = Texts {
     phone_code: "Fresh phone code",
     codes_hint: "The code says what WeChat does: <code>user-NAME</code> logs NAME in. A code works once; a dot and \
         anything after it make it a new one.",
+    all_codes: "All kinds of codes",
     failures_title: "Make it fail",
     failures_hint: "These codes fail each time. wxlogin repeats the answer to the same code for a minute without \
         asking WeChat.",
@@ -119,6 +121,7 @@ pub const CHINESE: Texts = Texts {
     phone_code: "生成手机号 code",
     codes_hint: "code 决定模拟微信怎么应答：<code>user-名字</code> 表示该用户登录。每个 code 只能用一次，加上点号和任意字符\
         就是新的 code。",
+    all_codes: "全部 code",
     failures_title: "模拟失败",
     failures_hint: "这些 code 每次都会失败。同一个 code 在一分钟内重复发送时，wxlogin 直接给出同样的响应，不再请求微信。",
     as_login: "用这样的 code 登录",
