@@ -2,6 +2,7 @@
 // where the pictures go.
 
 const assert = require('node:assert/strict')
+const { existsSync } = require('node:fs')
 const path = require('node:path')
 const { after, before, test: testOfNode } = require('node:test')
 
@@ -12,12 +13,13 @@ const FLAGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--no-proxy-server'
 ]
+const BROWSERS = ['/usr/bin/chromium', '/usr/bin/google-chrome']
 const NARROW = { width: 380, height: 800 }
 const test = (name, body) => testOfNode(name, { timeout: 60000 }, body)
 
 let browser
 before(async () => {
-  browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: FLAGS })
+  browser = await chromium.launch({ executablePath: BROWSERS.find(existsSync), args: FLAGS })
 })
 after(() => browser.close())
 
