@@ -1,7 +1,6 @@
 # shellcheck shell=sh
 # Sourced by what runs tests, in the root of the project: installs what they need and this machine lacks,
-# from Debian, for the Mini Program's client from tests/miniprogram/package-lock.json, and for the description
-# of the HTTP API from tests/requirements.txt.
+# from Debian, from npm by the package-lock.json files in tests, and from PyPI by tests/requirements.txt.
 PATH="$PATH:/usr/sbin" # where nginx is
 missing=
 command -v cc >/dev/null || missing="$missing gcc libc6-dev" # for aws-lc and jemalloc, which are C
@@ -13,7 +12,9 @@ command -v redis-server >/dev/null || missing="$missing redis-server" # for the 
 command -v node >/dev/null || missing="$missing nodejs" # for the client in a Mini Program
 command -v npm >/dev/null || missing="$missing npm" # for the build tools of Mini Programs
 command -v promtool >/dev/null || missing="$missing prometheus" # checks the metrics and the rules
-python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv" # for schemathesis
+command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$missing chromium" # for the page
+[ -e /usr/share/fonts/truetype/wqy ] || missing="$missing fonts-wqy-microhei" # so that its Chinese can be read
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv" # for schemathesis and an SDK
 
 if [ -n "$missing" ]; then
     as_root=
@@ -23,14 +24,16 @@ if [ -n "$missing" ]; then
     $as_root apt-get install -y --no-install-recommends $missing
 fi
 
-(
-    cd tests/miniprogram
-    installed=node_modules/installed-lock.json # written last: what it names is complete
-    if ! cmp -s package-lock.json "$installed"; then
-        npm ci
-        cp package-lock.json "$installed"
-    fi
-)
+for project in tests/miniprogram tests/sandbox; do
+    (
+        cd "$project"
+        installed=node_modules/installed-lock.json # written last: what it names is complete
+        if ! cmp -s package-lock.json "$installed"; then
+            npm ci
+            cp package-lock.json "$installed"
+        fi
+    )
+done
 
 installed=target/python/requirements.txt # written last, too
 if ! cmp -s tests/requirements.txt "$installed"; then

@@ -1,16 +1,21 @@
-//! What is shipped: a static binary that needs nothing around it, as the Dockerfile builds it, and
+//! What is shipped: static binaries that need nothing around them, as the Dockerfile builds them, and
 //! the unit that the documentation shows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use crate::app::vars;
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
+use crate::sandbox_process::{Sandbox, on_free_ports};
 
-/// Builds it as the Dockerfile does, but without optimisation.
-fn static_binary() -> PathBuf {
+/// Where both are, built once for all tests.
+static BINARIES: LazyLock<PathBuf> = LazyLock::new(build);
+
+/// Builds them as the Dockerfile does, but without optimisation.
+fn build() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let rustc = Command::new("rustc").arg("-vV").output().unwrap();
     let rustc = String::from_utf8(rustc.stdout).unwrap();
@@ -18,9 +23,9 @@ fn static_binary() -> PathBuf {
     let host = host.unwrap();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static");
     let status = Command::new(env!("CARGO"))
-        .args([
-            "build", "--locked", "--quiet", "--bin", "wxlogin", "--target", host,
-        ])
+        .args(["build", "--locked", "--quiet"])
+        .args(["--bin", "wxlogin", "--example", "sandbox"])
+        .args(["--target", host])
         .arg("--target-dir")
         .arg(&target)
         .current_dir(root)
@@ -29,11 +34,30 @@ fn static_binary() -> PathBuf {
         .status()
         .unwrap();
     assert!(status.success());
-    target.join(host).join("debug/wxlogin")
+    target.join(host).join("debug")
 }
 
-/// A command in a root directory of its own.
-fn in_root(root: &Path, argument: Option<&str>) -> Command {
+/// One of them, alone in a root directory but for what the image has too: CA certificates. And the names of
+/// hosts, which Docker adds.
+async fn root_with(binary: &'static str) -> tempfile::TempDir {
+    let built = tokio::task::spawn_blocking(move || BINARIES.join(binary));
+    let root = tempfile::tempdir().unwrap();
+    let name = Path::new(binary).file_name().unwrap();
+    fs::copy(built.await.unwrap(), root.path().join(name)).unwrap();
+    let certificates = root.path().join("etc/ssl/certs");
+    fs::create_dir_all(&certificates).unwrap();
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(
+        certificates.join("ca-certificates.crt"),
+        certified.cert.pem(),
+    )
+    .unwrap();
+    fs::write(root.path().join("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
+    root
+}
+
+/// A command in a root directory of its own, without an environment.
+fn in_root(root: &Path, arguments: &[&str]) -> Command {
     let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     let mut command = if is_root {
         Command::new("chroot")
@@ -42,43 +66,36 @@ fn in_root(root: &Path, argument: Option<&str>) -> Command {
         command.args(["--map-root-user", "chroot"]);
         command
     };
-    command.arg(root).arg("/wxlogin").args(argument);
+    let path = std::env::var("PATH").unwrap();
+    command.arg(root).args(arguments);
+    command.env_clear().env("PATH", path);
     command
 }
 
 #[tokio::test]
 async fn the_static_binary_runs_in_an_empty_root_directory() {
-    let binary = tokio::task::spawn_blocking(static_binary).await.unwrap();
+    let root = root_with("wxlogin").await;
+    fs::create_dir(root.path().join("data")).unwrap();
     let wechat = FakeWechat::start().await;
-    let root = tempfile::tempdir().unwrap();
-    fs::copy(binary, root.path().join("wxlogin")).unwrap();
-    // What the image has beside it: a directory for sessions, CA certificates, names of hosts.
-    for dir in ["data", "etc"] {
-        fs::create_dir(root.path().join(dir)).unwrap();
-    }
-    fs::write(root.path().join("etc/hosts"), "127.0.0.1 localhost\n").unwrap();
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    fs::write(root.path().join("etc/ca.pem"), certified.cert.pem()).unwrap();
     let base = wechat.base().replace("127.0.0.1", "localhost");
     let mut settings = vars(
         &base,
         &[
             ("SESSION_STORE", "file:/data/wxlogin.sessions"),
-            ("SSL_CERT_FILE", "/etc/ca.pem"),
+            ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
             ("LISTEN_ADDR", "127.0.0.1:0"),
         ],
     );
-    let path = std::env::var("PATH").unwrap();
-    let mut command = in_root(root.path(), None);
-    command.env_clear().env("PATH", &path).envs(&settings);
+    let mut command = in_root(root.path(), &["/wxlogin"]);
+    command.envs(&settings);
     let process = Process::of(&mut command);
     let token = process.client.token("user-alice").await;
     process.client.session(&token).await.assert_status(200);
 
     let mut is_healthy = |addr: String| {
         settings.insert("LISTEN_ADDR".into(), addr);
-        let mut command = in_root(root.path(), Some("healthcheck"));
-        command.env_clear().env("PATH", &path).envs(&settings);
+        let mut command = in_root(root.path(), &["/wxlogin", "healthcheck"]);
+        command.envs(&settings);
         command.stderr(Stdio::null()).status().unwrap().code()
     };
     let port = process.client.addr.port();
@@ -90,6 +107,44 @@ async fn the_static_binary_runs_in_an_empty_root_directory() {
         .unwrap();
     assert_eq!(status, Some(0), "{log}");
     assert_eq!(is_healthy(format!("127.0.0.1:{port}")), Some(1));
+}
+
+#[tokio::test]
+async fn the_static_sandbox_runs_in_an_empty_root_directory() {
+    let root = root_with("examples/sandbox").await;
+    let mut command = in_root(root.path(), &["/sandbox", "--container"]);
+    let sandbox = Sandbox::of(on_free_ports(&mut command));
+    let token = sandbox.public().token("user-alice").await;
+    sandbox.public().session(&token).await.assert_status(200);
+    let page = sandbox.page().get("/").await;
+    assert!(page.assert_status(200).text.contains("user-alice"));
+}
+
+#[test]
+fn both_images_are_a_binary_and_ca_certificates_alone() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Dockerfile");
+    let dockerfile = fs::read_to_string(path).unwrap();
+    let stages: Vec<&str> = dockerfile.split("\nFROM ").collect();
+    // The last one is what `docker build` makes.
+    let [.., sandbox, service] = stages.as_slice() else {
+        panic!("{stages:?}");
+    };
+    for (stage, name, files) in [
+        (sandbox, "sandbox", &["/sandbox"] as &[&str]),
+        (service, "service", &["/wxlogin", "/data"]),
+    ] {
+        assert!(
+            stage.starts_with(&format!("scratch AS {name}\n")),
+            "{stage}"
+        );
+        assert!(stage.contains("\nUSER 65532:65532\n"), "{stage}");
+        let copies = stage.lines().filter(|line| line.starts_with("COPY"));
+        let copied: Vec<_> = copies
+            .filter_map(|line| line.split(' ').next_back())
+            .collect();
+        let certificates = ["/etc/ssl/certs/ca-certificates.crt"];
+        assert_eq!(copied, [&certificates, files].concat());
+    }
 }
 
 #[test]

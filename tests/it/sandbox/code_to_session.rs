@@ -23,22 +23,21 @@ pub fn reply(model: &mut Model, method: &Method, query: &str) -> Reply {
     if is_busy(&code, &model.asked) {
         return Reply::Now(error(-1, "system error"));
     }
-    if !model.used.insert(code.clone()) {
+    let script = script(&code);
+    if let Some(reply) = Reply::scripted(script) {
+        return reply;
+    }
+    if !model.used.insert(code.clone()) || script == "busy-used" {
         return Reply::Now(error(40163, "code been used"));
     }
     if let Some(body) = model.scripted.get(&code) {
         return Reply::Now(text(body.clone()));
-    }
-    let script = script(&code);
-    if let Some(reply) = Reply::scripted(script) {
-        return reply;
     }
     match script.split_once('-').unwrap_or((script, "")) {
         ("user", name) if !name.is_empty() => Reply::Now(success(model, &appid, &code, name, true)),
         ("guest", name) if !name.is_empty() => {
             Reply::Now(success(model, &appid, &code, name, false))
         }
-        ("busy", "used") => Reply::Now(error(-1, "system error")),
         ("busy", _) => Reply::Now(success(model, &appid, &code, "busy", true)),
         ("slow", millis) => match millis.parse() {
             Ok(millis) => Reply::After(

@@ -30,6 +30,8 @@ pub struct Model {
 pub struct Tokens {
     /// The number of the current token by appid; the token is made from both.
     pub current: HashMap<String, u32>,
+    /// How many of the older kind, each of them another one.
+    pub older: u32,
     /// Tokens that are refused, with the errcode.
     pub refused: HashMap<String, i64>,
     /// Requests for a token, accepted or not.
@@ -96,8 +98,17 @@ impl Tokens {
         format!("stable_{appid}_{number:06}_{}", "t0ken".repeat(16))
     }
 
+    /// A token of the older `/cgi-bin/token`. Those before stay valid, as WeChat's do for five minutes.
+    pub fn older(&mut self, appid: &str) -> String {
+        self.older += 1;
+        format!("older_{appid}_{:06}_{}", self.older, "t0ken".repeat(16))
+    }
+
     fn appid_of(token: &str) -> Option<&str> {
-        token.strip_prefix("stable_")?.split('_').next()
+        let token = token
+            .strip_prefix("stable_")
+            .or_else(|| token.strip_prefix("older_"))?;
+        token.split('_').next()
     }
 }
 
@@ -121,5 +132,10 @@ pub fn is_busy(code: &str, asked: &[String]) -> bool {
     let script = script(code);
     let times = script.strip_prefix("busy-").map(str::parse::<usize>);
     let asked = asked.iter().filter(|asked| *asked == code).count();
-    script == "error--1" || times.is_some_and(|times| times.is_ok_and(|times| asked <= times))
+    match script {
+        "error--1" => true,
+        // Each exchange asks twice.
+        "busy-used" => asked % 2 == 1,
+        _ => times.is_some_and(|times| times.is_ok_and(|times| asked <= times)),
+    }
 }

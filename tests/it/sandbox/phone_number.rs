@@ -22,38 +22,49 @@ pub fn reply(model: &mut Model, query: &str, body: &Value) -> Reply {
     if is_busy(&code, &model.phone_asked) {
         return Reply::Now(error(-1, "system error"));
     }
+    let script = script(&code);
+    if let Some(reply) = Reply::scripted(script) {
+        return reply;
+    }
     if !model.used.insert(format!("phone {code}")) {
         return Reply::Now(invalid_code());
     }
     if let Some(body) = model.scripted.get(&code) {
         return Reply::Now(text(body.clone()));
     }
-    let script = script(&code);
-    if let Some(reply) = Reply::scripted(script) {
-        return reply;
-    }
     match script.split_once('-').unwrap_or((script, "")) {
-        ("phone", name) if openid == openid_in(&appid, name) => {
-            Reply::Now(success(&appid, &openid))
+        ("phone", name) => {
+            let of_name = openid_in(&appid, name);
+            if openid.is_none_or(|openid| openid == of_name) {
+                Reply::Now(success(&appid, &of_name))
+            } else {
+                Reply::Now(invalid_code())
+            }
         }
-        ("busy", _) => Reply::Now(success(&appid, &openid)),
+        ("busy", _) => Reply::Now(success(&appid, &openid.unwrap_or_default())),
         ("slow", millis) => match millis.parse() {
-            Ok(millis) => Reply::After(Duration::from_millis(millis), success(&appid, &openid)),
+            Ok(millis) => Reply::After(
+                Duration::from_millis(millis),
+                success(&appid, &openid.unwrap_or_default()),
+            ),
             Err(_) => Reply::Now(invalid_code()),
         },
         _ => Reply::Now(invalid_code()),
     }
 }
 
-/// The appid of the token, and the openid.
-fn read(model: &mut Model, query: &str, body: &Value) -> Result<(String, String), Refused> {
+/// The appid of the token, and the openid, which is checked against the code if it is there.
+fn read(model: &mut Model, query: &str, body: &Value) -> Result<(String, Option<String>), Refused> {
     let token = parameter(query, "access_token");
     let appid = model.check_token(token.as_deref())?;
-    let openid = body["openid"].as_str().ok_or((40003, "invalid openid"))?;
+    let openid = match body.get("openid") {
+        None => None,
+        Some(openid) => Some(openid.as_str().ok_or((40003, "invalid openid"))?),
+    };
     if body["code"].as_str().is_none_or(str::is_empty) {
         return Err((41008, "missing code"));
     }
-    Ok((appid, openid.to_owned()))
+    Ok((appid, openid.map(str::to_owned)))
 }
 
 /// The country code is a number here, as in WeChat's sample.

@@ -33,7 +33,7 @@ fn read(model: &mut Model, body: &Value) -> Result<String, Refused> {
         return Err((40002, "invalid grant_type"));
     }
     // wxlogin never forces a new one: who does is told so at once.
-    if body.get("force_refresh").is_some() {
+    if body["force_refresh"] == true {
         return Err((45009, "reach max api daily quota limit"));
     }
     model.check_secret(appid, secret)?;

@@ -3,29 +3,27 @@
 //! A model ([`Model`]) with a thin HTTP server over it, and a file for each call. It serves the tests and
 //! the sandbox.
 
+mod calls;
 mod check_session;
 mod code_to_session;
 mod model;
 mod phone_number;
 mod reply;
 mod stable_token;
+mod token;
 mod users;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{RawQuery, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{Method, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::any;
-use serde_json::Value;
 use tokio::net::TcpListener;
 
+use calls::SharedModel;
+pub use calls::serve;
 use model::Model;
-use reply::error;
+pub use model::parameter;
+pub use reply::refusal;
 pub use users::{
     encrypt, hex, hmac_sign, openid, openid_in, phone_number, session_key, sign, user_info,
 };
@@ -36,24 +34,6 @@ pub const SECRET: &str = "5ecre7c0ffee5ecre7c0ffee5ecre7aa";
 pub const OTHER_APPID: &str = "wxfedcba9876543210";
 pub const OTHER_SECRET: &str = "5ecre7bee5ecre7bee5ecre7bee5ecbb";
 
-/// What a code asks for. Any code may end in `.` and something, which makes it a new one.
-pub const SCRIPT: &[(&str, &str)] = &[
-    ("user-NAME", "NAME logs in, with a unionid"),
-    ("guest-NAME", "NAME logs in, without a unionid"),
-    (
-        "phone-NAME",
-        "as a phone code: NAME's number, for NAME's openid alone",
-    ),
-    ("error-N", "errcode N, such as error-40029 or error--1"),
-    ("busy-N", "errcode -1 N times, then a login or a number"),
-    ("busy-used", "errcode -1, then 40163"),
-    ("slow-MS", "a login or a number after MS milliseconds"),
-    ("hang", "no answer, ever"),
-    ("garbage", "an answer that is not JSON"),
-    ("empty", "an empty answer"),
-    ("html-502", "HTTP 502 with a page of HTML"),
-];
-
 /// A running stand-in.
 #[derive(Clone)]
 pub struct FakeWechat {
@@ -61,29 +41,30 @@ pub struct FakeWechat {
     model: SharedModel,
 }
 
-type SharedModel = Arc<Mutex<Model>>;
-
 impl FakeWechat {
     /// Starts on a free port of the loopback.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let fake = Self {
-            addr: listener.local_addr().unwrap(),
-            model: Arc::new(Mutex::new(Model::new())),
-        };
+        let fake = Self::new(listener.local_addr().unwrap());
         let router = fake.router();
         tokio::spawn(async move { serve(listener, router).await });
         fake
     }
 
+    /// For who serves its routes at this address.
+    pub fn new(addr: SocketAddr) -> Self {
+        let model = Arc::new(Mutex::new(Model::new()));
+        Self { addr, model }
+    }
+
+    /// Forgets everything.
+    pub fn reset(&self) {
+        *self.model() = Model::new();
+    }
+
     /// Its routes, for a test that serves them in another way.
     pub fn router(&self) -> Router {
-        Router::new()
-            .route("/sns/jscode2session", any(jscode2session))
-            .route("/cgi-bin/stable_token", any(stable_token))
-            .route("/wxa/business/getuserphonenumber", any(getuserphonenumber))
-            .route("/wxa/checksession", any(checksession))
-            .with_state(self.model.clone())
+        calls::router(self.model.clone())
     }
 
     /// For `WECHAT_API_BASE`.
@@ -188,84 +169,5 @@ impl FakeWechat {
     /// How many calls it got with an `access_token` that it refused.
     pub fn refused_access_tokens(&self) -> usize {
         self.model().tokens.refusals
-    }
-}
-
-async fn jscode2session(
-    State(model): State<SharedModel>,
-    method: Method,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let query = query.unwrap_or_default();
-    let reply = code_to_session::reply(&mut model.lock().unwrap(), &method, &query);
-    reply.send().await
-}
-
-async fn checksession(
-    State(model): State<SharedModel>,
-    method: Method,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let query = query.unwrap_or_default();
-    let reply = check_session::reply(&mut model.lock().unwrap(), &method, &query);
-    reply.send().await
-}
-
-async fn stable_token(State(model): State<SharedModel>, request: Request) -> Response {
-    let body = match read_json(request).await {
-        Ok(body) => body,
-        Err(response) => return response,
-    };
-    let reply = stable_token::reply(&mut model.lock().unwrap(), &body);
-    reply.send().await
-}
-
-async fn getuserphonenumber(
-    State(model): State<SharedModel>,
-    RawQuery(query): RawQuery,
-    request: Request,
-) -> Response {
-    let body = match read_json(request).await {
-        Ok(body) => body,
-        Err(response) => return response,
-    };
-    let query = query.unwrap_or_default();
-    let reply = phone_number::reply(&mut model.lock().unwrap(), &query, &body);
-    reply.send().await
-}
-
-/// A POST with a JSON object and its length, as WeChat wants it; else what WeChat answers.
-async fn read_json(request: Request<Body>) -> Result<Value, Response> {
-    let (head, body) = request.into_parts();
-    if head.method != Method::POST {
-        return Err(error(43002, "require POST method"));
-    }
-    if !head.headers.contains_key(CONTENT_LENGTH) {
-        return Err(StatusCode::PRECONDITION_FAILED.into_response());
-    }
-    let content_type = head.headers.get(CONTENT_TYPE);
-    let is_form = content_type.is_some_and(|it| it == "application/x-www-form-urlencoded");
-    if is_form {
-        return Err(error(41002, "appid missing"));
-    }
-    let body = to_bytes(body, 65_536).await.unwrap();
-    match serde_json::from_slice(&body) {
-        Ok(json @ Value::Object(_)) => Ok(json),
-        _ => Err(error(47001, "data format error")),
-    }
-}
-
-pub async fn serve(listener: TcpListener, router: Router) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        let service = hyper_util::service::TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
-            // The client may leave whenever it likes.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
-                .await;
-        });
     }
 }

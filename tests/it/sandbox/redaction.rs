@@ -1,0 +1,62 @@
+//! What the page may show of a request: no secret, and none of the codes that a real WeChat gave.
+
+use super::fake_wechat::parameter;
+
+/// Paths of wxlogin and of the stand-in whose segments are shown.
+const SEGMENTS: &[&str] = &[
+    "",
+    "onLogin",
+    "session",
+    "decrypt",
+    "verify",
+    "healthz",
+    "readyz",
+    "metrics",
+    "users",
+    "phone",
+    "sign",
+    "session_key",
+    "sessions",
+    "access_token",
+    "sns",
+    "jscode2session",
+    "cgi-bin",
+    "token",
+    "stable_token",
+    "wxa",
+    "business",
+    "getuserphonenumber",
+    "checksession",
+];
+/// How the codes begin that only the stand-in knows.
+const SCRIPTS: &[&str] = &[
+    "user-", "guest-", "phone-", "error-", "busy-", "slow-", "hang", "garbage", "empty", "html-502",
+];
+/// Of a code, in characters.
+const MAX_CODE: usize = 40;
+
+/// A path with `…` for what could be an openid or a token.
+pub fn path(path: &str) -> String {
+    let segments = path.split('/').map(|segment| {
+        if SEGMENTS.contains(&segment) {
+            segment
+        } else {
+            "…"
+        }
+    });
+    segments.take(8).collect::<Vec<_>>().join("/")
+}
+
+/// A code as it is if it is one of the stand-in's own.
+pub fn code(code: &str) -> String {
+    if SCRIPTS.iter().any(|script| code.starts_with(script)) {
+        code.chars().take(MAX_CODE).collect()
+    } else {
+        "…".to_owned()
+    }
+}
+
+/// The code in a query, under one of these names.
+pub fn code_in_query(query: &str, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| parameter(query, name))
+}
