@@ -70,7 +70,10 @@ pub(super) fn routes(wxlogin: &WxLogin, door: &InternalDoor) -> Router<WxLogin> 
         wxlogin.metrics().add_route(method, route);
     }
     let tokens = door.tokens.iter().map(hash).collect();
-    router.route_layer(from_fn_with_state(tokens, authenticate))
+    // In this order, so that a wrong method without a token is 401 as well.
+    router
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .route_layer(from_fn_with_state(tokens, authenticate))
 }
 
 /// Refuses every request without one of the tokens. Hashes are compared, so that neither the time nor the

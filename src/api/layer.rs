@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
+use super::SERIES;
 use super::problem::Problem;
 use super::request_id::{REQUEST_ID, RequestId};
 use crate::app::WxLogin;
@@ -80,7 +81,7 @@ impl Record {
     }
 
     fn count(&self, status: &str) {
-        let route = self.route().unwrap_or("none");
+        let route = self.route().map_or("none", template);
         let metrics = self.wxlogin.metrics();
         metrics.answered(self.method, route, status, self.begin.elapsed());
     }
@@ -153,6 +154,14 @@ impl Drop for Record {
             "request not answered: the client has gone, or the service stopped"
         );
     }
+}
+
+/// A route's template without the path that a host has nested it under: the label of its series, which
+/// exist from the start.
+fn template(route: &str) -> &str {
+    let mut templates = SERIES.iter().map(|(_, template)| *template);
+    let own = templates.find(|template| route.ends_with(template));
+    own.unwrap_or(route)
 }
 
 /// A method by a name that is one of few.

@@ -138,6 +138,25 @@ async fn only_one_of_the_tokens_opens_the_internal_door() {
         let answer = app.internal.send(method, &path, &twice).await;
         answer.assert_problem(401, "invalid_internal_token", "fix_request");
     }
+    // Also with a method that the path does not have; a path that is not there is not protected.
+    let bearer = format!("Bearer {TOKEN}");
+    let sign = format!("/users/{APPID}/{}/sign", openid("alice"));
+    for path in [&*sign, &format!("/access_token/{APPID}")] {
+        for method in [Method::PUT, Method::DELETE, Method::OPTIONS] {
+            let answer = app.internal.send(method.clone(), path, &[]).await;
+            answer.assert_problem(401, "invalid_internal_token", "fix_request");
+            let headers = [("authorization", &*bearer)];
+            let answer = app.internal.send(method, path, &headers).await;
+            answer.assert_problem(405, "method_not_allowed", "fix_request");
+            assert!(answer.header("allow").is_some());
+        }
+    }
+    let answer = app.internal.send(Method::PUT, "/metrics", &[]).await;
+    answer.assert_problem(405, "method_not_allowed", "fix_request");
+    for path in ["/users", "/access_token", &format!("{sign}/x"), "/onLogin"] {
+        let answer = app.internal.get(path).await;
+        answer.assert_problem(404, "not_found", "fix_request");
+    }
     assert_eq!(app.wechat.access_token_requests(), 0);
     app.client.session(&session).await.assert_status(200);
     for token in [TOKEN, "another-internal-token"] {

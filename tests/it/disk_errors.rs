@@ -317,6 +317,31 @@ async fn a_disk_that_hangs_is_503_and_lookups_go_on() {
     client.session(&tokens.single).await.assert_status(401);
 }
 
+/// With 16 MiB it is written into the database, which fails here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_ahead_log_that_cannot_be_emptied_has_a_limit() {
+    let wechat = FakeWechat::start().await;
+    let (disk, settings) = (Disk::new(), settings(&wechat));
+    let process = disk.start(&settings);
+    let client = &process.client;
+    let tokens = Tokens::new(client).await;
+    disk.fault("checkpoint", "EIO");
+    let log = disk.dir().join("s.sessions/sessions.sqlite-wal");
+    let length = || fs::metadata(&log).unwrap().len() >> 20;
+    // Each commits a few pages.
+    while client.get("/readyz").await.status == 200 {
+        assert!(length() < 70, "{} MiB", length());
+    }
+    assert!(length() >= 64, "{} MiB", length());
+    let login = client.login("user-during").await;
+    login.assert_problem(503, "store_unavailable", "login_again");
+    tokens.assert_unchanged(client, None).await;
+    disk.mend();
+    await_ready(client).await;
+    client.login("user-after").await.assert_status(200);
+    tokens.assert_unchanged(client, None).await;
+}
+
 /// The caches of the service are empty after its start: what was stored before is read from the disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_whose_reads_hang_holds_up_neither_new_connections_nor_the_internal_door() {

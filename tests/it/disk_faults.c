@@ -3,7 +3,8 @@
 //
 // SHIM_CONTROL  a file with one line "KIND FAULT SKIP COUNT": after SKIP more calls of that kind the
 //               next COUNT have the fault. Without the file there is none. KIND is open, write, sync,
-//               truncate, read, unlink or resolve (getaddrinfo), FAULT is EIO, ENOSPC or hang.
+//               truncate, read, unlink, checkpoint (a write to a file *.sqlite) or resolve (getaddrinfo),
+//               FAULT is EIO, ENOSPC or hang.
 //               Each call with a fault adds a byte to SHIM_CONTROL.hits.
 // SHIM_JOURNAL  the journal: records as in power_cut.rs, appended in the order of the calls. The test
 //               appends records of its own to the same file.
@@ -193,8 +194,16 @@ ssize_t write(int fd, const void *bytes, size_t length) {
     return syscall(SYS_write, fd, bytes, length);
 }
 
+static int is_database(int fd) {
+    char path[4096];
+    if (!link_of(fd, path, sizeof path)) return 0;
+    char *end = strrchr(path, '.');
+    return end && !strcmp(end, ".sqlite");
+}
+
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) {
     if (is_ours(fd)) {
+        if (is_database(fd)) FAIL_IF("checkpoint");
         errno = write_fault(&length);
         if (errno) return -1;
         record(WRITE, inode_of(fd), offset, bytes, length, NULL);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -492,4 +493,22 @@ proptest! {
         prop_assert_eq!((found.created, found.expires), (created, 1 << 62));
         prop_assert_eq!(keys, usize::from(is_first));
     }
+}
+
+#[tokio::test]
+async fn a_close_waits_for_its_place_in_a_full_queue() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sessions");
+    let clock = ManualClock::at(NOW);
+    let store = open(&on_file(&path), 1000, &clock);
+    // Holds up the thread that writes.
+    let other = Connection::open(path.join("sessions.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // What finds no room is refused at once.
+    let is_full = (0..20_000).any(|_| matches!(store.check().now_or_never(), Some(Err(_))));
+    assert!(is_full, "writes wait without a limit");
+    let release = async { other.execute_batch("ROLLBACK").unwrap() };
+    tokio::join!(store.close(), release);
+    drop(other);
+    open(&on_file(&path), 1000, &clock).close().await;
 }

@@ -1,5 +1,6 @@
 //! wxlogin mounted in another Axum app, served by `axum::serve`.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -128,7 +129,15 @@ async fn serve_host(wechat: &FakeWechat) -> (Client, WxLogin) {
 #[tokio::test]
 async fn routes_work_merged_and_nested_and_the_rest_of_the_host_stays_its_own() {
     let wechat = FakeWechat::start().await;
-    let (client, _) = serve_host(&wechat).await;
+    let (client, wxlogin) = serve_host(&wechat).await;
+    let series = || {
+        let text = wxlogin.metrics_text().unwrap();
+        let names = text.lines().filter(|line| line.contains("route="));
+        let names: Vec<_> = names.filter_map(|line| line.rsplit_once(' ')).collect();
+        let names = names.into_iter().map(|(name, _)| name.to_owned());
+        names.collect::<BTreeSet<_>>()
+    };
+    let from_the_start = series();
     for prefix in ["", "/wx"] {
         let login = client
             .get(&format!("{prefix}/onLogin?code=user-alice"))
@@ -150,6 +159,15 @@ async fn routes_work_merged_and_nested_and_the_rest_of_the_host_stays_its_own() 
         1,
         "one code, one exchange"
     );
+    // Wherever they are nested, requests are counted in series that were there before.
+    let new: Vec<_> = series().difference(&from_the_start).cloned().collect();
+    assert_eq!(
+        new,
+        [r#"wxlogin_requests_total{method="other",route="/session",status="405"}"#]
+    );
+    let text = wxlogin.metrics_text().unwrap();
+    let both = r#"wxlogin_requests_total{method="GET",route="/onLogin",status="400"} 2"#;
+    assert!(text.contains(both), "{text}");
     for path in ["/nowhere", "/healthz", "/readyz", "/metrics"] {
         let answer = client.get(path).await;
         assert_eq!(answer.text, "the host's own 404", "{path}");

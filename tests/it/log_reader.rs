@@ -225,9 +225,9 @@ async fn each_line_is_written_or_counted(mut service: Service, mend: impl FnOnce
     };
     let (service, reported, read) = tokio::task::spawn_blocking(read).await.unwrap();
     assert!(reported > 1000, "{reported}");
-    // Those of the scrapes may be among the dropped.
+    // Those of the scrapes may be among the dropped, and the last line may come after the report.
     let lines = usize::try_from(reported).unwrap() + read;
-    assert!((MANY + 1..MANY + 100).contains(&lines), "{lines}");
+    assert!((MANY..MANY + 100).contains(&lines), "{lines}");
     assert_eq!(service.dropped().await, reported);
 }
 

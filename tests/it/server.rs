@@ -45,29 +45,6 @@ async fn a_client_that_asks_and_never_reads_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_half_sent_request_and_a_deaf_client_do_not_hold_up_a_stop() {
-    let wechat = FakeWechat::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    // A process, since it is patient.
-    let process = Process::start(dir.path(), &vars(&wechat.base(), &[]));
-    let mut half = TcpStream::connect(process.client.addr).await.unwrap();
-    half.write_all(b"GET /onLogin?co").await.unwrap();
-    let mut deaf = TcpStream::connect(process.client.addr).await.unwrap();
-    let requests = "GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
-    // Until the system has no more room for answers, so that the service takes no more requests.
-    let timeouts = Duration::from_millis(300);
-    while let Ok(taken) = tokio::time::timeout(timeouts, deaf.write_all(requests.as_bytes())).await
-    {
-        taken.unwrap();
-    }
-    process.signal("TERM");
-    let stopped = tokio::task::spawn_blocking(|| process.wait()).await;
-    let (status, log) = stopped.unwrap();
-    assert_eq!(status, Some(0), "{log}");
-    assert!(!log.contains("took too long"), "{log}");
-}
-
-#[tokio::test]
 async fn idle_connections_do_not_stop_logins() {
     let app = TestApp::start().await;
     let mut idle = Vec::new();
@@ -125,45 +102,4 @@ async fn an_idle_connection_lives_as_long_as_the_head_of_a_request_may_take() {
     let cut = tokio::time::timeout(Duration::from_secs(10), idle.read(&mut answer));
     assert_eq!(cut.await.unwrap().unwrap(), 0);
     assert!(since.elapsed() >= IMPATIENT.head * 9 / 10);
-}
-
-#[tokio::test]
-async fn a_client_that_has_shut_down_its_sending_side_is_answered() {
-    let app = TestApp::start().await;
-    for path in ["/healthz", "/onLogin?code=slow-100"] {
-        let mut half_closed = TcpStream::connect(app.client.addr).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
-        half_closed.write_all(request.as_bytes()).await.unwrap();
-        half_closed.shutdown().await.unwrap();
-        let mut answer = String::new();
-        half_closed.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
-    }
-}
-
-#[tokio::test]
-async fn a_request_on_an_open_connection_is_answered_after_the_signal_and_the_connection_closed() {
-    let wechat = FakeWechat::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    let process = Process::start(dir.path(), &vars(&wechat.base(), &[]));
-    let mut open = TcpStream::connect(process.client.addr).await.unwrap();
-    let request = b"GET /onLogin?code=user-alice HTTP/1.1\r\nhost: x\r\n\r\n";
-    let mut answer = vec![0; 4096];
-    open.write_all(request).await.unwrap();
-    let length = open.read(&mut answer).await.unwrap();
-    let first = String::from_utf8_lossy(&answer[..length]).into_owned();
-    assert!(!first.contains("connection: close"), "{first}");
-    process.signal("TERM");
-    // The listener closes at once.
-    while TcpStream::connect(process.client.addr).await.is_ok() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    open.write_all(request).await.unwrap();
-    let mut rest = String::new();
-    open.read_to_string(&mut rest).await.unwrap();
-    assert!(rest.starts_with("HTTP/1.1 200 "), "{rest}");
-    assert!(rest.contains("connection: close"), "{rest}");
-    let stopped = tokio::task::spawn_blocking(|| process.wait()).await;
-    let (status, log) = stopped.unwrap();
-    assert_eq!(status, Some(0), "{log}");
 }

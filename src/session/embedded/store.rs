@@ -154,7 +154,12 @@ impl Store {
         };
         let (sender, closed) = oneshot::channel();
         let readers = std::mem::take(&mut *lock(readers));
-        let _ = jobs.try_send(Job::Close(readers, sender));
+        let (jobs, close) = (jobs.clone(), Job::Close(readers, sender));
+        let closed = async {
+            // Waits for its place in the queue. An error means that the store is closed already.
+            let _ = tokio::task::spawn_blocking(move || jobs.send(close)).await;
+            let _ = closed.await;
+        };
         if tokio::time::timeout(WRITE_TIMEOUT, closed).await.is_err() {
             tracing::warn!("the session store was not closed in time");
         }
