@@ -133,10 +133,15 @@ fn both_images_are_a_binary_and_ca_certificates_alone() {
         (sandbox, "sandbox", &["/sandbox"] as &[&str]),
         (service, "service", &["/wxlogin", "/data"]),
     ] {
-        assert!(stage.starts_with(&format!("scratch AS {name}\n")), "{stage}");
+        assert!(
+            stage.starts_with(&format!("scratch AS {name}\n")),
+            "{stage}"
+        );
         assert!(stage.contains("\nUSER 65532:65532\n"), "{stage}");
         let copies = stage.lines().filter(|line| line.starts_with("COPY"));
-        let copied: Vec<_> = copies.filter_map(|line| line.split(' ').next_back()).collect();
+        let copied: Vec<_> = copies
+            .filter_map(|line| line.split(' ').next_back())
+            .collect();
         let certificates = ["/etc/ssl/certs/ca-certificates.crt"];
         assert_eq!(copied, [&certificates, files].concat());
     }
