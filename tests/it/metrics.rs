@@ -1,7 +1,8 @@
 //! `GET /metrics`, at an address of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use reqwest::Method;
@@ -300,6 +301,30 @@ async fn promtool_finds_nothing_to_criticise() {
         output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
         "{output:?}"
     );
+}
+
+#[tokio::test]
+async fn the_documentation_has_a_row_for_each_metric() {
+    let app = TestApp::start().await;
+    let text = text(&app.internal).await;
+    let names = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
+    let served: BTreeSet<_> = names.filter(|name| name.starts_with("wxlogin_")).collect();
+    for page in [
+        "docs/en/logs-and-metrics.md",
+        "docs/zh-CN/logs-and-metrics.md",
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let page_text = std::fs::read_to_string(path).unwrap();
+        let names = page_text
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `wxlogin_")?.split('`').next())
+            .map(|name| format!("wxlogin_{name}"));
+        let documented: BTreeSet<_> = names.collect();
+        let served = served.iter().map(ToString::to_string).collect();
+        assert_eq!(documented, served, "{page}");
+    }
 }
 
 #[tokio::test]

@@ -38,9 +38,58 @@ fn assert_leads_to(said: &str, parts: &[&str]) {
     }
 }
 
-#[tokio::test]
-async fn a_wrong_setting_is_named_with_what_is_accepted() {
+/// Settings, and what is said about them.
+type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
+#[rustfmt::skip] // a table
+const VALUES: &[Row] = &[
+    (&[("WECHAT_APPSECRET", "x")], &["WECHAT_APPSECRET is not a setting of wxlogin"]),
+    (&[("Session_Ttl", "1h")], &["Session_Ttl is not a setting of wxlogin, but SESSION_TTL is"]),
+    (&[("WECHAT_TIMEOUT", "4")], &["WECHAT_TIMEOUT must be a duration with a unit, such as 4s"]),
+    (&[("WECHAT_TIMEOUT", "2m")], &["WECHAT_TIMEOUT", "from 100ms to 60s"]),
+    (&[("SESSION_TTL", "20y")], &["SESSION_TTL", "from 1s to 3650d"]),
+    (&[("WECHAT_MAX_IN_FLIGHT", "0")], &["WECHAT_MAX_IN_FLIGHT must be a whole number from 1 to 1000000"]),
+    (&[("RUST_LOG", "warning")], &["RUST_LOG must be a level such as info"]),
+    (&[("LOG_FORMAT", "JSON")], &["LOG_FORMAT must be text or json"]),
+    (&[("SESSION_STORE", "sessions")], &["SESSION_STORE must be file:PATH, memory:, redis://"]),
+    (&[("SESSION_STORE", "redis://default:hunter2#1@cache")],
+        &["SESSION_STORE must be", "percent-encode", "# is %23"]),
+    (&[("WECHAT_API_BASE", "https://api.weixin.qq.com/sns/jscode2session")],
+        &["WECHAT_API_BASE", "has a path of the API"]),
+    (&[("WECHAT_API_BASE", "https://wechat.invalid"), ("HTTPS_PROXY", "socks5://127.0.0.1:1080")],
+        &["HTTPS_PROXY must be the URL of an HTTP proxy", "SOCKS is not supported"]),
+];
+#[rustfmt::skip] // a table
+const DOORS: &[Row] = &[
+    (&[("LISTEN_ADDR", "localhost:3000")],
+        &["LISTEN_ADDR must be an IP address and a port, such as 127.0.0.1:3000"]),
+    (&[("LISTEN_ADDR", "127.0.0.1:3000"), ("INTERNAL_ADDR", "0.0.0.0:3000")],
+        &["INTERNAL_ADDR must be another address or port than LISTEN_ADDR"]),
+    (&[("METRICS_ADDR", "127.0.0.1:9090")], &["METRICS_ADDR must be renamed: it is INTERNAL_ADDR now"]),
+    (&[("INTERNAL_TOKEN", PASSWORD)], &["INTERNAL_TOKEN must be 16 or more visible ASCII characters"]),
+    (&[("INTERNAL_TOKEN", "0123456789abcdef")], &["INTERNAL_TOKEN is set, but not INTERNAL_ADDR"]),
+    (&[("INTERNAL_ADDR", "0.0.0.0:9090")], &["INTERNAL_ADDR 0.0.0.0:9090 is open to other machines"]),
+];
+
+/// Each of these, instead of a setting that is right.
+async fn assert_each_leads_to(dir: &Path, rows: &[Row<'_>]) {
     let wechat = FakeWechat::start().await;
+    for (settings, parts) in rows {
+        let said = said(Some("check"), dir, &vars(&wechat.base(), settings)).await;
+        assert_leads_to(&said, parts);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_value_is_named_with_what_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_each_leads_to(dir.path(), VALUES).await;
+    assert_each_leads_to(dir.path(), DOORS).await;
+}
+
+#[tokio::test]
+#[rustfmt::skip] // a table
+async fn a_mini_program_that_is_not_right_is_named_with_the_cause() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &[u8]| {
         let path = dir.path().join(name);
@@ -48,160 +97,28 @@ async fn a_wrong_setting_is_named_with_what_is_accepted() {
         path.to_str().unwrap().to_owned()
     };
     let not_utf8 = write("latin1.txt", b"# caf\xe9\n");
-    let apps = write(
-        "apps.txt",
-        format!("{APPID}:{SECRET}\n{APPID} {SECRET}\n").as_bytes(),
-    );
+    let apps = write("apps.txt", format!("{APPID}:{SECRET}\n{APPID} {SECRET}\n").as_bytes());
     let empty = write("empty.txt", b"\n");
     let quoted = format!("'{SECRET}'");
-    let rows: &[(&[(&str, &str)], &[&str])] = &[
-        (
-            &[("WECHAT_APPID", ""), ("WECHAT_SECRET", "")],
-            &["WECHAT_APPID is not set", "WECHAT_SECRET is not set"],
-        ),
-        (
-            &[("WECHAT_APPID", SECRET), ("WECHAT_SECRET", APPID)],
-            &["WECHAT_APPID and WECHAT_SECRET look swapped"],
-        ),
-        (
-            &[("WECHAT_APPID", "wx0123456789abcdeff")],
-            &[
-                "WECHAT_APPID does not look like one",
-                "40013",
-                "compare WECHAT_APPID",
-            ],
-        ),
-        (
-            &[("WECHAT_SECRET", OTHER_SECRET)],
-            &[APPID, "40125", "the AppSecret is wrong"],
-        ),
-        (
-            &[("WECHAT_SECRET", &quoted)],
-            &["WECHAT_SECRET must be", "no quotes"],
-        ),
-        (
-            &[("WECHAT_APPS", "wx1:x")],
-            &["WECHAT_APPS stands instead of WECHAT_APPID and WECHAT_SECRET"],
-        ),
-        (
-            &[
-                ("WECHAT_SECRET", ""),
-                ("WECHAT_SECRET_FILE", "/nowhere/secret"),
-            ],
-            &["WECHAT_SECRET_FILE names /nowhere/secret", "No such file"],
-        ),
-        (
-            &[("WECHAT_SECRET", ""), ("WECHAT_SECRET_FILE", &not_utf8)],
-            &[
-                "WECHAT_SECRET_FILE names",
-                "latin1.txt",
-                "line 1 is not UTF-8",
-            ],
-        ),
-        (
-            &[("WECHAT_SECRET", ""), ("WECHAT_SECRET_FILE", &empty)],
-            &["empty.txt, which is empty"],
-        ),
-        (
-            &[
-                ("WECHAT_APPID", ""),
-                ("WECHAT_SECRET", ""),
-                ("WECHAT_APPS_FILE", &apps),
-            ],
-            &[
-                "WECHAT_APPS_FILE must be appid:secret pairs",
-                "apps.txt, line 2",
-            ],
-        ),
-        (
-            &[("WECHAT_APPSECRET", "x")],
-            &["WECHAT_APPSECRET is not a setting of wxlogin"],
-        ),
-        (
-            &[("Session_Ttl", "1h")],
-            &["Session_Ttl is not a setting of wxlogin, but SESSION_TTL is"],
-        ),
-        (
-            &[("WECHAT_TIMEOUT", "4")],
-            &["WECHAT_TIMEOUT must be a duration with a unit, such as 4s"],
-        ),
-        (
-            &[("WECHAT_TIMEOUT", "2m")],
-            &["WECHAT_TIMEOUT", "from 100ms to 60s"],
-        ),
-        (
-            &[("SESSION_TTL", "20y")],
-            &["SESSION_TTL", "from 1s to 3650d"],
-        ),
-        (
-            &[("WECHAT_MAX_IN_FLIGHT", "0")],
-            &["WECHAT_MAX_IN_FLIGHT must be a whole number from 1 to 1000000"],
-        ),
-        (
-            &[("LISTEN_ADDR", "localhost:3000")],
-            &["LISTEN_ADDR must be an IP address and a port, such as 127.0.0.1:3000"],
-        ),
-        (
-            &[
-                ("LISTEN_ADDR", "127.0.0.1:3000"),
-                ("INTERNAL_ADDR", "0.0.0.0:3000"),
-            ],
-            &["INTERNAL_ADDR must be another address or port than LISTEN_ADDR"],
-        ),
-        (
-            &[("METRICS_ADDR", "127.0.0.1:9090")],
-            &["METRICS_ADDR must be renamed: it is INTERNAL_ADDR now"],
-        ),
-        (
-            &[("INTERNAL_TOKEN", PASSWORD)],
-            &["INTERNAL_TOKEN must be 16 or more visible ASCII characters"],
-        ),
-        (
-            &[("INTERNAL_TOKEN", "0123456789abcdef")],
-            &["INTERNAL_TOKEN is set, but not INTERNAL_ADDR"],
-        ),
-        (
-            &[("INTERNAL_ADDR", "0.0.0.0:9090")],
-            &["INTERNAL_ADDR 0.0.0.0:9090 is open to other machines"],
-        ),
-        (
-            &[(
-                "WECHAT_API_BASE",
-                "https://api.weixin.qq.com/sns/jscode2session",
-            )],
-            &["WECHAT_API_BASE", "has a path of the API"],
-        ),
-        (
-            &[
-                ("WECHAT_API_BASE", "https://wechat.invalid"),
-                ("HTTPS_PROXY", "socks5://127.0.0.1:1080"),
-            ],
-            &[
-                "HTTPS_PROXY must be the URL of an HTTP proxy",
-                "SOCKS is not supported",
-            ],
-        ),
-        (
-            &[("RUST_LOG", "warning")],
-            &["RUST_LOG must be a level such as info"],
-        ),
-        (
-            &[("LOG_FORMAT", "JSON")],
-            &["LOG_FORMAT must be text or json"],
-        ),
-        (
-            &[("SESSION_STORE", "redis://default:hunter2#1@cache")],
-            &["SESSION_STORE must be", "percent-encode", "# is %23"],
-        ),
-        (
-            &[("SESSION_STORE", "sessions")],
-            &["SESSION_STORE must be file:PATH, memory:, redis://"],
-        ),
+    let (no_appid, no_secret) = (("WECHAT_APPID", ""), ("WECHAT_SECRET", ""));
+    let rows: &[Row] = &[
+        (&[no_appid, no_secret], &["WECHAT_APPID is not set", "WECHAT_SECRET is not set"]),
+        (&[("WECHAT_APPID", SECRET), ("WECHAT_SECRET", APPID)], &["WECHAT_APPID and WECHAT_SECRET look swapped"]),
+        (&[("WECHAT_SECRET", APPID)], &["settings: WECHAT_APPID and WECHAT_SECRET look swapped"]),
+        (&[("WECHAT_APPID", "wx0123456789abcdeff")],
+            &["WECHAT_APPID does not look like one", "40013", "compare WECHAT_APPID"]),
+        (&[("WECHAT_SECRET", OTHER_SECRET)], &[APPID, "40125", "the AppSecret is wrong"]),
+        (&[("WECHAT_SECRET", &quoted)], &["WECHAT_SECRET must be", "no quotes"]),
+        (&[("WECHAT_APPS", "wx1:x")], &["WECHAT_APPS stands instead of WECHAT_APPID and WECHAT_SECRET"]),
+        (&[no_secret, ("WECHAT_SECRET_FILE", "/nowhere/secret")],
+            &["WECHAT_SECRET_FILE names /nowhere/secret", "No such file"]),
+        (&[no_secret, ("WECHAT_SECRET_FILE", &not_utf8)],
+            &["WECHAT_SECRET_FILE names", "latin1.txt", "line 1 is not UTF-8"]),
+        (&[no_secret, ("WECHAT_SECRET_FILE", &empty)], &["empty.txt, which is empty"]),
+        (&[no_appid, no_secret, ("WECHAT_APPS_FILE", &apps)],
+            &["WECHAT_APPS_FILE must be appid:secret pairs", "apps.txt, line 2"]),
     ];
-    for (settings, parts) in rows {
-        let said = said(Some("check"), dir.path(), &vars(&wechat.base(), settings)).await;
-        assert_leads_to(&said, parts);
-    }
+    assert_each_leads_to(dir.path(), rows).await;
 }
 
 #[tokio::test]
