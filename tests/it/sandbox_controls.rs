@@ -51,7 +51,11 @@ async fn a_user_who_logs_in_is_shown_with_living_sessions_and_the_newest_session
     );
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     http.get(url).send().await.unwrap();
-    let alice = self::state(&sandbox).await["users"][0].clone();
+    let state = self::state(&sandbox).await;
+    let elsewhere = &state["requests_to_wechat"][0];
+    assert_eq!(elsewhere["login_code"], "user-alice.e", "{state:#}");
+    assert_eq!(elsewhere["for_request"], Value::Null, "{state:#}");
+    let alice = state["users"][0].clone();
     assert_eq!(alice["newest_session_key"], 3, "{alice:#}");
     assert_eq!(alice["sessions"][0]["session_key"], 2);
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
@@ -35,6 +36,18 @@ pub fn on_free_ports(command: &mut Command) -> &mut Command {
         command.env(name, "127.0.0.1:0");
     }
     command
+}
+
+/// The exit status of a process that ends by itself within a minute.
+pub fn ended_in_time(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    None
 }
 
 impl Sandbox {
@@ -82,9 +95,9 @@ impl Sandbox {
         self.child.id()
     }
 
-    /// Waits for its end.
+    /// The exit status, if it ends by itself.
     pub fn status(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        ended_in_time(&mut self.child)
     }
 
     /// One of the calls that the page makes.

@@ -1,12 +1,12 @@
 //! How the sandbox starts, and what it prints: every line works as it stands.
 
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Output};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::fake_wechat::{APPID, SECRET};
-use crate::sandbox_process::{Sandbox, binary, command};
+use crate::sandbox_process::{Sandbox, binary, command, ended_in_time};
 
 /// What fits a usual terminal, with room for lines about ports that are taken.
 const MAX_LINES: usize = 24;
@@ -34,9 +34,17 @@ fn columns(line: &str) -> usize {
     line.chars().map(width).sum()
 }
 
+/// Runs one that must not start; returns the status and what it says.
 fn ended(command: &mut Command) -> (Option<i32>, String) {
-    let Output { status, stderr, .. } = command.output().unwrap();
-    (status.code(), String::from_utf8(stderr).unwrap())
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status = ended_in_time(&mut child);
+    let _ = child.kill();
+    let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    (status, said)
 }
 
 #[test]

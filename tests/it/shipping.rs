@@ -139,11 +139,11 @@ fn both_images_are_a_binary_and_ca_certificates_alone() {
         );
         assert!(stage.contains("\nUSER 65532:65532\n"), "{stage}");
         let copies = stage.lines().filter(|line| line.starts_with("COPY"));
-        let copied: Vec<_> = copies
+        let files_inside: Vec<_> = copies
             .filter_map(|line| line.split(' ').next_back())
             .collect();
         let certificates = ["/etc/ssl/certs/ca-certificates.crt"];
-        assert_eq!(copied, [&certificates, files].concat());
+        assert_eq!(files_inside, [&certificates, files].concat());
     }
 }
 

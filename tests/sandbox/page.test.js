@@ -26,6 +26,7 @@ after(() => browser.close())
 /** A new tab, in which nothing may fail and nothing may come from elsewhere. */
 async function open(t, settings) {
   const context = await browser.newContext({ viewport: { width: 1240, height: 900 }, ...settings })
+  context.setDefaultTimeout(20000)
   const page = await context.newPage()
   const faults = []
   page.on('pageerror', error => faults.push(String(error)))
