@@ -24,7 +24,7 @@ use crate::single_flight::{self, Entered, SingleFlight};
 use crate::slots::Slots;
 use crate::spawn_on_drop::SpawnOnDrop;
 use crate::wechat::{self, Client, CodeSession, Errcode, JsCode, MiniProgram};
-use exchange::Finished;
+use exchange::ExchangeEnd;
 use outcome::{Answer, Exchanged, Outcome};
 
 /// Codes in flight and of the last minute. A user who could not be stored is kept for the next request.
@@ -184,21 +184,21 @@ impl Login {
             None => self.exchange(&request, hash).await,
         };
         match finished {
-            Finished::New(user, session) => {
+            ExchangeEnd::Stored(user, session) => {
                 let exchanged = Arc::new(Exchanged::new(user));
                 leader.remember(Ok(Outcome::Good(exchanged)), EXCHANGE_TTL);
                 Ok(session)
             }
-            Finished::Earlier(user) => {
+            ExchangeEnd::Known(user) => {
                 let exchanged = Arc::new(Exchanged::new(user));
                 leader.remember(Ok(Outcome::Good(exchanged.clone())), EXCHANGE_TTL);
                 Box::pin(self.repeat(&request, &exchanged)).await
             }
-            Finished::Refused(error) => {
+            ExchangeEnd::Refused(error) => {
                 leader.remember(Ok(Outcome::Refused(error.clone())), EXCHANGE_TTL);
                 Err(error.into())
             }
-            Finished::NotStored(user, error) => {
+            ExchangeEnd::NotStored(user, error) => {
                 leader.keep(user, &Err(error.clone()), EXCHANGE_TTL);
                 // The outcome holds a session_key: it is dropped after a minute without a login, too.
                 tokio::spawn(async move {
@@ -207,7 +207,7 @@ impl Login {
                 });
                 Err(error)
             }
-            Finished::NotAsked(error) => {
+            ExchangeEnd::CodeUnused(error) => {
                 leader.answer(&Err(error.clone()));
                 Err(error)
             }

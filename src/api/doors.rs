@@ -13,7 +13,7 @@ use crate::app::WxLogin;
 /// The longest path that is logged, in characters.
 const MAX_LOGGED_PATH: usize = 64;
 /// The segments of our paths.
-const SEGMENTS: [&str; 14] = [
+const LOGGABLE_SEGMENTS: [&str; 14] = [
     "",
     "onLogin",
     "session",
@@ -61,7 +61,7 @@ async fn not_found(uri: Uri) -> Problem {
 /// an openid, and becomes `…`.
 fn redacted(path: &str) -> String {
     let segments = path.split('/').map(|segment| {
-        if SEGMENTS.contains(&segment) {
+        if LOGGABLE_SEGMENTS.contains(&segment) {
             segment
         } else {
             "…"

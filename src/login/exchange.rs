@@ -11,16 +11,16 @@ use crate::session::{Exchange, ExchangeHash, User};
 use crate::wechat::{self, CodeSession, Errcode, Invalid, Meaning, MiniProgram};
 
 /// How an exchange ended.
-pub(super) enum Finished {
+pub(super) enum ExchangeEnd {
     /// WeChat named a user, whose first session is stored.
-    New(User, LoggedIn),
+    Stored(User, LoggedIn),
     /// The code was exchanged before, by another replica or before a restart.
-    Earlier(User),
+    Known(User),
     /// WeChat refused, or gave no answer and may have used the code up.
     Refused(wechat::Error),
     NotStored(CodeSession, LoginError),
     /// WeChat has not seen the code: the next request may exchange it.
-    NotAsked(LoginError),
+    CodeUnused(LoginError),
 }
 
 /// The longest time between another replica's exchange and its session in the store.
@@ -29,20 +29,20 @@ const REPLICA_POLL: Duration = Duration::from_millis(50);
 
 impl Login {
     /// Exchanges a code.
-    pub(super) async fn exchange(&self, request: &LoginRequest, hash: ExchangeHash) -> Finished {
+    pub(super) async fn exchange(&self, request: &LoginRequest, hash: ExchangeHash) -> ExchangeEnd {
         let mini_program = &*request.mini_program;
         // Another replica may have exchanged it, or this one before it was restarted.
         match self.sessions.exchanged(hash).await {
             Ok(None) => {}
             Ok(Some(user)) => {
                 self.shared.metrics.repeat();
-                return Finished::Earlier(user);
+                return ExchangeEnd::Known(user);
             }
-            Err(error) => return Finished::NotAsked(error.into()),
+            Err(error) => return ExchangeEnd::CodeUnused(error.into()),
         }
         let slot = match self.slot(mini_program).await {
             Ok(slot) => slot,
-            Err(error) => return Finished::NotAsked(error),
+            Err(error) => return ExchangeEnd::CodeUnused(error),
         };
         let running = self.shared.metrics.exchange();
         let answer = self.wechat.code_to_session(mini_program, &request.js_code);
@@ -79,7 +79,7 @@ impl Login {
         request: &LoginRequest,
         hash: ExchangeHash,
         user: CodeSession,
-    ) -> Finished {
+    ) -> ExchangeEnd {
         let identity = User {
             openid: user.openid.clone(),
             unionid: user.unionid.clone(),
@@ -90,8 +90,8 @@ impl Login {
         };
         let appid = request.mini_program.appid();
         match self.open_session(appid, &identity, Some(exchange)).await {
-            Ok(session) => Finished::New(identity, session),
-            Err(error) => Finished::NotStored(user, error),
+            Ok(session) => ExchangeEnd::Stored(identity, session),
+            Err(error) => ExchangeEnd::NotStored(user, error),
         }
     }
 
@@ -101,9 +101,9 @@ impl Login {
         mini_program: &MiniProgram,
         hash: ExchangeHash,
         error: wechat::Error,
-    ) -> Finished {
+    ) -> ExchangeEnd {
         let meaning = match &error {
-            wechat::Error::Unreachable(_) => return Finished::NotAsked(error.into()),
+            wechat::Error::Unreachable(_) => return ExchangeEnd::CodeUnused(error.into()),
             wechat::Error::Refused(refusal) => Some(refusal.meaning()),
             wechat::Error::Invalid(Invalid::BusyThenUsed) => Some(Meaning::CodeUsed),
             _ => None,
@@ -112,12 +112,12 @@ impl Login {
             Some(Meaning::QuotaExhausted) => mini_program.exhaust_quota(self.shared.clock.now()),
             Some(Meaning::CodeUsed) if self.sessions.is_shared() => {
                 if let Some(user) = self.exchanged_elsewhere(hash).await {
-                    return Finished::Earlier(user);
+                    return ExchangeEnd::Known(user);
                 }
             }
             _ => {}
         }
-        Finished::Refused(error)
+        ExchangeEnd::Refused(error)
     }
 
     /// Waits for the outcome of another replica that has exchanged the same code at the same time.

@@ -168,7 +168,7 @@ impl Store {
         user: &UserId,
         open: impl Fn(&[u8; 16]) -> Option<T>,
     ) -> Result<Option<T>, Unavailable> {
-        let (stored, counted_at) = call!(self.begin_attempt(user))?;
+        let (stored, failure_row) = call!(self.begin_attempt(user))?;
         if stored.is_empty() {
             return Ok(None);
         }
@@ -176,8 +176,8 @@ impl Store {
         let opened = keys.iter().find_map(|key| open(key.expose_secret()));
         // Keys that none of our AppSecrets decrypts were not tried: another replica may have the right one.
         let failed = opened.is_none() && !keys.is_empty();
-        if let Err(error) = call!(self.end_attempt(user, counted_at, failed)) {
-            tracing::warn!(%error, "an attempt to open user data stays counted as a failure");
+        if let Err(error) = call!(self.end_attempt(user, failure_row, failed)) {
+            tracing::warn!(%error, "cannot undo the count of a failed decryption");
         }
         Ok(opened)
     }

@@ -96,8 +96,9 @@ impl World {
             None => {
                 code.exchanges += 1;
                 match kind {
-                    _ if code.exchanges > 1 => Outcome::Refused("code_used"),
+                    Kind::Good if code.exchanges > 1 => Outcome::Refused("code_used"),
                     Kind::Good => stored(fails),
+                    // Scripted failures fail each time.
                     Kind::Refused => Outcome::Refused("invalid_code"),
                     Kind::Broken => Outcome::Refused("upstream_invalid"),
                 }

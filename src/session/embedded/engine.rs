@@ -114,7 +114,7 @@ fn execute(db: &Connection, sql: &str) -> Result<()> {
 fn apply(db: &Connection, write: &Write, slices: &mut Slices, now: u64) -> Result<i64> {
     match write {
         Write::Create(row, key) => {
-            let id = slices.take(db, now, row.session.expires)?;
+            let id = slices.assign_id(db, now, row.session.expires)?;
             tables::insert(db, id, row, key.as_ref())?;
             Ok(id)
         }

@@ -14,9 +14,9 @@ use super::{SLICE_BITS, USER_BITS};
 use crate::clock::Clock;
 
 /// How long sessions are kept after they have expired, in seconds.
-const MARGIN: u64 = 3600;
+const DELETE_AFTER: u64 = 3600;
 /// How long the two clocks must have agreed.
-const AGREEMENT: Duration = Duration::from_secs(300);
+const CLOCKS_AGREE_FOR: Duration = Duration::from_secs(300);
 /// How many seconds they may differ by.
 const TOLERANCE: u64 = 5;
 /// Rows that are deleted with a commit: two thousand doubled the p99 of logins.
@@ -24,7 +24,7 @@ const ROWS: usize = 256;
 /// Pages that are given back with a commit.
 const PAGES: usize = 32;
 /// After a failure, logins go on without.
-const PAUSE: Duration = Duration::from_secs(60);
+const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 pub(super) struct Expiry {
     clock: Clock,
@@ -66,15 +66,15 @@ impl Expiry {
             self.slice = None;
             return false;
         }
-        if elapsed < AGREEMENT || monotonic < self.resume {
+        if elapsed < CLOCKS_AGREE_FOR || monotonic < self.resume {
             return false;
         }
         if self.slice.is_none() && self.looked != now {
             self.looked = now;
-            self.slice = expired(db, now.saturating_sub(MARGIN)).unwrap_or_default();
+            self.slice = expired(db, now.saturating_sub(DELETE_AFTER)).unwrap_or_default();
         }
         if let Some(slice) = self.slice {
-            slices.leave(slice);
+            slices.close(slice);
         }
         self.slice.is_some() || self.vacuum
     }
@@ -94,7 +94,7 @@ impl Expiry {
         });
         if let Err(error) = done {
             tracing::warn!(%error, "expired sessions cannot be deleted");
-            self.resume = self.clock.monotonic() + PAUSE;
+            self.resume = self.clock.monotonic() + RETRY_AFTER;
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Keys {
     /// Encrypted `session_key`s, the newest first.
     pub(super) encrypted: Vec<EncryptedBytes>,
     /// The row of the login that brought the newest, where failures are counted.
-    pub(super) newest: Option<i64>,
+    pub(super) failure_row: Option<i64>,
 }
 
 /// The rows of a user's sessions that have not expired, the newest first, until `show` says that it is
@@ -87,7 +87,7 @@ pub(super) fn keys(db: &Connection, user: &UserId, now: u64) -> Result<Keys> {
         if row.failures >= MAX_FAILURES {
             return false;
         }
-        keys.newest.get_or_insert(row.id);
+        keys.failure_row.get_or_insert(row.id);
         if !keys.encrypted.contains(&encrypted) {
             keys.encrypted.push(encrypted);
         }

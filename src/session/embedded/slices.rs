@@ -43,12 +43,12 @@ impl Slices {
     }
 
     /// The row for a session that is stored now.
-    pub(super) fn take(&mut self, db: &Connection, now: u64, expires: u64) -> Result<i64> {
+    pub(super) fn assign_id(&mut self, db: &Connection, now: u64, expires: u64) -> Result<i64> {
         if self
             .begun
             .is_some_and(|at| now.abs_diff(at) >= self.max_age)
         {
-            self.leave(self.current());
+            self.close(self.current());
         }
         if self.next % SLICE_LEN == 0 {
             (self.begun, self.expires) = (None, 0);
@@ -72,7 +72,7 @@ impl Slices {
     }
 
     /// Stores nothing more in a slice.
-    pub(super) fn leave(&mut self, slice: i64) {
+    pub(super) fn close(&mut self, slice: i64) {
         if self.current() == slice {
             self.next = (slice + 1) << SLICE_BITS;
             self.begun = None;

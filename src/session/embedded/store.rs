@@ -100,11 +100,11 @@ impl Store {
         user: &UserId,
     ) -> Result<(Vec<Vec<u8>>, Option<i64>), Unavailable> {
         let keys = self.stored_keys(user).await?;
-        if let Some(row) = keys.newest {
+        if let Some(row) = keys.failure_row {
             let count = Write::Change(Change::CountFailure, vec![row]);
             self.write(count).await?;
         }
-        Ok((to_vecs(&keys), keys.newest))
+        Ok((to_vecs(&keys), keys.failure_row))
     }
 
     /// Takes the failure back that was counted in this row, unless it did happen.

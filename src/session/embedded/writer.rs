@@ -17,7 +17,7 @@ const MAX_WAITING: usize = 4096;
 /// Writes that share a sync, at most.
 const MAX_BATCH: usize = 1024;
 /// The least time from one commit to the next, so that those who come in a crowd share one.
-const PAUSE: Duration = Duration::from_millis(1);
+const COMMIT_INTERVAL: Duration = Duration::from_millis(1);
 /// How often an idle store looks for expired sessions.
 const IDLE: Duration = Duration::from_secs(1);
 /// And while it deletes them.
@@ -74,7 +74,7 @@ impl Writer {
                 continue;
             };
             thread::sleep(next.saturating_duration_since(Instant::now()));
-            next = Instant::now() + PAUSE;
+            next = Instant::now() + COMMIT_INTERVAL;
             let (mut writes, mut replies, mut closing) = (Vec::new(), Vec::new(), None);
             for job in [first].into_iter().chain(jobs.try_iter()).take(MAX_BATCH) {
                 match job {
