@@ -1,6 +1,8 @@
 //! How large the store is, for the metrics. It has a connection of its own, so that no login waits for it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -12,6 +14,9 @@ const SESSIONS: &str = "SELECT coalesce(sum(
         - (SELECT min(id) FROM session WHERE id >= slice.id << ?1 AND id < slice.id + 1 << ?1) + 1
     ), 0) FROM slice WHERE expires > ?2";
 const BYTES: &str = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+
+/// The longest wait for a look. A disk that takes longer is not answering.
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Looks at the store whenever it is asked.
 #[derive(Clone)]
@@ -45,7 +50,7 @@ impl Size {
     /// Sessions, those included that were ended before their time.
     pub(in crate::session) fn sessions(&self) -> f64 {
         let now = self.shared.clock.now();
-        self.ask(|db| {
+        self.ask(move |db| {
             let mut query = db.prepare_cached(SESSIONS)?;
             query.query_row((SLICE_BITS, now.cast_signed()), |row| row.get(0))
         })
@@ -56,12 +61,21 @@ impl Size {
         self.ask(|db| db.query_row(BYTES, [], |row| row.get(0)))
     }
 
-    /// Not a number if the store is closed or cannot be read.
-    fn ask(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<f64>) -> f64 {
-        let answer = match &self.shared.place {
-            Place::Directory { .. } => lock(&self.reader).as_ref().map(ask),
-            Place::Memory(engine) => Some(ask(lock(engine).db())),
+    /// Not a number if the store is closed or does not answer: metrics are most needed then.
+    fn ask(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<f64> + Send + 'static) -> f64 {
+        if let Place::Memory(engine) = &self.shared.place {
+            return ask(lock(engine).db()).unwrap_or(f64::NAN);
+        }
+        let (sender, answer) = mpsc::channel();
+        let reader = self.reader.clone();
+        let look = move || {
+            // An earlier look has it if the disk hangs.
+            let reader = reader.try_lock().ok()?;
+            let answer = ask(reader.as_ref()?).ok()?;
+            sender.send(answer).ok()
         };
-        answer.and_then(Result::ok).unwrap_or(f64::NAN)
+        let looking = thread::Builder::new().spawn(look);
+        let answer = looking.ok().and_then(|_| answer.recv_timeout(TIMEOUT).ok());
+        answer.unwrap_or(f64::NAN)
     }
 }
