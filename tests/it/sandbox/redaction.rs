@@ -2,7 +2,7 @@
 
 use super::fake_wechat::parameter;
 
-/// Paths of wxlogin and of the stand-in whose segments are shown.
+/// Segments of paths that are shown: those of wxlogin (src/api/doors.rs) and of the stand-in.
 const SEGMENTS: &[&str] = &[
     "",
     "onLogin",
