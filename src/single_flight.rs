@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::clock::Clock;
 
 /// Answers that are remembered at most; the oldest go first.
-const MAX_REMEMBERED: usize = 16_384;
+const MAX_REMEMBERED: usize = 65_536;
 
 /// Names what is asked for: a hash, so that no secret is kept.
 pub(crate) type Key = [u8; 32];

@@ -44,7 +44,7 @@ impl Database {
             }
             #[cfg(feature = "file-store")]
             StoreUrl::Memory => {
-                let database = embedded::Database::in_memory(settings, clock)?;
+                let database = embedded::Database::in_memory(clock)?;
                 measured(database, &metrics)?
             }
             #[cfg(not(feature = "file-store"))]

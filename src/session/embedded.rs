@@ -1,7 +1,7 @@
-//! The store of one process: SQLite, in a directory or in memory.
+//! The store of one process: SQLite in a directory, or plain maps in memory ([`maps`]).
 //!
 //! In a directory, one thread writes ([`writer`]), many logins with one sync, and each runtime reads with
-//! connections of its own. In memory, all use one connection.
+//! connections of its own.
 //!
 //! SQLite notices structural damage, but not every byte that a disk changes.
 
@@ -11,6 +11,7 @@ mod engine;
 mod exchanges;
 mod expiry;
 mod lookups;
+mod maps;
 mod search;
 mod selector;
 mod size;
@@ -31,6 +32,7 @@ use directory::Directory;
 use engine::Engine;
 use exchanges::Exchanges;
 use lookups::Lookups;
+use maps::Maps;
 use selector::Mask;
 pub use store::Store;
 use writer::Job;
@@ -73,7 +75,7 @@ pub struct Database(Arc<Shared>);
 
 struct Shared {
     place: Place,
-    exchanges: Arc<Exchanges>,
+    exchanges: Exchanges,
     mask: Mask,
     lookups: Lookups,
     clock: Clock,
@@ -86,7 +88,7 @@ enum Place {
         /// Of all runtimes.
         readers: Mutex<Vec<Reader>>,
     },
-    Memory(Mutex<Engine>),
+    Memory(Mutex<Maps>),
 }
 
 /// A connection that reads, until the store is closed.
@@ -98,10 +100,13 @@ impl Database {
         let database = directory.database();
         let opened = connection::writer(&database)
             .and_then(|db| Engine::new(db, slice_age(settings), clock.clone()))
-            .and_then(|engine| Ok((Mask(tables::mask(engine.db())?), engine)));
-        let (mask, engine) = opened.map_err(|error| directory::refusal(&database, &error))?;
+            .and_then(|engine| {
+                let mask = Mask(tables::mask(engine.db())?);
+                Ok((mask, Exchanges::load(engine.db(), &clock)?, engine))
+            });
+        let (mask, exchanges, engine) =
+            opened.map_err(|error| directory::refusal(&database, &error))?;
         directory.note_files()?;
-        let exchanges = engine.exchanges();
         let jobs = writer::start(engine, directory)
             .map_err(|error| OpenError::Other(format!("cannot start a thread: {error}")))?;
         Ok(Self(Arc::new(Shared {
@@ -117,15 +122,11 @@ impl Database {
         })))
     }
 
-    pub(super) fn in_memory(settings: &Settings, clock: Clock) -> Result<Self, OpenError> {
-        let mask = Mask::generate()?;
-        let engine = connection::in_memory(mask.0)
-            .and_then(|db| Engine::new(db, slice_age(settings), clock.clone()))
-            .map_err(|error| OpenError::Other(describe(&error)))?;
+    pub(super) fn in_memory(clock: Clock) -> Result<Self, OpenError> {
         Ok(Self(Arc::new(Shared {
-            exchanges: engine.exchanges(),
-            place: Place::Memory(Mutex::new(engine)),
-            mask,
+            place: Place::Memory(Mutex::default()),
+            exchanges: Exchanges::default(),
+            mask: Mask::generate()?,
             lookups: Lookups::default(),
             clock,
         })))

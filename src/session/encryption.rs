@@ -18,7 +18,7 @@ use super::UserId;
 
 const VERSION: u8 = 1;
 const KEY_LEN: usize = 16;
-pub(super) const ENCRYPTED_KEY_LEN: usize = 1 + NONCE_LEN + KEY_LEN + 16;
+const ENCRYPTED_KEY_LEN: usize = 1 + NONCE_LEN + KEY_LEN + 16;
 
 /// A `session_key`.
 pub(super) type Key = SecretBox<[u8; KEY_LEN]>;
@@ -30,7 +30,7 @@ pub struct Encryption {
 
 /// A `session_key` as it is stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct EncryptedKey([u8; ENCRYPTED_KEY_LEN]);
+pub(super) struct EncryptedKey(pub(super) [u8; ENCRYPTED_KEY_LEN]);
 
 /// The keys derived from one AppSecret.
 struct KeyCipher {

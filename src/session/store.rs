@@ -110,7 +110,8 @@ impl Store {
         call!(self.find(token))
     }
 
-    /// Whom a code was exchanged for in the last minute.
+    /// Whom another process exchanged a code for in the last minute: a replica, or this one before a restart.
+    /// What this process exchanges it remembers itself.
     ///
     /// # Errors
     /// If the store does not answer.

@@ -371,25 +371,6 @@ async fn exchanges_are_remembered_for_a_minute_across_slices_and_starts() {
 }
 
 #[tokio::test]
-async fn a_wall_clock_that_is_set_does_not_change_how_long_an_exchange_is_known() {
-    let dir = tempfile::tempdir().unwrap();
-    for place in [on_file(&dir.path().join("s.sessions")), "memory:".into()] {
-        let clock = ManualClock::at(NOW);
-        let store = open(&place, 125, &clock);
-        log_in(&store, "oAlice", 1).await;
-        let hash = ExchangeHash([1; 32]);
-        clock.set_wall(NOW + 1000);
-        assert!(store.exchanged(hash).await.unwrap().is_some());
-        clock.set_wall(NOW - 1000);
-        clock.forward(59);
-        assert!(store.exchanged(hash).await.unwrap().is_some());
-        clock.forward(1);
-        assert!(store.exchanged(hash).await.unwrap().is_none());
-        store.close().await;
-    }
-}
-
-#[tokio::test]
 async fn a_clock_that_goes_back_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let place = on_file(&dir.path().join("s.sessions"));

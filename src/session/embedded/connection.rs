@@ -36,28 +36,13 @@ pub(super) fn create(path: &Path, mask: [u8; 32]) -> Result<()> {
     let db = open(path)?;
     db.pragma_update(None, "page_size", PAGE_SIZE)?;
     db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    fill(&db, mask)?;
-    db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    db.close().map_err(|(_, error)| error)
-}
-
-/// A database in memory, for all who write and read.
-pub(super) fn in_memory(mask: [u8; 32]) -> Result<Connection> {
-    let db = Connection::open_in_memory()?;
-    db.set_prepared_statement_cache_capacity(STATEMENTS);
-    db.pragma_update(None, "secure_delete", true)?;
-    fill(&db, mask)?;
-    // A journal would copy every page that a login changes. Here no write fails that could be rolled back.
-    db.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
-    Ok(db)
-}
-
-fn fill(db: &Connection, mask: [u8; 32]) -> Result<()> {
     db.execute_batch(&format!("BEGIN; {SCHEMA}"))?;
     db.execute("INSERT INTO mask VALUES (?)", [mask])?;
     db.pragma_update(None, "application_id", APPLICATION_ID)?;
     db.pragma_update(None, "user_version", VERSION)?;
-    db.execute_batch("COMMIT")
+    db.execute_batch("COMMIT")?;
+    db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    db.close().map_err(|(_, error)| error)
 }
 
 /// The connection that writes.

@@ -1,19 +1,14 @@
 //! Writes to the tables: what comes together in one transaction.
 
-use std::sync::Arc;
-
 use rusqlite::{Connection, Result};
 
-use super::exchanges::Exchanges;
 use super::expiry::Expiry;
 use super::slices::Slices;
-use super::tables::{self, Change, Row};
+use super::tables::{self, Change, NewRow};
 use crate::clock::Clock;
-use crate::session::EXCHANGE_TTL;
-use crate::session::encryption::EncryptedKey;
 
 pub(super) enum Write {
-    Create(Box<Row>, Option<EncryptedKey>),
+    Create(Box<NewRow>),
     /// The same change of several rows.
     Change(Change, Vec<i64>),
     /// Whether a session could be created.
@@ -26,19 +21,16 @@ pub(super) struct Engine {
     clock: Clock,
     slices: Slices,
     expiry: Expiry,
-    exchanges: Arc<Exchanges>,
 }
 
 impl Engine {
     /// `max_age` is that of a slice, in seconds.
     pub(super) fn new(db: Connection, max_age: u64, clock: Clock) -> Result<Self> {
-        let exchanges = Exchanges::load(&db, &clock)?;
         Ok(Self {
             slices: Slices::open(&db, max_age)?,
             db,
             expiry: Expiry::new(clock.clone()),
             clock,
-            exchanges: Arc::new(exchanges),
         })
     }
 
@@ -50,28 +42,16 @@ impl Engine {
         self.db
     }
 
-    pub(super) fn exchanges(&self) -> Arc<Exchanges> {
-        self.exchanges.clone()
-    }
-
     /// Does all of it, or nothing: durable when this returns. Returns the row of each session that was
     /// created, and 0 for the rest.
     pub(super) fn commit<'a>(
         &mut self,
-        writes: impl Iterator<Item = &'a Write> + Clone,
+        writes: impl Iterator<Item = &'a Write>,
     ) -> Result<Vec<i64>> {
         let slices = self.slices.clone();
-        let done = self.transaction(writes.clone());
-        match &done {
-            Ok(rows) => {
-                let created = writes.zip(rows).filter_map(|(write, id)| match write {
-                    Write::Create(row, _) => row.exchange.map(|exchange| (exchange, *id)),
-                    _ => None,
-                });
-                let now = self.clock.monotonic();
-                self.exchanges.remember(created, now + EXCHANGE_TTL, now);
-            }
-            Err(_) => self.slices = slices,
+        let done = self.transaction(writes);
+        if done.is_err() {
+            self.slices = slices;
         }
         done
     }
@@ -113,9 +93,9 @@ fn execute(db: &Connection, sql: &str) -> Result<()> {
 
 fn apply(db: &Connection, write: &Write, slices: &mut Slices, now: u64) -> Result<i64> {
     match write {
-        Write::Create(row, key) => {
+        Write::Create(row) => {
             let id = slices.assign_id(db, now, row.session.expires)?;
-            tables::insert(db, id, row, key.as_ref())?;
+            tables::insert(db, id, row)?;
             Ok(id)
         }
         Write::Change(change, rows) => {

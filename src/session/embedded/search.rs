@@ -4,40 +4,98 @@ use rusqlite::{Connection, Result, params};
 
 use super::tables::{index_key, seconds};
 use super::{SLICE_BITS, SLICE_LEN, USER_BITS};
-use crate::session::encryption::ENCRYPTED_KEY_LEN;
+use crate::session::encryption::EncryptedKey;
 use crate::session::{MAX_FAILURES, UserId};
 
 /// Different keys of a user that are looked for: two, each as two AppSecrets may encrypt it.
 const MAX_KEYS: usize = 4;
 
 /// What is looked at in a session when those of a user are searched.
-struct UserRow {
-    id: i64,
-    key: Option<EncryptedBytes>,
-    failures: u8,
-    is_ended: bool,
+pub(super) struct UserRow {
+    pub(super) id: i64,
+    pub(super) key: Option<EncryptedKey>,
+    /// Failed decryptions of user data since this login.
+    pub(super) failures: u8,
+    pub(super) is_ended: bool,
 }
 
-type EncryptedBytes = [u8; ENCRYPTED_KEY_LEN];
+/// What is searched for in the sessions of a user.
+pub(super) trait Search: Default + Send + 'static {
+    /// Looks at a session, the newest first. Returns whether older ones may matter.
+    fn add(&mut self, row: UserRow) -> bool;
+}
 
-/// What user data may be opened with.
+/// All sessions. Those that were ended too: that may not be durable yet.
+#[derive(Default)]
+pub(super) struct Sessions(pub(super) Vec<i64>);
+
+/// The newest keys, up to a login after which decryption failed too often.
 #[derive(Default)]
 pub(super) struct Keys {
-    /// Encrypted `session_key`s, the newest first.
-    pub(super) encrypted: Vec<EncryptedBytes>,
+    /// The newest first.
+    pub(super) encrypted: Vec<EncryptedKey>,
     /// The row of the login that brought the newest, where failures are counted.
     pub(super) failure_row: Option<i64>,
 }
 
-/// The rows of a user's sessions that have not expired, the newest first, until `show` says that it is
-/// enough.
-fn of_user(
-    db: &Connection,
-    user: &UserId,
-    now: u64,
-    mut show: impl FnMut(UserRow) -> bool,
-) -> Result<()> {
-    // Slice by slice: the tables are joined in this order.
+/// The newest key of a user who has a session that was not ended.
+#[derive(Default)]
+pub(super) struct NewestKey {
+    is_living: bool,
+    is_found: bool,
+    /// `None` if decryption failed too often since that login.
+    newest: Option<EncryptedKey>,
+}
+
+impl Search for Sessions {
+    fn add(&mut self, row: UserRow) -> bool {
+        self.0.push(row.id);
+        true
+    }
+}
+
+impl Search for Keys {
+    fn add(&mut self, row: UserRow) -> bool {
+        let Some(key) = row.key else {
+            return true;
+        };
+        if row.failures >= MAX_FAILURES {
+            return false;
+        }
+        self.failure_row.get_or_insert(row.id);
+        if !self.encrypted.contains(&key) {
+            self.encrypted.push(key);
+        }
+        self.encrypted.len() < MAX_KEYS
+    }
+}
+
+impl Search for NewestKey {
+    fn add(&mut self, row: UserRow) -> bool {
+        self.is_living |= !row.is_ended;
+        if row.key.is_some() && !self.is_found {
+            self.is_found = true;
+            self.newest = row.key.filter(|_| row.failures < MAX_FAILURES);
+        }
+        !self.is_living || !self.is_found
+    }
+}
+
+impl Keys {
+    pub(super) fn to_vecs(&self) -> Vec<Vec<u8>> {
+        self.encrypted.iter().map(|key| key.0.to_vec()).collect()
+    }
+}
+
+impl NewestKey {
+    pub(super) fn key(self) -> Option<EncryptedKey> {
+        self.newest.filter(|_| self.is_living)
+    }
+}
+
+/// Searches the sessions of a user that have not expired, slice by slice.
+pub(super) fn search<T: Search>(db: &Connection, user: &UserId, now: u64) -> Result<T> {
+    // The tables are joined in this order.
     let sql = "SELECT session.id, session_key, failures, ended FROM slice
         CROSS JOIN user_session ON key BETWEEN (slice.id << ?5) + ?1 AND (slice.id << ?5) + ?1 + ?6
         CROSS JOIN session ON session.id = (slice.id << ?7) + (key & ?6)
@@ -53,63 +111,17 @@ fn of_user(
         SLICE_LEN - 1,
         SLICE_BITS,
     ])?;
+    let mut found = T::default();
     while let Some(row) = rows.next()? {
         let row = UserRow {
             id: row.get(0)?,
-            key: row.get(1)?,
+            key: row.get::<_, Option<_>>(1)?.map(EncryptedKey),
             failures: row.get(2)?,
             is_ended: row.get(3)?,
         };
-        if !show(row) {
+        if !found.add(row) {
             break;
         }
     }
-    Ok(())
-}
-
-/// The rows of the sessions that a user has. Those that were ended too: that may not be durable yet.
-pub(super) fn sessions(db: &Connection, user: &UserId, now: u64) -> Result<Vec<i64>> {
-    let mut rows = Vec::new();
-    of_user(db, user, now, |row| {
-        rows.push(row.id);
-        true
-    })?;
-    Ok(rows)
-}
-
-/// The newest keys of a user, up to a login after which too much failed to open.
-pub(super) fn keys(db: &Connection, user: &UserId, now: u64) -> Result<Keys> {
-    let mut keys = Keys::default();
-    of_user(db, user, now, |row| {
-        let Some(encrypted) = row.key else {
-            return true;
-        };
-        if row.failures >= MAX_FAILURES {
-            return false;
-        }
-        keys.failure_row.get_or_insert(row.id);
-        if !keys.encrypted.contains(&encrypted) {
-            keys.encrypted.push(encrypted);
-        }
-        keys.encrypted.len() < MAX_KEYS
-    })?;
-    Ok(keys)
-}
-
-/// The newest key of a user who has a session that was not ended.
-pub(super) fn newest_key(
-    db: &Connection,
-    user: &UserId,
-    now: u64,
-) -> Result<Option<EncryptedBytes>> {
-    let (mut is_living, mut newest) = (false, None);
-    of_user(db, user, now, |row| {
-        is_living |= !row.is_ended;
-        let is_dropped = row.failures >= MAX_FAILURES;
-        if let Some(key) = row.key {
-            newest.get_or_insert((!is_dropped).then_some(key));
-        }
-        !is_living || newest.is_none()
-    })?;
-    Ok(newest.flatten().filter(|_| is_living))
+    Ok(found)
 }

@@ -49,23 +49,26 @@ impl Database {
 impl Size {
     /// Sessions, those included that were ended before their time.
     pub(in crate::session) fn sessions(&self) -> f64 {
-        let now = self.shared.clock.now();
+        let clock = &self.shared.clock;
+        if let Place::Memory(maps) = &self.shared.place {
+            let sessions = lock(maps).len(clock.monotonic());
+            return f64::from(u32::try_from(sessions).unwrap_or(u32::MAX));
+        }
+        let now = clock.now();
         self.ask(move |db| {
             let mut query = db.prepare_cached(SESSIONS)?;
             query.query_row((SLICE_BITS, now.cast_signed()), |row| row.get(0))
         })
     }
 
-    /// Bytes, without the write-ahead log.
+    /// Bytes of the files, without the write-ahead log.
     pub(in crate::session) fn bytes(&self) -> f64 {
         self.ask(|db| db.query_row(BYTES, [], |row| row.get(0)))
     }
 
-    /// Not a number if the store is closed or does not answer: metrics are most needed then.
+    /// Not a number if there are no files, or the store is closed or does not answer: metrics are most
+    /// needed then.
     fn ask(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<f64> + Send + 'static) -> f64 {
-        if let Place::Memory(engine) = &self.shared.place {
-            return ask(lock(engine).db()).unwrap_or(f64::NAN);
-        }
         let (sender, answer) = mpsc::channel();
         let reader = self.reader.clone();
         let look = move || {

@@ -1,16 +1,18 @@
 //! The store as one runtime uses it.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::engine::Write;
-use super::search::{self, Keys};
-use super::tables::{self, Change, Row};
-use super::writer::Job;
+use super::search::{self, Keys, NewestKey, Search, Sessions};
+use super::tables::{self, Change, NewRow, Row};
+use super::writer::{Answer, Job};
 use super::{Place, Reader, Shared, describe, lock, lookups};
 use crate::session::token::TokenId;
 use crate::session::{ExchangeHash, Record, Session, Unavailable, User, UserId};
@@ -46,9 +48,13 @@ impl Store {
         &self,
         new: Record<'_>,
     ) -> Result<Option<[u8; 8]>, Unavailable> {
-        let row = Box::new(Row::new(&new));
-        let key = new.exchange.and_then(|it| it.keys.first().copied());
-        let row = self.write(Write::Create(row, key)).await?;
+        let row = NewRow {
+            token: new.token,
+            session: new.session.clone(),
+            exchange: new.exchange.as_ref().map(|it| it.hash),
+            key: new.exchange.and_then(|it| it.keys.first().copied()),
+        };
+        let row = self.write(Write::Create(Box::new(row))).await?;
         Ok(Some(self.shared.mask.selector(row, new.token)))
     }
 
@@ -62,35 +68,28 @@ impl Store {
         Ok(living.map(|row| row.session))
     }
 
-    pub(in crate::session) async fn exchanged(
+    pub(in crate::session) fn exchanged(
         &self,
         exchange: ExchangeHash,
-    ) -> Result<Option<User>, Unavailable> {
-        let Some(id) = self
-            .shared
-            .exchanges
-            .row(exchange, self.shared.clock.monotonic())
-        else {
-            return Ok(None);
-        };
-        let row = self.lookup(id).await?;
-        let ours = row.filter(|row| row.exchange == Some(exchange));
-        Ok(ours.map(Row::user))
+    ) -> Ready<Result<Option<User>, Unavailable>> {
+        let now = self.shared.clock.monotonic();
+        ready(Ok(self.shared.exchanges.user(exchange, now)))
     }
 
     pub(in crate::session) async fn keys(
         &self,
         user: &UserId,
     ) -> Result<Vec<Vec<u8>>, Unavailable> {
-        Ok(to_vecs(&self.stored_keys(user).await?))
+        let keys: Keys = self.search(user, self.shared.clock.now()).await?;
+        Ok(keys.to_vecs())
     }
 
     pub(in crate::session) async fn newest_key(
         &self,
         user: &UserId,
     ) -> Result<Option<Vec<u8>>, Unavailable> {
-        let key = self.search(user, search::newest_key).await?;
-        Ok(key.map(|key| key.to_vec()))
+        let newest: NewestKey = self.search(user, self.shared.clock.now()).await?;
+        Ok(newest.key().map(|key| key.0.to_vec()))
     }
 
     /// The keys, if one more attempt may fail, and the row where that was counted. Two attempts of one
@@ -99,12 +98,12 @@ impl Store {
         &self,
         user: &UserId,
     ) -> Result<(Vec<Vec<u8>>, Option<i64>), Unavailable> {
-        let keys = self.stored_keys(user).await?;
+        let keys: Keys = self.search(user, self.shared.clock.now()).await?;
         if let Some(row) = keys.failure_row {
             let count = Write::Change(Change::CountFailure, vec![row]);
             self.write(count).await?;
         }
-        Ok((to_vecs(&keys), keys.failure_row))
+        Ok((keys.to_vecs(), keys.failure_row))
     }
 
     /// Takes the failure back that was counted in this row, unless it did happen.
@@ -137,8 +136,7 @@ impl Store {
         _: Option<TokenId>,
     ) -> Result<(), Unavailable> {
         // Also those that seem to have expired: the clock may be wrong.
-        let sessions = |db: &Connection, user: &UserId, _| search::sessions(db, user, 0);
-        let rows = self.search(user, sessions).await?;
+        let Sessions(rows) = self.search(user, 0).await?;
         let end = Write::Change(Change::EndAndDropKey, rows);
         self.write(end).await.map(drop)
     }
@@ -171,62 +169,47 @@ impl Store {
         Ok(found.filter(|row| row.token == token.hash))
     }
 
-    async fn stored_keys(&self, user: &UserId) -> Result<Keys, Unavailable> {
-        self.search(user, search::keys).await
-    }
-
     /// In the runtime's thread, unless a disk seems to hang.
     async fn lookup(&self, id: i64) -> Result<Option<Row>, Unavailable> {
+        if let Place::Memory(maps) = &self.shared.place {
+            return Ok(lock(maps).row(id));
+        }
         if self.may_block
             && let Ok(reader) = self.rows.try_lock()
             && let Some(_lookup) = self.shared.lookups.begin(&self.shared.clock)
-            && let Place::Directory { .. } = &self.shared.place
         {
             return lookups::read(&reader, |db| tables::row(db, id));
         }
-        self.read(&self.rows, move |db| tables::row(db, id)).await
+        lookups::read_in_another_thread(self.rows.clone(), move |db| tables::row(db, id)).await
     }
 
-    async fn search<T: Send + 'static>(
-        &self,
-        user: &UserId,
-        search: impl FnOnce(&Connection, &UserId, u64) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Unavailable> {
-        let (user, now) = (user.clone(), self.shared.clock.now());
-        let search = move |db: &Connection| search(db, &user, now);
-        self.read(&self.searches, search).await
-    }
-
-    /// In a thread that may wait: a disk that hangs must not hold up the runtime's.
-    async fn read<T: Send + 'static>(
-        &self,
-        reader: &Arc<AsyncMutex<Reader>>,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Unavailable> {
-        if let Place::Memory(engine) = &self.shared.place {
-            return read(lock(engine).db()).map_err(|error| unavailable(&error));
+    /// Of those that have not expired at this time.
+    async fn search<T: Search>(&self, user: &UserId, now: u64) -> Result<T, Unavailable> {
+        if let Place::Memory(maps) = &self.shared.place {
+            return Ok(lock(maps).search(user, now));
         }
-        lookups::read_in_another_thread(reader.clone(), read).await
+        let user = user.clone();
+        let search = move |db: &Connection| search::search(db, &user, now);
+        lookups::read_in_another_thread(self.searches.clone(), search).await
     }
 
     /// Returns when it is durable: the row of a session that was created.
     async fn write(&self, write: Write) -> Result<i64, Unavailable> {
         let jobs = match &self.shared.place {
             Place::Directory { jobs, .. } => jobs,
-            Place::Memory(engine) => {
-                let rows = lock(engine).commit([write].iter());
-                let rows = rows.map_err(|error| unavailable(&error))?;
-                return Ok(rows.first().copied().unwrap_or_default());
+            Place::Memory(maps) => {
+                let now = self.shared.clock.monotonic();
+                return Ok(lock(maps).write(write, now));
             }
         };
         let (reply, answer) = oneshot::channel();
-        jobs.try_send(Job::Write(write, reply))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => Unavailable("too many writes wait for the disk".into()),
-                TrySendError::Disconnected(_) => closed(),
-            })?;
+        let job = Job::Write(write, reply, thread::current().id());
+        jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => Unavailable("too many writes wait for the disk".into()),
+            TrySendError::Disconnected(_) => closed(),
+        })?;
         match tokio::time::timeout(WRITE_TIMEOUT, answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),
+            Ok(answer) => answer.map_or_else(|_| Err(closed()), Answer::take),
             Err(_) => Err(Unavailable("no write in time".into())),
         }
     }
@@ -238,8 +221,4 @@ pub(super) fn closed() -> Unavailable {
 
 pub(super) fn unavailable(error: &rusqlite::Error) -> Unavailable {
     Unavailable(describe(error))
-}
-
-fn to_vecs(keys: &Keys) -> Vec<Vec<u8>> {
-    keys.encrypted.iter().map(|key| key.to_vec()).collect()
 }

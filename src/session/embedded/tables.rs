@@ -6,14 +6,21 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use super::{SLICE_BITS, SLICE_LEN, USER_BITS};
 use crate::session::encryption::EncryptedKey;
 use crate::session::token::TokenHash;
-use crate::session::{ExchangeHash, Record, Session, User, UserId};
+use crate::session::{ExchangeHash, Session, UserId};
 
-/// A session as it is stored.
+/// A session that was found.
 pub(super) struct Row {
     pub(super) token: TokenHash,
     pub(super) session: Session,
-    pub(super) exchange: Option<ExchangeHash>,
     pub(super) is_ended: bool,
+}
+
+/// A session to be stored.
+pub(super) struct NewRow {
+    pub(super) token: TokenHash,
+    pub(super) session: Session,
+    pub(super) exchange: Option<ExchangeHash>,
+    pub(super) key: Option<EncryptedKey>,
 }
 
 /// A change of one row.
@@ -28,31 +35,8 @@ pub(super) enum Change {
     TakeFailureBack,
 }
 
-impl Row {
-    pub(super) fn new(record: &Record<'_>) -> Self {
-        Self {
-            token: record.token,
-            session: record.session.clone(),
-            exchange: record.exchange.as_ref().map(|exchange| exchange.hash),
-            is_ended: false,
-        }
-    }
-
-    pub(super) fn user(self) -> User {
-        User {
-            openid: self.session.user.openid,
-            unionid: self.session.unionid,
-        }
-    }
-}
-
 /// Stores a session in a row of its own.
-pub(super) fn insert(
-    db: &Connection,
-    id: i64,
-    row: &Row,
-    key: Option<&EncryptedKey>,
-) -> Result<()> {
+pub(super) fn insert(db: &Connection, id: i64, row: &NewRow) -> Result<()> {
     let session = &row.session;
     db.prepare_cached("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)")?
         .execute(params![
@@ -64,7 +48,7 @@ pub(super) fn insert(
             seconds(session.created),
             seconds(session.expires),
             row.exchange.map(|exchange| exchange.0),
-            key.map(EncryptedKey::as_bytes),
+            row.key.as_ref().map(EncryptedKey::as_bytes),
         ])?;
     db.prepare_cached("INSERT INTO user_session VALUES (?)")?
         .execute([index_key(id, &session.user)])?;
@@ -90,7 +74,7 @@ pub(super) fn insert_and_delete(db: &Connection, id: i64) -> Result<()> {
 
 /// A row, ended or not, expired or not.
 pub(super) fn row(db: &Connection, id: i64) -> Result<Option<Row>> {
-    let sql = "SELECT token, appid, openid, unionid, created, expires, exchange, ended
+    let sql = "SELECT token, appid, openid, unionid, created, expires, ended
         FROM session WHERE id = ?";
     let row = db.prepare_cached(sql)?.query_row([id], |columns| {
         Ok(Row {
@@ -104,8 +88,7 @@ pub(super) fn row(db: &Connection, id: i64) -> Result<Option<Row>> {
                 created: columns.get::<_, i64>(4)?.cast_unsigned(),
                 expires: columns.get::<_, i64>(5)?.cast_unsigned(),
             },
-            exchange: columns.get::<_, Option<_>>(6)?.map(ExchangeHash),
-            is_ended: columns.get(7)?,
+            is_ended: columns.get(6)?,
         })
     });
     row.optional()

@@ -1,9 +1,10 @@
 //! The thread that writes to the files: it takes all that waits, commits it with one sync, so that many
 //! logins share it, and answers each only then.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -25,14 +26,45 @@ const DELETING: Duration = Duration::from_millis(20);
 
 /// What the thread is asked for.
 pub(super) enum Job {
-    Write(Write, Reply),
+    /// With the thread of the runtime that waits.
+    Write(Write, Reply, ThreadId),
     /// The last one: closes these connections and its own. Not the caller's thread, because a read of a
     /// disk that hangs holds its connection.
     Close(Vec<Reader>, oneshot::Sender<()>),
 }
 
-/// Where to say that it is done: the row of a session that was created.
-type Reply = oneshot::Sender<Result<i64, Unavailable>>;
+/// Where a write is answered.
+type Reply = oneshot::Sender<Answer>;
+
+type WriteResult = Result<i64, Unavailable>;
+
+/// The answer to a write: the row of a session that was created.
+pub(super) struct Answer {
+    result: WriteResult,
+    others: Others,
+}
+
+/// Answers to other writes that wait in the same thread. They go on from there when this is dropped, because
+/// to wake that thread again for each costs more than the writes.
+struct Others(Vec<(Reply, WriteResult)>);
+
+impl Answer {
+    /// Passes the other answers on.
+    pub(super) fn take(self) -> WriteResult {
+        drop(self.others);
+        self.result
+    }
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        for (reply, result) in self.0.drain(..) {
+            let others = Others(Vec::new());
+            // Whoever asked may have gone away meanwhile.
+            let _ = reply.send(Answer { result, others });
+        }
+    }
+}
 
 struct Writer {
     engine: Engine,
@@ -78,9 +110,9 @@ impl Writer {
             let (mut writes, mut replies, mut closing) = (Vec::new(), Vec::new(), None);
             for job in [first].into_iter().chain(jobs.try_iter()).take(MAX_BATCH) {
                 match job {
-                    Job::Write(write, reply) => {
+                    Job::Write(write, reply, thread) => {
                         writes.push(write);
-                        replies.push(reply);
+                        replies.push((reply, thread));
                     }
                     Job::Close(readers, closed) => {
                         closing = Some((readers, closed));
@@ -89,7 +121,7 @@ impl Writer {
                 }
             }
             if !writes.is_empty() {
-                answer(replies, self.commit(&writes));
+                answer(replies, &self.commit(&writes));
             }
             if let Some((readers, closed)) = closing {
                 for reader in &readers {
@@ -122,13 +154,20 @@ impl Writer {
     }
 }
 
-fn answer(replies: Vec<Reply>, done: Result<Vec<i64>, Unavailable>) {
-    let results: Box<dyn Iterator<Item = _>> = match done {
-        Ok(rows) => Box::new(rows.into_iter().map(Ok)),
-        Err(error) => Box::new(std::iter::repeat(Err(error))),
-    };
-    for (reply, result) in replies.into_iter().zip(results) {
-        // Whoever asked may have gone away meanwhile.
-        let _ = reply.send(result);
+/// Wakes each thread that waits once.
+fn answer(replies: Vec<(Reply, ThreadId)>, done: &Result<Vec<i64>, Unavailable>) {
+    let mut by_thread = HashMap::<_, Vec<_>>::new();
+    for (nth, (reply, thread)) in replies.into_iter().enumerate() {
+        let result = match done {
+            Ok(rows) => Ok(rows.get(nth).copied().unwrap_or_default()),
+            Err(error) => Err(error.clone()),
+        };
+        by_thread.entry(thread).or_default().push((reply, result));
+    }
+    for mut waiting in by_thread.into_values() {
+        if let Some((reply, result)) = waiting.pop() {
+            let others = Others(waiting);
+            let _ = reply.send(Answer { result, others });
+        }
     }
 }
