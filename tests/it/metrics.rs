@@ -224,7 +224,11 @@ async fn the_size_of_an_embedded_store_is_measured() {
         let full = numbers(&app.internal).await;
         assert_numbers(&full, &[("sessions", 103)]);
         let bytes = |numbers: &BTreeMap<String, f64>| numbers["wxlogin_store_bytes"];
-        assert!(bytes(&full) > bytes(&before), "{}", bytes(&full));
+        if store == "memory:" {
+            assert!(bytes(&full).is_nan());
+        } else {
+            assert!(bytes(&full) > bytes(&before), "{}", bytes(&full));
+        }
         app.clock.forward(5 * 60 * 60);
         assert_numbers(&numbers(&app.internal).await, &[("sessions", 3)]);
         app.stop().await;
