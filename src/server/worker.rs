@@ -28,7 +28,7 @@ impl Worker {
     #[tokio::main(flavor = "current_thread")]
     pub(super) async fn run(mut self) {
         let wxlogin = if self.listeners.is_spare {
-            self.wxlogin.for_a_runtime_that_never_blocks()
+            self.wxlogin.for_nonblocking_runtime()
         } else {
             self.wxlogin.for_another_runtime()
         };

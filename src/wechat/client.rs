@@ -176,7 +176,7 @@ impl Client {
             }
         }
         if was_sent {
-            result = result.map_err(Error::after_sending);
+            result = result.map_err(Error::unreachable_as_broken);
         }
         result
     }

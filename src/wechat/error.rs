@@ -23,7 +23,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Why WeChat refused, if it did.
+    /// The errcode, if WeChat refused.
     #[must_use]
     pub fn errcode(&self) -> Option<Errcode> {
         match self {
@@ -41,8 +41,9 @@ impl Error {
         }
     }
 
-    /// The same error for a call that is known to have been sent before.
-    pub(super) fn after_sending(self) -> Self {
+    /// The error of a later attempt when an earlier one was sent: WeChat may have processed that one, so
+    /// "not reached" must not mean "not sent".
+    pub(super) fn unreachable_as_broken(self) -> Self {
         match self {
             Self::Unreachable(cause) => Self::Broken(cause),
             other => other,
