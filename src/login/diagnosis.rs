@@ -4,9 +4,9 @@ use super::LoginRequest;
 use crate::wechat::{self, Error, Meaning, Rid};
 
 /// Logs an error if the operator can do something about it.
-pub(super) fn report(request: &LoginRequest, error: &Error) {
+pub(super) fn log_refused_code(request: &LoginRequest, error: &Error) {
     let (appid, request_id) = (request.mini_program.appid(), &*request.request_id);
-    wechat::report(Some(request_id), appid, error);
+    wechat::log_refusal(Some(request_id), appid, error);
     let Error::Refused(refusal) = error else {
         return;
     };

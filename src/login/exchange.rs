@@ -53,7 +53,7 @@ impl Login {
             Ok(user) => self.store_first_session(request, hash, user).await,
             Err(error) => {
                 drop(slot);
-                diagnosis::report(request, &error);
+                diagnosis::log_refused_code(request, &error);
                 self.exchange_failed(mini_program, hash, error).await
             }
         }

@@ -187,7 +187,7 @@ impl TokenClient {
                 leader.answer_and_remember(answer.clone(), FETCH_PAUSE);
             }
             (Err(error), _) => {
-                if !diagnosis::report(None, appid, error) {
+                if !diagnosis::log_refusal(None, appid, error) {
                     tracing::warn!(appid, %error, "no access_token could be fetched");
                 }
                 leader.answer_and_remember(answer.clone(), FETCH_PAUSE);

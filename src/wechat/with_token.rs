@@ -78,7 +78,7 @@ impl TokenClient {
         };
         if error.meaning() != Some(Meaning::InvalidAccessToken) {
             let appid = mini_program.appid();
-            diagnosis::report(None, appid, &error);
+            diagnosis::log_refusal(None, appid, &error);
             return Err(match error {
                 Error::Unreachable(_) => CallError::NotSent(error),
                 error => CallError::Sent(error),

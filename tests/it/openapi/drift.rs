@@ -118,20 +118,17 @@ fn status(name: &str) -> u16 {
 /// other calls.
 fn coded_failures() -> [Failures; 2] {
     let source = read(TABLE);
-    let (of_all, of_wechat) = source.split_once("fn wechat_row").unwrap();
     let mut failures = [Failures::new(), Failures::new()];
-    for (text, is_wechat) in [(of_all, false), (of_wechat, true)] {
-        for (before, row) in text
-            .match_indices("row(S::")
-            .map(|(at, _)| text.split_at(at))
-        {
-            let parts: Vec<_> = row.splitn(4, ['(', ',']).map(str::trim).collect();
-            let code = parts[2].trim_matches('"').to_owned();
-            let action = parts[3].split(',').next().unwrap();
-            let status = status(parts[1].trim_start_matches("S::"));
+    {
+        for row in source.split(" => row(").skip(1) {
+            let row = row.split(" => ").next().unwrap();
+            let parts: Vec<_> = row.splitn(4, ',').map(str::trim).collect();
+            let status = status(parts[0].trim_start_matches("S::"));
+            let code = parts[1].trim_matches('"').to_owned();
+            let action = parts[2];
             let mut actions = BTreeSet::from([snake_case(action)]);
             for (index, failures) in failures.iter_mut().enumerate() {
-                if index == 1 && is_wechat && !before.ends_with("return ") {
+                if index == 1 && row.contains(".for_purpose(") {
                     actions.extend(["ask_again".to_owned(), "retry_later".to_owned()]);
                 }
                 let row = failures
