@@ -48,7 +48,7 @@ pub(super) fn routes(wxlogin: &WxLogin, door: &InternalDoor) -> Router<WxLogin> 
     if door.tokens.is_empty() {
         return Router::new();
     }
-    let mut routes = vec![
+    let mut table = vec![
         ("POST", "/users/{appid}/{openid}/phone", post(phone)),
         ("POST", "/users/{appid}/{openid}/sign", post(sign)),
         (
@@ -63,10 +63,10 @@ pub(super) fn routes(wxlogin: &WxLogin, door: &InternalDoor) -> Router<WxLogin> 
         ),
     ];
     if door.gives_access_tokens {
-        routes.push(("GET", "/access_token/{appid}", get(access_token)));
+        table.push(("GET", "/access_token/{appid}", get(access_token)));
     }
     let mut router = Router::new();
-    for (method, path, handler) in routes {
+    for (method, path, handler) in table {
         wxlogin.metrics().add_route(method, path);
         router = router.route(path, handler);
     }

@@ -17,6 +17,7 @@ use crate::yaml;
 
 const PAGES: [&str; 2] = ["docs/en/http-api.md", "docs/zh-CN/http-api.md"];
 const TABLE: &str = "src/api/problem/table.rs";
+const SANDBOX: &str = "tests/it/sandbox/redaction.rs";
 /// The codes of a described response.
 const CODES: &str = "/content/application~1problem+json/schema/properties/code/enum";
 
@@ -176,6 +177,7 @@ async fn every_route_is_counted_and_its_path_is_loggable() {
     let app = backend::start(&[]).await;
     let counted = counted_routes(&app).await;
     let backend = Backend::of(&app);
+    let sandbox = read(SANDBOX);
     let counted_paths: BTreeSet<_> = counted.iter().map(|(_, path)| path.clone()).collect();
     assert_eq!(
         coded_paths(),
@@ -202,7 +204,14 @@ async fn every_route_is_counted_and_its_path_is_loggable() {
             Some("{") => "…",
             _ => segment,
         });
-        let redacted = segments.collect::<Vec<_>>().join("/");
+        let segments: Vec<_> = segments.collect();
+        for segment in &segments {
+            assert!(
+                *segment == "…" || sandbox.contains(&format!("\"{segment}\"")),
+                "add {segment} to SEGMENTS in {SANDBOX}"
+            );
+        }
+        let redacted = segments.join("/");
         let answer = app.client.get(&format!("{path}/x")).await;
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
         assert!(
