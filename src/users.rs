@@ -101,7 +101,7 @@ impl Users {
         Ok(hmac_signature(data, key.expose_secret()))
     }
 
-    /// Whether WeChat calls the user's newest `session_key` valid; not if there is none.
+    /// Whether the user's newest `session_key` is valid at WeChat; `false` if there is none.
     ///
     /// # Errors
     /// [`UsersError`].

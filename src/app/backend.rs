@@ -37,7 +37,7 @@ impl WxLogin {
         self.users().sign(appid, openid, data).await
     }
 
-    /// Whether WeChat calls the user's newest `session_key` valid; `false` if there is none.
+    /// Whether the user's newest `session_key` is valid at WeChat; `false` if there is none.
     ///
     /// # Errors
     /// [`UsersError`].

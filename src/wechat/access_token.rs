@@ -1,5 +1,5 @@
 //! The `access_token` of each Mini Program: fetched when it is needed, kept, renewed in the background,
-//! and replaced when WeChat calls it invalid.
+//! and replaced when WeChat refuses it as invalid.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

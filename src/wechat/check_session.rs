@@ -18,7 +18,7 @@ impl Client {
     /// Source: WeChat's documentation of `auth.checkSessionKey`.
     ///
     /// # Errors
-    /// [`Error`], by what can be done about it.
+    /// [`Error`].
     pub(super) async fn check_session(
         &self,
         access_token: &AccessToken,

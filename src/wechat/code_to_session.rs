@@ -40,14 +40,14 @@ struct CodeToSessionAnswer {
 impl Client {
     /// Exchanges a code for the user's identity, within the timeout of the settings.
     ///
-    /// Even a refused exchange uses the code up, so a request is repeated in two cases only: at the
-    /// next host if it certainly was not sent, and at most twice when WeChat says that it is busy.
-    /// And with the Mini Program's next AppSecret, if it has one, when WeChat calls one wrong.
+    /// Even a refused exchange uses the code up, so a request is repeated in three cases only: at the
+    /// next host if it certainly was not sent; at most twice when WeChat says that it is busy; with the next
+    /// AppSecret of the Mini Program when WeChat refuses one as wrong.
     ///
     /// Source: WeChat's documentation of `auth.code2Session`.
     ///
     /// # Errors
-    /// [`Error`], by what can be done about it.
+    /// [`Error`].
     pub async fn code_to_session(
         &self,
         mini_program: &MiniProgram,

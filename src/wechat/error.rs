@@ -1,4 +1,4 @@
-//! Errors of calls to WeChat, by what can be done about them.
+//! Errors of calls to WeChat.
 
 use super::{Errcode, Meaning, Refusal};
 

@@ -50,7 +50,7 @@ impl Client {
     /// Source: WeChat's documentation of `phonenumber.getPhoneNumber`.
     ///
     /// # Errors
-    /// [`Error`], by what can be done about it.
+    /// [`Error`].
     pub(super) async fn phone_number(
         &self,
         appid: &str,

@@ -54,7 +54,7 @@ impl Client {
     /// Source: WeChat's documentation of `auth.getStableAccessToken`.
     ///
     /// # Errors
-    /// [`Error`], by what can be done about it.
+    /// [`Error`].
     pub async fn stable_token(&self, mini_program: &MiniProgram) -> Result<AccessToken, Error> {
         let ask = |secret: &SecretString| {
             let json = json!({
