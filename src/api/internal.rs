@@ -48,19 +48,12 @@ pub(super) fn routes(wxlogin: &WxLogin, door: &InternalDoor) -> Router<WxLogin> 
     if door.tokens.is_empty() {
         return Router::new();
     }
+    #[rustfmt::skip] // a table
     let mut table = vec![
         ("POST", "/users/{appid}/{openid}/phone", post(phone)),
         ("POST", "/users/{appid}/{openid}/sign", post(sign)),
-        (
-            "GET",
-            "/users/{appid}/{openid}/session_key",
-            get(session_key),
-        ),
-        (
-            "DELETE",
-            "/users/{appid}/{openid}/sessions",
-            delete(end_sessions),
-        ),
+        ("GET", "/users/{appid}/{openid}/session_key", get(session_key)),
+        ("DELETE", "/users/{appid}/{openid}/sessions", delete(end_sessions)),
     ];
     if door.gives_access_tokens {
         table.push(("GET", "/access_token/{appid}", get(access_token)));

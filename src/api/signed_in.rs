@@ -12,7 +12,8 @@ use crate::session::{Session, Token, TokenId};
 /// The user of the request, from `Authorization: Bearer TOKEN` of a living session.
 ///
 /// Other requests do not reach the handler: they get 401 `invalid_token`, or 503 `store_unavailable` while the
-/// session store does not answer. `Option<SignedIn>` is `None` only if the request has no Bearer token at all. Needs a state `S` with `WxLogin: FromRef<S>`.
+/// session store does not answer. `Option<SignedIn>` is `None` only if the request has no Bearer token at
+/// all. Needs a state `S` with `WxLogin: FromRef<S>`.
 #[derive(Debug, Clone)]
 pub struct SignedIn(
     /// The user.

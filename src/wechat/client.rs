@@ -150,8 +150,8 @@ impl Client {
         }
     }
 
-    /// Makes a call with each AppSecret in turn, until WeChat does not refuse it as wrong. `is_accepted`: whether
-    /// this result shows that WeChat accepted the AppSecret.
+    /// Makes a call with each AppSecret in turn, until WeChat does not refuse it as wrong. `is_accepted`:
+    /// whether this result shows that WeChat accepted the AppSecret.
     pub(super) async fn with_secrets<'a, T, F>(
         &self,
         mini_program: &'a MiniProgram,

@@ -77,8 +77,8 @@ impl Service {
         number.parse().unwrap()
     }
 
-    /// Reads up to the line that reports dropped lines; returns their number, and how many lines with `text` were
-    /// read before.
+    /// Reads up to the line that reports dropped lines; returns their number, and how many lines with `text`
+    /// were read before.
     fn reported(&mut self, text: &str) -> (u64, usize) {
         let (mut line, mut read) = (String::new(), 0);
         loop {
