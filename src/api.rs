@@ -1,6 +1,6 @@
-//! The HTTP interface: the table of contents of the service. Only here is axum known.
+//! The HTTP interface: routes, handlers and problem documents. The only module that knows axum.
 //!
-//! One layer is around all routes ([`layer`]), of another app's as of the binary's two doors.
+//! The same layer ([`layer`]) is around the routes of the binary's two doors and those for another app.
 
 mod body;
 #[cfg(feature = "server")]
@@ -28,7 +28,7 @@ pub use internal::InternalDoor;
 pub use problem::Problem;
 pub use signed_in::SignedIn;
 
-/// The requests whose metrics exist from the start.
+/// The public requests whose metrics exist from the start: each route of [`paths`].
 const SERIES: [(&str, &str); 5] = [
     ("GET", "/onLogin"),
     ("GET", "/session"),
@@ -39,8 +39,8 @@ const SERIES: [(&str, &str); 5] = [
 
 impl WxLogin {
     /// The public paths for another Axum app, without the probes: `/onLogin`, `/session`,
-    /// `/session/decrypt` and `/session/verify`. Paths, 404s, layers and request ids of the app that
-    /// merges or nests them stay its own.
+    /// `/session/decrypt` and `/session/verify`. They do not change the paths, 404s, layers and request ids of
+    /// the app that merges or nests them.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         self.finish(self.paths())
     }
@@ -60,6 +60,9 @@ impl WxLogin {
     }
 }
 
+/// The public routes. Each also needs [`SERIES`], its segments in `LOGGABLE_SEGMENTS` (doors.rs),
+/// docs/openapi.yaml and docs/*/http-api.md: tests/it/openapi/drift.rs names what is missing. Routes for the
+/// backend are in internal.rs.
 fn paths() -> Router<WxLogin> {
     Router::new()
         .route(

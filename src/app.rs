@@ -1,4 +1,4 @@
-//! `WxLogin`: the parts of a running service, put together.
+//! `WxLogin`: assembles the parts of a running service.
 
 mod backend;
 
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::login::{self, Login};
+use crate::login::{Login, SharedLogin};
 use crate::metrics::Metrics;
 use crate::session::{self, Database, Session, Store, Token, Unavailable};
 use crate::slots::Slots;
 use crate::user_data::UserData;
-use crate::users::{self, Users};
+use crate::users::{SharedUsers, Users};
 use crate::wechat::{self, TokenCache, TokenClient};
 
 /// The login service. Cheap to clone; all clones are the same service.
@@ -21,24 +21,24 @@ use crate::wechat::{self, TokenCache, TokenClient};
 /// Its connections to WeChat and to the session store live in the tokio runtime that uses them first, so
 /// one `WxLogin` serves one runtime.
 #[derive(Clone)]
-pub struct WxLogin(Arc<Parts>);
+pub struct WxLogin(Arc<RuntimeParts>);
 
-/// The parts for one runtime. Its connections belong to it alone, everything else is [`Shared`].
-struct Parts {
+/// The parts of one runtime, with connections of its own. What runtimes share is in [`SharedParts`].
+struct RuntimeParts {
     login: Arc<Login>,
     user_data: UserData,
     users: Arc<Users>,
     sessions: Store,
-    shared: Arc<Shared>,
+    shared: Arc<SharedParts>,
 }
 
-/// What all runtimes of a process share: settings, the session store's database, what is in flight,
-/// `access_token`s, counters.
-struct Shared {
+/// What all runtimes of a process share: settings, the session store's database, exchanges in flight,
+/// `access_token`s, metrics.
+struct SharedParts {
     wechat: Arc<wechat::Settings>,
     database: Database,
-    login: Arc<login::Shared>,
-    users: Arc<users::Shared>,
+    login: Arc<SharedLogin>,
+    users: Arc<SharedUsers>,
     access_tokens: Arc<TokenCache>,
     userdata_max_age: Option<Duration>,
     metrics: Arc<Metrics>,
@@ -72,7 +72,7 @@ pub enum StartError {
     /// Settings are wrong: one line for each.
     #[error(transparent)]
     Settings(#[from] config::Problems),
-    /// The metrics contradict each other.
+    /// A metric cannot be registered.
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     /// TLS cannot be set up.
@@ -118,15 +118,15 @@ impl WxLogin {
             Database::open(&config.sessions, encryption, metrics.clone(), clock.clone())?;
         let mini_programs: Vec<_> = config.mini_programs.into_iter().map(Arc::new).collect();
         let slots = || Slots::new(config.max_in_flight);
-        let users = users::Shared::new(mini_programs.clone(), slots(), clock.clone());
-        let login = login::Shared::new(
+        let users = SharedUsers::new(mini_programs.clone(), slots(), clock.clone());
+        let login = SharedLogin::new(
             mini_programs,
             slots(),
             config.sessions.ttl,
             metrics.clone(),
             clock.clone(),
         );
-        let shared = Shared {
+        let shared = SharedParts {
             wechat: Arc::new(config.wechat),
             database,
             login: Arc::new(login),
@@ -147,18 +147,18 @@ impl WxLogin {
         Self::connect(self.0.shared.clone(), true)
     }
 
-    /// The same for a runtime that a disk that hangs must not hold up.
+    /// The same for a runtime that must not block on a hanging disk: files are read in other threads.
     #[cfg(feature = "server")]
-    pub(crate) fn for_a_runtime_that_never_blocks(&self) -> Result<Self, StartError> {
+    pub(crate) fn for_nonblocking_runtime(&self) -> Result<Self, StartError> {
         Self::connect(self.0.shared.clone(), false)
     }
 
-    /// The one place where what belongs to a runtime is made.
-    fn connect(shared: Arc<Shared>, may_block: bool) -> Result<Self, StartError> {
+    /// Makes the parts of one runtime. `may_block`: whether its thread may read files.
+    fn connect(shared: Arc<SharedParts>, may_block: bool) -> Result<Self, StartError> {
         let wechat = Arc::new(wechat::Client::new(shared.wechat.clone())?);
         let with_token = TokenClient::new(wechat.clone(), shared.access_tokens.clone());
         let sessions = shared.database.connect(may_block)?;
-        Ok(Self(Arc::new(Parts {
+        Ok(Self(Arc::new(RuntimeParts {
             login: Login::new(wechat, sessions.clone(), shared.login.clone()),
             user_data: UserData::new(
                 sessions.clone(),
@@ -179,7 +179,8 @@ impl WxLogin {
         self.sessions().check().await
     }
 
-    /// What works for now and will not be enough, such as a Redis that evicts keys: a sentence each.
+    /// Problems of the session store that do not fail requests yet, such as a Redis that evicts keys: a
+    /// sentence each.
     pub async fn store_warnings(&self) -> Vec<String> {
         self.sessions().warnings().await
     }
@@ -204,7 +205,8 @@ impl WxLogin {
         Ok(session.map(User::from))
     }
 
-    /// Finishes the exchanges whose clients have gone, and closes the session store.
+    /// Waits for exchanges in flight, also of clients that have closed their connections, and closes the
+    /// session store.
     pub async fn close(&self) {
         self.drain().await;
         self.sessions().close().await;

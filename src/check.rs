@@ -1,5 +1,5 @@
 //! `wxlogin check` asks WeChat about every Mini Program with a dummy code, and tries the session store.
-//! `wxlogin healthcheck` asks the running service whether it is alive.
+//! `wxlogin healthcheck` requests `/healthz` of the running service.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -19,23 +19,23 @@ use crate::wechat::{Call, Client, Error, JsCode, Meaning, MiniProgram};
 /// Shorter than the timeouts of container health checks.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What WeChat answered about one AppSecret of a Mini Program.
+/// WeChat's answer to a call with one AppSecret of a Mini Program.
 pub struct Finding {
     appid: String,
-    /// Which AppSecret, and of how many.
+    /// The number of the AppSecret, and how many there are.
     place: (usize, usize),
-    /// What was asked for.
+    /// The call that was made.
     call: Call,
-    /// WeChat's answer: to the dummy code, good if it refuses the code and nothing else.
+    /// `Ok` if the call succeeded, or if WeChat refused the dummy code only.
     answer: Result<(), Error>,
 }
 
 /// The findings about all Mini Programs and the session store.
 pub struct Report {
-    /// What is unlikely to be right in the settings.
+    /// Settings that are unlikely to be right.
     warnings: Vec<String>,
     findings: Vec<Finding>,
-    /// What is to be said of the session store, or what is wrong with it.
+    /// Notes about the session store, or its error.
     store: Result<Vec<String>, String>,
 }
 
@@ -76,7 +76,7 @@ pub async fn check(config: Config, with_token: bool) -> Result<Report, Error> {
 
 async fn check_store(settings: &Settings) -> Result<Vec<String>, String> {
     match &settings.url {
-        // Made here, it could belong to another user than the service's.
+        // Not created here: it could belong to another user than the service's.
         StoreUrl::File(path) if !path.exists() => {
             let parent = path.parent().unwrap_or(Path::new("/"));
             let path = path.display();
@@ -118,8 +118,7 @@ async fn ask(client: &Client, mini_program: &MiniProgram) -> Result<(), Error> {
     }
 }
 
-/// Asks the service at `addr` whether it is alive. Instead of an address that stands for all of the
-/// machine's, the loopback's is asked.
+/// Requests `/healthz` at `addr`; at the loopback address if `addr` is unspecified (`0.0.0.0` or `[::]`).
 ///
 /// # Errors
 /// What went wrong.
@@ -140,7 +139,7 @@ pub async fn health(mut addr: SocketAddr) -> Result<(), String> {
 
 async fn status(url: String) -> reqwest::Result<StatusCode> {
     let client = reqwest::Client::builder()
-        .tls_certs_only([]) // plain HTTP: the system's certificates need not be there
+        .tls_certs_only([]) // plain HTTP: does not load the system's certificates
         .no_proxy()
         .redirect(Policy::none())
         .timeout(HEALTH_TIMEOUT)

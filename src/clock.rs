@@ -1,9 +1,9 @@
-//! The wall clock and the monotonic one, so that tests can move them.
+//! The wall clock and the monotonic clock, which tests replace.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Tells the time of day, which somebody may set, and how much time has passed, which nobody can.
+/// The wall clock, which can be set, and a monotonic clock.
 #[derive(Clone)]
 pub struct Clock(Arc<Sources>);
 
@@ -25,8 +25,8 @@ impl Clock {
         Self::new(wall, move || begin.elapsed())
     }
 
-    /// A clock that asks `wall` for the seconds since the Unix epoch, and `monotonic` for the time since
-    /// any moment that stays the same.
+    /// A clock with other sources: `wall` returns the seconds since the Unix epoch, `monotonic` the time since
+    /// any fixed moment.
     pub fn new(
         wall: impl Fn() -> u64 + Send + Sync + 'static,
         monotonic: impl Fn() -> Duration + Send + Sync + 'static,
@@ -43,7 +43,7 @@ impl Clock {
         (self.0.wall)()
     }
 
-    /// The time since some moment of this process: it never jumps.
+    /// The time since a fixed moment. It never jumps.
     #[must_use]
     pub fn monotonic(&self) -> Duration {
         (self.0.monotonic)()

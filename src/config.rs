@@ -20,9 +20,9 @@ pub use server::ServerConfig;
 
 use crate::wechat::MiniProgram;
 use crate::{session, wechat};
-use reader::{Reader, Reported};
+use reader::{InvalidSetting, Reader};
 
-/// What `WECHAT_API_BASE` is when it is not set.
+/// The default of `WECHAT_API_BASE`.
 const DEFAULT_API_BASES: &str = "https://api.weixin.qq.com,https://api2.weixin.qq.com";
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -33,9 +33,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The settings of the login service, valid as a whole.
 #[derive(Debug)]
 pub struct Config {
-    /// The Mini Programs, at least one; the first is meant where none is named.
+    /// The Mini Programs, at least one; the first is the default.
     pub mini_programs: Vec<MiniProgram>,
-    /// How WeChat is asked.
+    /// The HTTP client for WeChat.
     pub wechat: wechat::Settings,
     /// `WECHAT_MAX_IN_FLIGHT`: exchanges at a time.
     pub max_in_flight: u32,
@@ -43,7 +43,7 @@ pub struct Config {
     pub sessions: session::Settings,
     /// `USERDATA_MAX_AGE`: how old encrypted user data may be; `None` is any age.
     pub userdata_max_age: Option<Duration>,
-    /// What is unlikely to be right but does not stop the service, a sentence each.
+    /// Values that are unlikely to be right but do not stop the service, a sentence each.
     pub warnings: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads the settings out of `vars`. Other names in it are ignored.
+    /// Reads the settings from `vars`. Other names in it are ignored.
     ///
     /// # Errors
     /// Everything that is wrong, one line for each setting.
@@ -86,20 +86,20 @@ impl Config {
 pub fn names() -> BTreeSet<&'static str> {
     let vars = BTreeMap::new();
     let mut reader = Reader::new(&vars);
-    // Only what they ask for counts.
+    // Only the names that are read matter here.
     let _ = read(&mut reader);
     #[cfg(feature = "server")]
     let _ = server::read(&mut reader);
-    reader.asked()
+    reader.names_read()
 }
 
-/// Asks for every setting, also after a problem, so that all problems are reported.
-fn read(reader: &mut Reader) -> Result<Config, Reported> {
+/// Reads every setting, also after a problem, so that all problems are reported.
+fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
     let mini_programs = mini_programs::read(reader);
     let api_bases = base_urls::read(reader, "WECHAT_API_BASE", DEFAULT_API_BASES);
     let proxies = match &api_bases {
         Ok(api_bases) => proxies::read(reader, api_bases),
-        Err(_) => Err(Reported),
+        Err(_) => Err(InvalidSetting),
     };
     let timeout = reader.duration(
         "WECHAT_TIMEOUT",

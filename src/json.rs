@@ -1,4 +1,4 @@
-//! JSON that serde reads too loosely or too strictly.
+//! JSON objects only, and JSON with raw control characters.
 
 use std::fmt::{self, Write};
 use std::marker::PhantomData;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// A `T` from a JSON object only: what serde derives for a struct takes an array of its fields too.
+/// A `T` from a JSON object only: a derived `Deserialize` of a struct accepts an array of its fields too.
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -29,8 +29,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// JSON whose strings hold no raw control characters, which some of its writers leave in; each becomes
-/// its escape sequence.
+/// Escapes raw control characters in strings, which WeChat leaves in names and serde refuses.
 pub(crate) fn escape_control_characters(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     let (mut in_string, mut after_backslash) = (false, false);

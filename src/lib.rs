@@ -1,8 +1,8 @@
 //! The login service for WeChat Mini Programs, as routes for your own Axum app.
 //!
 //! A Mini Program calls `wx.login()` and sends the code that it gets to `GET /onLogin?code=CODE`. The code
-//! is exchanged at WeChat's `jscode2session` once, whoever asks how often; the answer is openid, unionid
-//! and a session token. WeChat's `session_key` stays on the server, encrypted.
+//! is exchanged at WeChat's `jscode2session` once, however many requests there are; the answer is openid,
+//! unionid and a session token. WeChat's `session_key` stays on the server, encrypted.
 //!
 //! ```no_run
 //! use axum::extract::{FromRef, State};
@@ -12,7 +12,7 @@
 //! #[derive(Clone)]
 //! struct AppState {
 //!     wxlogin: WxLogin,
-//!     shop: String, // whatever your app has
+//!     shop: String, // the rest of your app
 //! }
 //!
 //! impl FromRef<AppState> for WxLogin {
@@ -39,11 +39,10 @@
 //! ```
 //!
 //! Failures of the routes and of [`SignedIn`] are `application/problem+json` documents ([`Problem`]). 404s,
-//! request ids and layers of the host app stay its own. A host that stops calls [`WxLogin::close`] at the
-//! end.
+//! request ids and layers of the host app are not changed. Call [`WxLogin::close`] when the host stops.
 //!
-//! What needs the AppSecret or a user's `session_key` is done here too, for the host's own code and never
-//! for a client: [`WxLogin::phone_number`], [`WxLogin::sign`], [`WxLogin::check_session`],
+//! Operations that need the AppSecret or a user's `session_key` are functions for the host's own code, not for
+//! clients: [`WxLogin::phone_number`], [`WxLogin::sign`], [`WxLogin::check_session`],
 //! [`WxLogin::access_token`] and [`WxLogin::end_all`]. Their error is [`UsersError`], which becomes a
 //! [`Problem`].
 //!
@@ -53,7 +52,7 @@
 //!
 //! - `file-store`: sessions in files or in memory, by SQLite (bundled). A host that links another version
 //!   of SQLite (sqlx, diesel) leaves it out and keeps sessions in Redis.
-//! - `server`: what only the `wxlogin` binary needs. A host leaves it out.
+//! - `server`: the code that only the `wxlogin` binary needs. A host leaves it out.
 
 mod api;
 mod app;

@@ -25,26 +25,27 @@ use crate::slots::Slots;
 use crate::spawn_on_drop::SpawnOnDrop;
 use crate::wechat::{self, Client, CodeSession, Errcode, JsCode, MiniProgram};
 use exchange::ExchangeEnd;
-use outcome::{Answer, Exchanged, Outcome};
+use outcome::{ExchangedUser, LoginAnswer, Outcome};
 
-/// Codes in flight and of the last minute. A user who could not be stored is kept for the next request.
-type Flights = SingleFlight<Answer, CodeSession>;
-type Leader = single_flight::Leader<Answer, CodeSession>;
+/// The exchanges in flight and of the last minute, by the hash of the code. If the session could not be
+/// stored, the next request with the code stores it.
+type Exchanges = SingleFlight<LoginAnswer, CodeSession>;
+type Leader = single_flight::Leader<LoginAnswer, CodeSession>;
 
 /// Logs users in, in one runtime.
 pub struct Login {
     wechat: Arc<Client>,
     sessions: Store,
-    shared: Arc<Shared>,
+    shared: Arc<SharedLogin>,
 }
 
 /// What the logins of all runtimes share.
-pub struct Shared {
+pub struct SharedLogin {
     mini_programs: Vec<Arc<MiniProgram>>,
     ttl: Duration,
     metrics: Arc<Metrics>,
     clock: Clock,
-    flights: Arc<Flights>,
+    exchanges: Arc<Exchanges>,
     slots: Slots,
 }
 
@@ -86,9 +87,9 @@ pub enum LoginError {
     Internal(&'static str),
 }
 
-impl Shared {
-    /// For the users of `mini_programs`, the first of which is meant where none is named. Each exchange
-    /// takes one of the `slots`; sessions live for `ttl`.
+impl SharedLogin {
+    /// `mini_programs`: the first is the default. Each exchange takes one of the `slots`. Sessions live for
+    /// `ttl`.
     #[must_use]
     pub(crate) fn new(
         mini_programs: Vec<Arc<MiniProgram>>,
@@ -101,7 +102,7 @@ impl Shared {
             mini_programs,
             ttl,
             metrics,
-            flights: Arc::new(SingleFlight::new(clock.clone())),
+            exchanges: Arc::new(SingleFlight::new(clock.clone())),
             clock,
             slots,
         }
@@ -111,7 +112,7 @@ impl Shared {
 impl Login {
     /// Exchanges codes with `wechat` for sessions in `sessions`.
     #[must_use]
-    pub fn new(wechat: Arc<Client>, sessions: Store, shared: Arc<Shared>) -> Arc<Self> {
+    pub fn new(wechat: Arc<Client>, sessions: Store, shared: Arc<SharedLogin>) -> Arc<Self> {
         Arc::new(Self {
             wechat,
             sessions,
@@ -132,94 +133,95 @@ impl Login {
     /// [`LoginError`]. Whether the code is used up depends on the error.
     pub async fn log_in(self: &Arc<Self>, request: &LoginRequest) -> Result<LoggedIn, LoginError> {
         let hash = ExchangeHash(request.js_code.hash(request.mini_program.appid()));
-        let outcome = match self.shared.flights.enter(hash.0) {
-            Entered::First(leader) => {
-                return self.begin(request.clone(), hash, leader).await;
+        let outcome = match self.shared.exchanges.enter(hash.0) {
+            Entered::Leader(leader) => {
+                return self.exchange_once(request.clone(), hash, leader).await;
             }
-            Entered::Running(answer) => match answer.await {
+            Entered::InFlight(answer) => match answer.await {
                 Ok(answer) => answer?,
                 Err(_) => return Err(LoginError::Internal("an exchange panicked")),
             },
-            Entered::Known(answer) => answer?,
+            Entered::Remembered(answer) => answer?,
         };
         self.shared.metrics.repeat();
         match outcome {
             Outcome::Refused(error) => Err(error.into()),
-            Outcome::Good(exchanged) => Box::pin(self.repeat(request, &exchanged)).await,
+            Outcome::Exchanged(user) => Box::pin(self.log_in_again(request, &user)).await,
         }
     }
 
-    /// Another session from an exchange that is over.
-    async fn repeat(
+    /// Opens a further session from an earlier exchange.
+    async fn log_in_again(
         &self,
         request: &LoginRequest,
-        exchanged: &Exchanged,
+        exchanged: &ExchangedUser,
     ) -> Result<LoggedIn, LoginError> {
-        if !exchanged.may_open_another() {
+        if !exchanged.count_further_session() {
             return Err(wechat::Error::from(Errcode::CODE_USED).into());
         }
         let appid = request.mini_program.appid();
         self.open_session(appid, exchanged.user(), None).await
     }
 
-    /// Not an `async fn`: its future would be as large as the one that is boxed inside.
-    fn begin(
+    /// Runs the exchange to its end, also if the client closes the connection. Not an `async fn`: its future
+    /// would be as large as the one that is boxed inside.
+    fn exchange_once(
         self: &Arc<Self>,
         request: LoginRequest,
         hash: ExchangeHash,
         leader: Leader,
     ) -> SpawnOnDrop<impl Future<Output = Result<LoggedIn, LoginError>> + Send + use<>> {
-        SpawnOnDrop::new(self.clone().lead(request, hash, leader))
+        SpawnOnDrop::new(self.clone().run_as_leader(request, hash, leader))
     }
 
     /// Exchanges a code, and publishes the outcome to concurrent and later requests.
-    async fn lead(
+    async fn run_as_leader(
         self: Arc<Self>,
         request: LoginRequest,
         hash: ExchangeHash,
         mut leader: Leader,
     ) -> Result<LoggedIn, LoginError> {
-        let finished = match leader.take_kept() {
-            Some(user) => self.store(&request, hash, user).await,
+        let end = match leader.take_unfinished() {
+            Some(user) => self.store_first_session(&request, hash, user).await,
             None => self.exchange(&request, hash).await,
         };
-        match finished {
+        match end {
             ExchangeEnd::Stored(user, session) => {
-                let exchanged = Arc::new(Exchanged::new(user));
-                leader.remember(Ok(Outcome::Good(exchanged)), EXCHANGE_TTL);
+                let exchanged = Arc::new(ExchangedUser::new(user));
+                leader.answer_and_remember(Ok(Outcome::Exchanged(exchanged)), EXCHANGE_TTL);
                 Ok(session)
             }
-            ExchangeEnd::Known(user) => {
-                let exchanged = Arc::new(Exchanged::new(user));
-                leader.remember(Ok(Outcome::Good(exchanged.clone())), EXCHANGE_TTL);
-                Box::pin(self.repeat(&request, &exchanged)).await
+            ExchangeEnd::ExchangedBefore(user) => {
+                let exchanged = Arc::new(ExchangedUser::new(user));
+                leader.answer_and_remember(Ok(Outcome::Exchanged(exchanged.clone())), EXCHANGE_TTL);
+                Box::pin(self.log_in_again(&request, &exchanged)).await
             }
             ExchangeEnd::Refused(error) => {
-                leader.remember(Ok(Outcome::Refused(error.clone())), EXCHANGE_TTL);
+                leader.answer_and_remember(Ok(Outcome::Refused(error.clone())), EXCHANGE_TTL);
                 Err(error.into())
             }
             ExchangeEnd::NotStored(user, error) => {
-                leader.keep(user, &Err(error.clone()), EXCHANGE_TTL);
-                // The outcome holds a session_key: it is dropped after a minute without a login, too.
+                leader.leave_unfinished(user, &Err(error.clone()), EXCHANGE_TTL);
+                // The user's session_key is removed from memory after a minute, also without another login.
                 tokio::spawn(async move {
                     sleep(EXCHANGE_TTL).await;
-                    self.shared.flights.forget();
+                    self.shared.exchanges.evict_expired();
                 });
                 Err(error)
             }
             ExchangeEnd::CodeUnused(error) => {
-                leader.answer(&Err(error.clone()));
+                leader.answer_without_remembering(&Err(error.clone()));
                 Err(error)
             }
         }
     }
 
-    /// Waits until no exchange is in flight, also of clients that have closed their connections.
+    /// Waits until no exchange is in flight, also for clients that have closed their connections.
     pub async fn drain(&self) {
-        self.shared.flights.drain().await;
+        self.shared.exchanges.drain().await;
     }
 
-    /// Stores a new session for `user`, with its exchange unless that is stored already.
+    /// Stores a new session for `user`; the first one with its exchange.
     async fn open_session(
         &self,
         appid: &str,

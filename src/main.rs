@@ -1,4 +1,4 @@
-//! The binary: settings in, exit status out.
+//! The binary: reads the settings, runs a command, and returns its exit status.
 
 use std::io::{Write, stderr, stdout};
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use wxlogin::config::ServerConfig;
 use wxlogin::server::{Drained, Server, Signals, Timeouts, Watchdog};
 use wxlogin::{Config, WxLogin, telemetry};
 
-/// A login is some dozens of small allocations: with the system's allocator it costs a tenth more. And
-/// on Linux this one has a thread that gives back to the system what a burst of logins has left behind.
+/// With the system's allocator a login costs a tenth more CPU. On Linux a background thread of this one also
+/// returns memory to the system after a burst of logins.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
@@ -25,7 +25,8 @@ const HELP: &str = include_str!("help.txt");
 
 /// Could not start or run, or a check failed.
 const FAILURE: u8 = 1;
-/// Counted from the signal: [`Timeouts::drain`], half a second for the session store, and the log's lines.
+/// The longest time from the signal to the end: [`Timeouts::drain`], half a second for the session store, and
+/// the flush of the log.
 const STOP_DEADLINE: Duration = Duration::from_millis(10_900);
 /// Wrong settings or arguments.
 const USAGE: u8 = 2;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         [word, option] if word == "check" && option == "--token" => {
             config().map_or_else(|status| status, |config| check(config, true))
         }
-        // Containers know 0 and 1 alone.
+        // Container health checks use exit status 0 and 1 only.
         [word] if word == "healthcheck" => {
             config().map_or(ExitCode::FAILURE, |config| healthcheck(config.listen_addr))
         }
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The settings, or the exit status after telling what is wrong with them.
+/// The settings, or the exit status after printing their problems.
 fn config() -> Result<ServerConfig, ExitCode> {
     ServerConfig::load(Path::new(".")).map_err(|problems| refuse(&problems))
 }
@@ -111,7 +112,7 @@ fn refuse(problems: &dyn std::fmt::Display) -> ExitCode {
     print(stderr(), &lines.collect::<String>(), USAGE)
 }
 
-/// Prints, and returns `status`, or a failure if the text could not be written.
+/// Prints, and returns `status`, or a failure status if the text cannot be written.
 fn print(mut out: impl Write, text: &str, status: u8) -> ExitCode {
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     ExitCode::from(if written.is_ok() {
@@ -127,7 +128,7 @@ fn run(config: ServerConfig) -> Result<Drained, String> {
         .build()
         .map_err(|error| error.to_string())?;
     let drained = runtime.block_on(serve_until_stopped(config));
-    // Not dropped: that would wait for a resolver that hangs.
+    // Not dropped: a drop would wait for a hanging DNS resolver.
     runtime.shutdown_background();
     drained
 }
@@ -141,7 +142,7 @@ async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     let signals =
         Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
-    // Before the session store, which would have to be closed again if an address is taken.
+    // Before the session store, so that nothing has to be closed if an address is in use.
     let listener = listen(config.listen_addr).await?;
     let internal = match config.internal_addr {
         Some(addr) => Some(listen(addr).await?),
@@ -189,14 +190,14 @@ async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
     drained.map_err(|error| error.to_string())
 }
 
-/// Opens the session store in a thread of its own: a disk can hang, and this one waits for signals.
+/// Opens the session store in another thread: the disk can hang, and this thread waits for signals.
 async fn open(config: Config) -> Result<WxLogin, String> {
     let (opened, result) = oneshot::channel();
     let runtime = Handle::current();
     let open = move || {
-        // Connections to Redis live in this runtime.
+        // Connections to Redis belong to this runtime.
         let _runtime = runtime.enter();
-        // Nobody waits any more after a signal.
+        // Fails if a signal has ended the wait.
         let _ = opened.send(WxLogin::new(config));
     };
     let thread = thread::Builder::new().name("open".into()).spawn(open);
@@ -211,7 +212,7 @@ async fn listen(addr: SocketAddr) -> Result<TcpListener, String> {
     listener.map_err(|error| format!("cannot listen on {addr}: {error}"))
 }
 
-/// With the port that the system chose for port 0.
+/// The local address, with the port that the system chose for port 0.
 fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
     listener.local_addr().map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! Serves the doors: a runtime for each core, bounds for slow clients, and a stop that ends by the clock.
+//! Serves the doors: a runtime for each core, timeouts for slow clients, and a stop within a fixed time.
 
 mod connections;
 mod stop;
@@ -24,20 +24,20 @@ use worker::{Worker, serve};
 /// How long closing the session store may take after the last request.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long clients may take.
+/// Timeouts for clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For the head of a request, idle time before it included, and for a client to accept data that was
-    /// sent to it.
+    /// For the head of a request, including the idle time before it, and for a client to acknowledge data
+    /// that was sent to it.
     pub head: Duration,
-    /// How long open connections are kept for one more request when the service stops.
+    /// How long open connections are kept for a further request when the service stops.
     pub linger: Duration,
-    /// For everything in flight when the service stops, `linger` included.
+    /// For all requests in flight when the service stops, including `linger`.
     pub drain: Duration,
 }
 
 impl Default for Timeouts {
-    /// 75 s as nginx has it, since load balancers in front keep idle connections for 60 s.
+    /// 75 s, as in nginx: load balancers keep idle connections for 60 s.
     fn default() -> Self {
         Self {
             head: Duration::from_secs(75),
@@ -53,7 +53,7 @@ impl Default for Timeouts {
 pub enum Drained {
     /// Every request whose head had arrived was answered.
     Complete,
-    /// Some were not, in [`Timeouts::drain`].
+    /// Some were not answered within [`Timeouts::drain`].
     Unanswered,
 }
 
@@ -81,12 +81,12 @@ pub struct Server {
 struct Listeners {
     public: StdTcpListener,
     internal: Option<(StdTcpListener, InternalDoor)>,
-    /// Whether the public door is served only for clients that no other thread accepts in time.
+    /// Whether the public door is served only for connections that no other thread accepts in time.
     is_spare: bool,
 }
 
 impl Server {
-    /// Will serve the public door at `listener`.
+    /// Makes a server of the public door at `listener`.
     ///
     /// # Errors
     /// If the system refuses the listener.
@@ -103,7 +103,7 @@ impl Server {
         })
     }
 
-    /// Will serve the internal door at `listener`.
+    /// Adds the internal door at `listener`.
     ///
     /// # Errors
     /// If the system refuses the listener.
@@ -115,7 +115,7 @@ impl Server {
     /// The address of the public door, with the port that the system chose for port 0.
     ///
     /// # Errors
-    /// If the system does not tell.
+    /// If the system does not return it.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listeners.public.local_addr()
     }
@@ -130,11 +130,11 @@ impl Server {
         drained
     }
 
-    /// The same with a thread for each core, which has a runtime of its own: a request stays in one
-    /// thread, which costs a sixth less than one runtime for all. Another thread, which no disk can hold
-    /// up, serves the internal door, and the public one for clients that no core accepts in time. The
-    /// calling thread only waits, so that no disk, resolver or client can hold up the end of a stop: the
-    /// caller ends the process when this returns. Calls `started` once all threads serve.
+    /// The same with a thread and a runtime for each core: a request stays in one thread, which costs a sixth
+    /// less CPU than one runtime for all. A spare thread, which reads no files itself, serves the internal
+    /// door, and the public one for connections that no core accepts in time. The calling thread only waits, so
+    /// that a hanging disk, resolver or client cannot delay a stop: the caller ends the process when this
+    /// returns. Calls `started` once all threads serve.
     ///
     /// # Errors
     /// [`ServeError`].
@@ -182,12 +182,12 @@ impl Server {
                         started();
                     }
                 }
-                // Before the stop, for an error only.
+                // Before a stop, a thread ends with an error only.
                 Some(ended) = serving.next() => return ended.unwrap_or(Err(ServeError::Panicked)),
             }
         }
         let _ = stopping.send(());
-        // One that does not serve yet, as when the disk hangs, has nothing to finish.
+        // A thread that does not serve yet, because the disk hangs, has no requests to finish.
         while let Ok(core) = starts.try_recv() {
             serving.push(core?);
         }
@@ -200,7 +200,7 @@ impl Server {
             }
             Ok::<_, ServeError>(all)
         };
-        // A worker that hangs is left behind.
+        // A thread that hangs is not waited for.
         let drained = timeout(self.timeouts.drain, all).await;
         let drained = drained.unwrap_or(Ok(Drained::Unanswered))?;
         if timeout(CLOSE_TIMEOUT, self.wxlogin.close()).await.is_err() {

@@ -1,4 +1,4 @@
-//! Our own sessions: tokens, and the store that knows them.
+//! Sessions: tokens, encryption of `session_key`s, and the session store.
 //!
 //! Knows neither WeChat's API, nor our HTTP interface, nor the environment.
 
@@ -30,13 +30,19 @@ pub use store::Store;
 use token::TokenHash;
 pub use token::{Token, TokenId};
 
-/// How long the outcome of an exchange is remembered.
+/// How long the outcome of an exchange is remembered, for codes of logins and phone codes.
 pub const EXCHANGE_TTL: Duration = Duration::from_secs(60);
 
-/// How often user data may fail to open between two logins.
+/// How often a user's data may fail to decrypt between two logins, counted by [`Store::try_keys`] over all
+/// tokens of the user. A failed [`verify`](crate::user_data::UserData::verify) is not counted.
+///
+/// Then the user's keys are dropped: [`Store::keys`] and [`Store::newest_key`] return none until the next login
+/// stores a new one and counts from 0. Meanwhile `/session/decrypt` answers `undecryptable`, `/session/verify`
+/// `bad_signature`, and [`Users::sign`](crate::users::Users::sign) fails with
+/// [`NoSessionKey`](crate::UsersError::NoSessionKey). The sessions stay alive.
 pub const MAX_FAILURES: u8 = 10;
 
-/// Where sessions live, and how long.
+/// Where sessions are stored, and their life.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `SESSION_STORE`.
@@ -45,12 +51,12 @@ pub struct Settings {
     pub ttl: Duration,
 }
 
-/// Where sessions live.
+/// Where sessions are stored.
 #[derive(Debug, Clone)]
 pub enum StoreUrl {
     /// In a directory of files of one process, durable.
     File(PathBuf),
-    /// In the memory of one process, gone with it.
+    /// In the memory of one process, lost when it ends.
     Memory,
     /// In a Redis or Valkey that several processes share.
     Redis(RedisUrl),
@@ -99,13 +105,13 @@ impl FromStr for StoreUrl {
 /// A user who is logged in.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Session {
-    /// Who it is.
+    /// The user and the Mini Program.
     pub user: UserId,
     /// The user in all apps of one Open Platform account.
     pub unionid: Option<String>,
     /// When the session began, in seconds since the Unix epoch.
     pub created: u64,
-    /// When it ends, in seconds since the Unix epoch: from then on it is dead.
+    /// When it expires, in seconds since the Unix epoch: from then on it is not valid.
     pub expires: u64,
 }
 
@@ -114,11 +120,11 @@ pub struct Session {
 pub struct UserId {
     /// The Mini Program.
     pub appid: String,
-    /// The user in it, without meaning elsewhere.
+    /// The user in this Mini Program only.
     pub openid: String,
 }
 
-/// Whom WeChat named.
+/// The user whom WeChat named for a code.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct User {
     /// The user in the Mini Program.
@@ -127,23 +133,23 @@ pub struct User {
     pub unionid: Option<String>,
 }
 
-/// Names the exchange of a code without telling the code.
+/// Identifies the exchange of a code: SHA-256 of appid and code.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeHash(pub [u8; 32]);
 
 /// A session to be stored.
 pub struct NewSession {
-    /// What its token will stand for.
+    /// The session of the new token.
     pub session: Session,
-    /// The exchange that it comes from, unless that is stored already.
+    /// The exchange that it comes from, unless it is stored already.
     pub exchange: Option<Exchange>,
 }
 
-/// What WeChat gave for a code, beside the user.
+/// The exchange of a code, to be stored with its first session.
 pub struct Exchange {
-    /// Names the exchange.
+    /// Identifies the exchange.
     pub hash: ExchangeHash,
-    /// WeChat's `session_key` of the user, as of this login.
+    /// WeChat's `session_key` of the user.
     pub session_key: Arc<SecretBox<[u8; 16]>>,
 }
 
@@ -158,7 +164,7 @@ pub enum OpenError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Another process has it.
+    /// Another process has locked it.
     #[error("the session store {} is in use by another process", .0.display())]
     InUse(PathBuf),
     /// A file where there should be a directory.
@@ -167,7 +173,7 @@ pub enum OpenError {
         .0.display()
     )]
     NotADirectory(PathBuf),
-    /// A directory of something else.
+    /// A directory with other files.
     #[error(
         "the directory {} holds files and no session store; it was not used. Name one that is empty or not there yet",
         .0.display()
@@ -201,7 +207,7 @@ pub enum OpenError {
     Other(String),
 }
 
-/// The store does not answer. What was asked may or may not have happened.
+/// The store does not answer. The operation may have been done, or not.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the session store does not answer: {0}")]
 pub struct Unavailable(pub String);

@@ -1,8 +1,8 @@
-//! Single-flight: what is asked for several times at once is done once, and its answer is remembered for
-//! a while.
+//! Single-flight: concurrent requests for the same key share one operation, and its answer is remembered
+//! for a while.
 //!
-//! Memory is bounded: at most [`MAX_REMEMBERED`] answers are remembered, and what is in flight must end
-//! soon.
+//! Memory is bounded: at most [`MAX_REMEMBERED`] answers are remembered. Operations in flight are bounded
+//! by their own timeouts only.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -14,162 +14,170 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Clock;
 
-/// Answers that are remembered at most; the oldest go first.
+/// The most answers that are remembered. Beyond it, those that expire first are evicted.
 const MAX_REMEMBERED: usize = 65_536;
 
-/// Names what is asked for: a hash, so that no secret is kept.
+/// Identifies an operation: a hash, so that no secret is kept in memory.
 pub(crate) type Key = [u8; 32];
 
-/// What is in flight in this process, and the answers `A` that are remembered. `K` is what an attempt that
-/// failed half-way leaves to the next one.
-pub(crate) struct SingleFlight<A, K = Infallible> {
-    entries: Mutex<Entries<A, K>>,
-    /// The number of leaders.
-    running: AtomicUsize,
-    have_ended: Notify,
+/// The operations in flight in this process, and the remembered answers `A`. `U` is the intermediate result
+/// of an operation that failed half-way, from which the next leader goes on.
+pub(crate) struct SingleFlight<A, U = Infallible> {
+    entries: Mutex<Entries<A, U>>,
+    /// The number of [`Leader`]s.
+    leaders: AtomicUsize,
+    last_leader_dropped: Notify,
     clock: Clock,
 }
 
-struct Entries<A, K> {
-    by_key: HashMap<Key, Entry<A, K>>,
-    /// Remembered ones in the order of their ends.
-    order: VecDeque<(Duration, Key)>,
+struct Entries<A, U> {
+    by_key: HashMap<Key, Entry<A, U>>,
+    /// Remembered entries in the order in which they expire.
+    expiry: VecDeque<(Duration, Key)>,
 }
 
-enum Entry<A, K> {
-    /// With all who wait for it.
-    Running(Vec<oneshot::Sender<A>>),
+enum Entry<A, U> {
+    /// With the channels of the requests that wait for the answer.
+    InFlight(Vec<oneshot::Sender<A>>),
     Remembered {
         /// By the monotonic clock.
         until: Duration,
-        memory: Memory<A, K>,
+        result: Remembered<A, U>,
     },
 }
 
-enum Memory<A, K> {
+enum Remembered<A, U> {
     Answer(A),
-    Kept(K),
+    Unfinished(U),
 }
 
-/// What [`SingleFlight::enter`] finds.
-pub(crate) enum Entered<A, K = Infallible> {
-    Known(A),
-    Running(oneshot::Receiver<A>),
-    First(Leader<A, K>),
+/// The result of [`SingleFlight::enter`].
+pub(crate) enum Entered<A, U = Infallible> {
+    /// The remembered answer.
+    Remembered(A),
+    /// The operation is in flight: receives its answer, or an error if its leader was dropped without one.
+    InFlight(oneshot::Receiver<A>),
+    /// The caller must run the operation.
+    Leader(Leader<A, U>),
 }
 
-/// The right and duty to find the answer. Dropped without one, it lets the next request lead.
-pub(crate) struct Leader<A, K = Infallible> {
-    flights: Arc<SingleFlight<A, K>>,
+/// Held by the request that runs the operation. If it is dropped without an answer, the next request
+/// becomes the leader.
+pub(crate) struct Leader<A, U = Infallible> {
+    single_flight: Arc<SingleFlight<A, U>>,
     key: Key,
-    kept: Option<K>,
-    /// Of an earlier attempt: a second failure does not prolong the memory.
-    until: Option<Duration>,
-    is_over: bool,
+    unfinished: Option<U>,
+    /// When `unfinished` expires. A further failure does not prolong it.
+    unfinished_until: Option<Duration>,
+    has_answered: bool,
 }
 
-impl<A: Clone, K> SingleFlight<A, K> {
+impl<A: Clone, U> SingleFlight<A, U> {
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
             entries: Mutex::new(Entries {
                 by_key: HashMap::new(),
-                order: VecDeque::new(),
+                expiry: VecDeque::new(),
             }),
-            running: AtomicUsize::new(0),
-            have_ended: Notify::new(),
+            leaders: AtomicUsize::new(0),
+            last_leader_dropped: Notify::new(),
             clock,
         }
     }
 
-    /// The answer, a way to wait for it, or the leave to find it.
-    pub(crate) fn enter(self: &Arc<Self>, key: Key) -> Entered<A, K> {
+    /// Looks the key up. The first caller for a key becomes its leader.
+    pub(crate) fn enter(self: &Arc<Self>, key: Key) -> Entered<A, U> {
         let now = self.clock.monotonic();
         let mut entries = self.lock();
-        entries.forget(now);
+        entries.evict(now);
         match entries.by_key.get_mut(&key) {
-            Some(Entry::Running(waiting)) => {
+            Some(Entry::InFlight(waiting)) => {
                 let (sender, receiver) = oneshot::channel();
                 waiting.push(sender);
-                return Entered::Running(receiver);
+                return Entered::InFlight(receiver);
             }
             Some(Entry::Remembered {
                 until,
-                memory: Memory::Answer(answer),
-            }) if now < *until => return Entered::Known(answer.clone()),
+                result: Remembered::Answer(answer),
+            }) if now < *until => return Entered::Remembered(answer.clone()),
             _ => {}
         }
-        let before = entries.by_key.insert(key, Entry::Running(Vec::new()));
-        let (kept, until) = match before {
+        let before = entries.by_key.insert(key, Entry::InFlight(Vec::new()));
+        let (unfinished, unfinished_until) = match before {
             Some(Entry::Remembered {
                 until,
-                memory: Memory::Kept(kept),
+                result: Remembered::Unfinished(unfinished),
             }) if now < until => {
-                entries.order.retain(|(_, other)| *other != key);
-                (Some(kept), Some(until))
+                entries.expiry.retain(|(_, other)| *other != key);
+                (Some(unfinished), Some(until))
             }
             _ => (None, None),
         };
-        self.running.fetch_add(1, Ordering::AcqRel);
-        Entered::First(Leader {
-            flights: self.clone(),
+        self.leaders.fetch_add(1, Ordering::AcqRel);
+        Entered::Leader(Leader {
+            single_flight: self.clone(),
             key,
-            kept,
-            until,
-            is_over: false,
+            unfinished,
+            unfinished_until,
+            has_answered: false,
         })
     }
 
-    /// Waits until nothing is in flight.
+    /// Waits until no operation is in flight.
     pub(crate) async fn drain(&self) {
         loop {
-            let ended = self.have_ended.notified();
-            if self.running.load(Ordering::Acquire) == 0 {
+            let last_dropped = self.last_leader_dropped.notified();
+            if self.leaders.load(Ordering::Acquire) == 0 {
                 return;
             }
-            ended.await;
+            last_dropped.await;
         }
     }
 
-    /// Drops what is too old.
-    pub(crate) fn forget(&self) {
-        self.lock().forget(self.clock.monotonic());
+    /// Removes expired entries.
+    pub(crate) fn evict_expired(&self) {
+        self.lock().evict(self.clock.monotonic());
     }
 }
 
-impl<A, K> SingleFlight<A, K> {
-    /// Ends what was in flight, and returns who waits for it.
-    fn end(&self, key: Key, remember: Option<(Duration, Memory<A, K>)>) -> Vec<oneshot::Sender<A>> {
+impl<A, U> SingleFlight<A, U> {
+    /// Ends an operation, and returns the channels of the requests that wait for it.
+    fn finish(
+        &self,
+        key: Key,
+        remember: Option<(Duration, Remembered<A, U>)>,
+    ) -> Vec<oneshot::Sender<A>> {
         let mut entries = self.lock();
         let before = match remember {
             None => entries.by_key.remove(&key),
-            Some((until, memory)) => {
-                let place = entries.order.partition_point(|(end, _)| *end <= until);
-                entries.order.insert(place, (until, key));
-                let entry = Entry::Remembered { until, memory };
+            Some((until, result)) => {
+                let place = entries.expiry.partition_point(|(end, _)| *end <= until);
+                entries.expiry.insert(place, (until, key));
+                let entry = Entry::Remembered { until, result };
                 entries.by_key.insert(key, entry)
             }
         };
-        entries.forget(self.clock.monotonic());
+        entries.evict(self.clock.monotonic());
         match before {
-            Some(Entry::Running(waiting)) => waiting,
+            Some(Entry::InFlight(waiting)) => waiting,
             _ => Vec::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Entries<A, K>> {
+    fn lock(&self) -> MutexGuard<'_, Entries<A, U>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<A, K> Entries<A, K> {
-    /// Drops what is too old or too much.
-    fn forget(&mut self, now: Duration) {
-        while let Some(&(end, key)) = self.order.front() {
-            if end > now && self.order.len() <= MAX_REMEMBERED {
+impl<A, U> Entries<A, U> {
+    /// Removes what has expired, and what exceeds [`MAX_REMEMBERED`].
+    fn evict(&mut self, now: Duration) {
+        while let Some(&(end, key)) = self.expiry.front() {
+            if end > now && self.expiry.len() <= MAX_REMEMBERED {
                 return;
             }
-            self.order.pop_front();
-            // It may have been asked for again since, and then ends later.
+            self.expiry.pop_front();
+            // A later operation may have replaced this entry by one that expires later.
             if let Some(Entry::Remembered { until, .. }) = self.by_key.get(&key)
                 && *until == end
             {
@@ -179,46 +187,47 @@ impl<A, K> Entries<A, K> {
     }
 }
 
-impl<A: Clone, K> Leader<A, K> {
-    /// What an earlier attempt has left.
-    pub(crate) fn take_kept(&mut self) -> Option<K> {
-        self.kept.take()
+impl<A: Clone, U> Leader<A, U> {
+    /// The intermediate result that an earlier leader left with [`leave_unfinished`](Self::leave_unfinished).
+    pub(crate) fn take_unfinished(&mut self) -> Option<U> {
+        self.unfinished.take()
     }
 
-    /// Answers all who wait, and for so long all who come.
-    pub(crate) fn remember(self, answer: A, ttl: Duration) {
-        let until = self.flights.clock.monotonic() + ttl;
-        self.end(Some((until, Memory::Answer(answer.clone()))), &answer);
+    /// Answers the requests that wait, and those that arrive within `ttl`.
+    pub(crate) fn answer_and_remember(self, answer: A, ttl: Duration) {
+        let until = self.single_flight.clock.monotonic() + ttl;
+        self.finish(Some((until, Remembered::Answer(answer.clone()))), &answer);
     }
 
-    /// Answers all who wait. Who comes next finds `kept`, for so long since the first attempt.
-    pub(crate) fn keep(self, kept: K, answer: &A, ttl: Duration) {
-        let until = self.flights.clock.monotonic() + ttl;
-        let until = self.until.unwrap_or(until);
-        self.end(Some((until, Memory::Kept(kept))), answer);
+    /// Answers the requests that wait with a failure. The next request becomes the leader and gets
+    /// `unfinished`, until `ttl` after it was left for the first time.
+    pub(crate) fn leave_unfinished(self, unfinished: U, answer: &A, ttl: Duration) {
+        let until = self.single_flight.clock.monotonic() + ttl;
+        let until = self.unfinished_until.unwrap_or(until);
+        self.finish(Some((until, Remembered::Unfinished(unfinished))), answer);
     }
 
-    /// Answers all who wait; the next request leads.
-    pub(crate) fn answer(self, answer: &A) {
-        self.end(None, answer);
+    /// Answers the requests that wait. The next request becomes the leader.
+    pub(crate) fn answer_without_remembering(self, answer: &A) {
+        self.finish(None, answer);
     }
 
-    fn end(mut self, remember: Option<(Duration, Memory<A, K>)>, answer: &A) {
-        self.is_over = true;
-        for waiting in self.flights.end(self.key, remember) {
-            // Whoever waited may have gone away meanwhile.
+    fn finish(mut self, remember: Option<(Duration, Remembered<A, U>)>, answer: &A) {
+        self.has_answered = true;
+        for waiting in self.single_flight.finish(self.key, remember) {
+            // Fails if that request was cancelled.
             let _ = waiting.send(answer.clone());
         }
     }
 }
 
-impl<A, K> Drop for Leader<A, K> {
+impl<A, U> Drop for Leader<A, U> {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.flights.end(self.key, None);
+        if !self.has_answered {
+            self.single_flight.finish(self.key, None);
         }
-        if self.flights.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.flights.have_ended.notify_waiters();
+        if self.single_flight.leaders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.single_flight.last_leader_dropped.notify_waiters();
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-/// How long a call may wait for one of the others to end.
+/// How long a call waits for a slot.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A permit for each call that may be in flight.
@@ -20,9 +20,9 @@ impl Slots {
         Self(Semaphore::new(max_in_flight as usize))
     }
 
-    /// Waits for a slot, which is free again when what this returns is dropped.
+    /// Waits for a slot. Dropping the permit frees it.
     pub(crate) async fn acquire(&self) -> Result<SemaphorePermit<'_>, Overloaded> {
-        // Most calls find one free, and need no timer.
+        // Without a timer if a slot is free.
         if let Ok(slot) = self.0.try_acquire() {
             return Ok(slot);
         }

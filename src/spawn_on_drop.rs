@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 
-/// Polled where it is awaited, which costs less than a task; spawned when it is dropped before its end.
+/// Polled where it is awaited, which costs less than a task. Spawned if it is dropped before its end.
 pub(crate) struct SpawnOnDrop<F>(Option<Pin<Box<F>>>)
 where
     F: Future<Output: Send> + Send + 'static;
@@ -29,7 +29,7 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         // Taken out while it is polled: a future that panicked must not be spawned.
         let Some(mut future) = self.0.take() else {
-            return Poll::Pending; // it is over
+            return Poll::Pending; // it has ended
         };
         let polled = future.as_mut().poll(context);
         if polled.is_pending() {

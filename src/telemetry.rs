@@ -25,9 +25,9 @@ pub struct Settings {
 /// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Human-readable text.
     Text,
-    /// For machines: one JSON object a line.
+    /// One JSON object a line.
     Json,
 }
 
@@ -56,8 +56,8 @@ impl Default for Filter {
 impl FromStr for Filter {
     type Err = ();
 
-    /// Unlike in [`Targets`], a word without `=` must be a level: a mistyped one would be taken for
-    /// the name of a target, and would switch everything off.
+    /// Unlike in [`Targets`], a word without `=` must be a level: a mistyped level would be taken for the name
+    /// of a target, and would switch all lines off.
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut words = text.split(',').map(str::trim);
         if words.any(|word| !word.contains('=') && word.parse::<LevelFilter>().is_err()) {
@@ -75,16 +75,16 @@ pub struct Logging {
 }
 
 impl Logging {
-    /// Writes a line that `RUST_LOG` cannot switch off.
+    /// Writes a line, whatever `RUST_LOG` is.
     pub fn print(&self, line: &str) {
-        // The queue takes or drops it.
+        // The queue accepts or drops it, without an error.
         let _ = self.lines.clone().write_all(format!("{line}\n").as_bytes());
     }
 }
 
 /// Installs the subscriber of the process, and logs panics. Does nothing if there is a subscriber.
 ///
-/// Lines go to standard error. Those that it does not take in time, or refuses, are dropped and counted.
+/// Lines go to standard error. Those that cannot be written are dropped and counted.
 ///
 /// # Errors
 /// If standard error cannot be duplicated: the process is out of file descriptors.
@@ -98,7 +98,7 @@ pub fn init(settings: &Settings) -> io::Result<Logging> {
     let filter = settings.filter.0.clone().and(only_ours_below_info());
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
-        // Without the message, which can quote a secret.
+        // The panic message is not logged: it can quote a secret.
         std::panic::set_hook(Box::new(|panic| {
             let location = panic.location().map(ToString::to_string);
             tracing::error!(location, "panicked");

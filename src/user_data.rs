@@ -1,4 +1,4 @@
-//! The use case: data that WeChat encrypted or signed with a user's `session_key`, which stays here.
+//! The use case: decrypts and verifies data that WeChat encrypted or signed with a user's `session_key`.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ pub struct UserData {
 /// Why user data is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum UserDataError {
-    /// It does not decrypt, whatever the reason: an answer that tells reasons apart helps to forge it.
+    /// It does not decrypt. One error for all reasons: an answer that distinguished them would be a padding
+    /// oracle.
     #[error("the data does not decrypt")]
     Undecryptable,
     /// The signature is not WeChat's for this data and this user.
@@ -28,7 +29,7 @@ pub enum UserDataError {
 }
 
 impl UserData {
-    /// With the keys in `sessions`. Data may be at most `max_age` old; `None` takes any.
+    /// Uses the keys in `sessions`. Data may be at most `max_age` old; `None` is no limit.
     #[must_use]
     pub fn new(sessions: Store, max_age: Option<Duration>, clock: Clock) -> Self {
         Self {
@@ -38,9 +39,9 @@ impl UserData {
         }
     }
 
-    /// The JSON object in `encryptedData`. Ten failures since the user's last login, and nothing
-    /// decrypts until the next one. A text that is not base64 of whole blocks is no such failure: it
-    /// reaches no key, so that nothing can be learned from it, and transit may have cut it off.
+    /// The JSON object in `encryptedData`. After [`MAX_FAILURES`](crate::session::MAX_FAILURES) nothing decrypts
+    /// until the user's next login. Text that is not base64 of whole blocks is not counted: it may have been
+    /// truncated on the way, and no key is tried.
     ///
     /// # Errors
     /// [`UserDataError::Undecryptable`], one for all reasons, or a failure of the store.

@@ -17,21 +17,21 @@ use phone::PhoneAnswer;
 /// The longest openid, in bytes.
 const MAX_OPENID_LEN: usize = 128;
 
-/// Answers the backend, in one runtime.
+/// The use cases of the backend, in one runtime.
 pub struct Users {
     wechat: TokenClient,
     sessions: Store,
-    shared: Arc<Shared>,
+    shared: Arc<SharedUsers>,
 }
 
-/// What all runtimes share.
-pub struct Shared {
+/// What the backend's use cases share in all runtimes.
+pub struct SharedUsers {
     mini_programs: Vec<Arc<MiniProgram>>,
     phone_codes: Arc<SingleFlight<PhoneAnswer>>,
     slots: Slots,
 }
 
-/// Why the backend does not get what it asks for.
+/// Why a request of the backend failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum UsersError {
@@ -47,7 +47,7 @@ pub enum UsersError {
     /// The phone code was another user's a moment ago. WeChat was not asked.
     #[error("the phone code is another user's")]
     AnotherUsersCode,
-    /// The user has no living session, or there is no key that belongs to it.
+    /// The user has no living session, or no `session_key` that can be decrypted.
     #[error("there is no session_key to sign with")]
     NoSessionKey,
     /// The exchange of a phone code failed, and may have used the code up.
@@ -67,7 +67,7 @@ pub enum UsersError {
     Internal(&'static str),
 }
 
-impl Shared {
+impl SharedUsers {
     /// For the users of `mini_programs`.
     #[must_use]
     pub(crate) fn new(mini_programs: Vec<Arc<MiniProgram>>, slots: Slots, clock: Clock) -> Self {
@@ -82,7 +82,7 @@ impl Shared {
 impl Users {
     /// Asks `wechat`, about users with sessions in `sessions`.
     #[must_use]
-    pub fn new(wechat: TokenClient, sessions: Store, shared: Arc<Shared>) -> Arc<Self> {
+    pub fn new(wechat: TokenClient, sessions: Store, shared: Arc<SharedUsers>) -> Arc<Self> {
         Arc::new(Self {
             wechat,
             sessions,
@@ -90,25 +90,24 @@ impl Users {
         })
     }
 
-    /// What WeChat wants where it asks for a signature with the user's `session_key`: lower-case hex
-    /// HMAC-SHA256 over the bytes of `data`.
+    /// Signs the bytes of `data` with the user's newest `session_key`: HMAC-SHA256 in lower-case hex.
     ///
     /// # Errors
     /// [`UsersError::NoSessionKey`], or a failure of the store.
     pub async fn sign(&self, appid: &str, openid: &str, data: &str) -> Result<String, UsersError> {
         self.mini_program(appid)?;
-        let key = self.sessions.newest_key(&user(appid, openid)?).await?;
+        let key = self.sessions.newest_key(&user_id(appid, openid)?).await?;
         let key = key.ok_or(UsersError::NoSessionKey)?;
         Ok(hmac_signature(data, key.expose_secret()))
     }
 
-    /// Whether WeChat calls the user's newest `session_key` valid; not if there is none.
+    /// Whether the user's newest `session_key` is valid at WeChat; `false` if there is none.
     ///
     /// # Errors
     /// [`UsersError`].
     pub async fn check_session(&self, appid: &str, openid: &str) -> Result<bool, UsersError> {
         let mini_program = self.mini_program(appid)?;
-        let key = self.sessions.newest_key(&user(appid, openid)?).await?;
+        let key = self.sessions.newest_key(&user_id(appid, openid)?).await?;
         let Some(key) = key else { return Ok(false) };
         let slot = self.shared.slots.acquire().await;
         let _slot = slot.map_err(|_| UsersError::Overloaded)?;
@@ -123,7 +122,7 @@ impl Users {
     /// [`UsersError`].
     pub async fn end_all(&self, appid: &str, openid: &str) -> Result<(), UsersError> {
         self.mini_program(appid)?;
-        let user = user(appid, openid)?;
+        let user = user_id(appid, openid)?;
         Ok(self.sessions.end_all(&user, None).await?)
     }
 
@@ -149,7 +148,7 @@ impl Users {
     }
 }
 
-fn user(appid: &str, openid: &str) -> Result<UserId, UsersError> {
+fn user_id(appid: &str, openid: &str) -> Result<UserId, UsersError> {
     let is_visible = openid.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_visible || !(1..=MAX_OPENID_LEN).contains(&openid.len()) {
         return Err(UsersError::MalformedOpenid);

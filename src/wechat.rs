@@ -1,4 +1,4 @@
-//! WeChat's API: the calls, what they answer, and what their errcodes mean.
+//! WeChat's API: the calls, their answers, and the meanings of errcodes.
 //!
 //! Knows neither our sessions, nor our HTTP interface, nor the environment.
 
@@ -12,11 +12,11 @@ mod errcode;
 mod error;
 mod http;
 mod js_code;
+mod lenient_decode;
 mod mini_program;
 mod phone_number;
 mod refusal;
 mod stable_token;
-mod transit;
 mod user_data;
 mod with_token;
 
@@ -24,7 +24,7 @@ pub use access_token::{TokenCache, TokenClient};
 pub use check_session::parse_check_session;
 pub use client::{Client, Settings};
 pub use code_to_session::{CodeSession, SessionKey};
-pub(crate) use diagnosis::report;
+pub(crate) use diagnosis::log_refusal;
 use errcode::ACCESS_TOKEN_REMEDY;
 pub use errcode::{Call, Errcode, Meaning};
 pub use error::{Error, Invalid};

@@ -1,4 +1,4 @@
-//! Reads request bodies: whatever their `Content-Type`, but complete, small and in time.
+//! Reads request bodies with a limit of size and time. `Content-Type` is ignored.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::json::Object;
 
 /// The largest request body that is accepted, in bytes.
 const MAX_BODY: usize = 64 * 1024;
-/// The longest time a body may take to arrive.
+/// The longest time for a body to arrive.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A body that is the JSON object of a `T`.
+/// A body that is the JSON object `T`.
 pub(super) struct JsonBody<T>(pub(super) T);
 
-/// A body that asks for nothing: no bytes, or `{}`.
+/// An empty body, or `{}`.
 pub(super) struct NoBody;
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
@@ -49,7 +49,7 @@ impl<S: Sync> FromRequest<S> for NoBody {
 }
 
 async fn read(body: Body) -> Result<Bytes, Problem> {
-    // What is announced need not be read first.
+    // The announced `Content-Length`: nothing has to be read to refuse it.
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(Problem::BodyTooLarge);
     }

@@ -1,5 +1,5 @@
-//! The binary's two doors: the public one for phones and gateways, the internal one for the team's own
-//! backend, for Prometheus and for probes.
+//! The routers of the binary's two doors: the public one for clients and gateways, the internal one for the
+//! team's own backend, Prometheus and probes.
 
 use axum::Router;
 use axum::http::Uri;
@@ -12,7 +12,7 @@ use crate::app::WxLogin;
 
 /// The longest path that is logged, in characters.
 const MAX_LOGGED_PATH: usize = 64;
-/// The segments of our paths.
+/// The literal segments of all routes. Others are redacted in the log and in problem documents.
 const LOGGABLE_SEGMENTS: [&str; 14] = [
     "",
     "onLogin",
@@ -36,7 +36,7 @@ impl WxLogin {
         self.door(self.paths())
     }
 
-    /// The internal door: metrics, probes, and with a token what the backend asks for.
+    /// The internal door: metrics, probes and, if there is a token, the backend's routes.
     pub(crate) fn internal_door(&self, door: &InternalDoor) -> Router {
         let router = internal::routes(self, door);
         self.door(router.route("/metrics", get(probes::metrics)))
@@ -57,8 +57,8 @@ async fn not_found(uri: Uri) -> Problem {
     Problem::NotFound(redacted(uri.path()))
 }
 
-/// The path as it may be logged and answered: a segment that is not one of ours can hold a code, a token or
-/// an openid, and becomes `…`.
+/// The path with `…` for each segment that is not in [`LOGGABLE_SEGMENTS`]: it can be a code, a token or an
+/// openid.
 fn redacted(path: &str) -> String {
     let segments = path.split('/').map(|segment| {
         if LOGGABLE_SEGMENTS.contains(&segment) {

@@ -20,26 +20,17 @@ use super::problem::Problem;
 use super::signed_in::bearer;
 use crate::app::WxLogin;
 
-/// What the internal door serves beside metrics and probes.
+/// The settings of the internal door.
 #[derive(Debug, Clone, Default)]
 pub struct InternalDoor {
-    /// `INTERNAL_TOKEN`: each of these is accepted. Without any, the backend's routes do not exist.
+    /// `INTERNAL_TOKEN`: the tokens that are accepted. If there are none, the backend's routes do not exist.
     pub tokens: Vec<SecretString>,
     /// `INTERNAL_ACCESS_TOKEN`: whether `access_token`s are given out.
     pub gives_access_tokens: bool,
 }
 
-/// The backend's requests, for their metrics.
-const SERIES: [(&str, &str); 4] = [
-    ("POST", "/users/{appid}/{openid}/phone"),
-    ("POST", "/users/{appid}/{openid}/sign"),
-    ("GET", "/users/{appid}/{openid}/session_key"),
-    ("DELETE", "/users/{appid}/{openid}/sessions"),
-];
-const ACCESS_TOKEN: (&str, &str) = ("GET", "/access_token/{appid}");
-
-/// appid and openid.
-type User = Result<Path<(String, String)>, PathRejection>;
+/// The appid and the openid in a path.
+type UserPath = Result<Path<(String, String)>, PathRejection>;
 
 #[derive(Deserialize)]
 struct PhoneRequest {
@@ -51,33 +42,36 @@ struct SignRequest {
     data: String,
 }
 
-/// The backend's routes, and their metrics.
+/// The backend's routes. Each also needs its segments in `LOGGABLE_SEGMENTS` (doors.rs), docs/openapi.yaml and
+/// docs/*/http-api.md: tests/it/openapi/drift.rs names what is missing.
 pub(super) fn routes(wxlogin: &WxLogin, door: &InternalDoor) -> Router<WxLogin> {
     if door.tokens.is_empty() {
         return Router::new();
     }
-    let mut series = SERIES.to_vec();
-    let mut router = Router::new()
-        .route(SERIES[0].1, post(phone))
-        .route(SERIES[1].1, post(sign))
-        .route(SERIES[2].1, get(session_key))
-        .route(SERIES[3].1, delete(end_sessions));
+    #[rustfmt::skip] // a table
+    let mut table = vec![
+        ("POST", "/users/{appid}/{openid}/phone", post(phone)),
+        ("POST", "/users/{appid}/{openid}/sign", post(sign)),
+        ("GET", "/users/{appid}/{openid}/session_key", get(session_key)),
+        ("DELETE", "/users/{appid}/{openid}/sessions", delete(end_sessions)),
+    ];
     if door.gives_access_tokens {
-        router = router.route(ACCESS_TOKEN.1, get(access_token));
-        series.push(ACCESS_TOKEN);
+        table.push(("GET", "/access_token/{appid}", get(access_token)));
     }
-    for (method, route) in series {
-        wxlogin.metrics().add_route(method, route);
+    let mut router = Router::new();
+    for (method, path, handler) in table {
+        wxlogin.metrics().add_route(method, path);
+        router = router.route(path, handler);
     }
     let tokens = door.tokens.iter().map(hash).collect();
-    // In this order, so that a wrong method without a token is 401 as well.
+    // The fallback comes before the layer, so that a wrong method without a token is 401 too.
     router
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .route_layer(from_fn_with_state(tokens, authenticate))
 }
 
-/// Refuses every request without one of the tokens. Hashes are compared, so that neither the time nor the
-/// length tells anything about a token.
+/// Refuses requests without one of the tokens. Hashes are compared, so that the time depends neither on the
+/// token nor on its length.
 async fn authenticate(
     State(tokens): State<Arc<[Digest]>>,
     headers: HeaderMap,
@@ -98,7 +92,7 @@ fn hash(token: &SecretString) -> Digest {
     digest(&SHA256, token.expose_secret().as_bytes())
 }
 
-fn user(path: User) -> Result<(String, String), Problem> {
+fn appid_and_openid(path: UserPath) -> Result<(String, String), Problem> {
     match path {
         Ok(Path(user)) => Ok(user),
         // Not UTF-8.
@@ -108,10 +102,10 @@ fn user(path: User) -> Result<(String, String), Problem> {
 
 async fn phone(
     State(wxlogin): State<WxLogin>,
-    path: User,
+    path: UserPath,
     JsonBody(body): JsonBody<PhoneRequest>,
 ) -> Result<Json<Value>, Problem> {
-    let (appid, openid) = user(path)?;
+    let (appid, openid) = appid_and_openid(path)?;
     let number = wxlogin.phone_number(&appid, &openid, &body.code).await?;
     Ok(Json(json!({
         "phoneNumber": number.phone_number(),
@@ -122,26 +116,29 @@ async fn phone(
 
 async fn sign(
     State(wxlogin): State<WxLogin>,
-    path: User,
+    path: UserPath,
     JsonBody(body): JsonBody<SignRequest>,
 ) -> Result<Json<Value>, Problem> {
-    let (appid, openid) = user(path)?;
+    let (appid, openid) = appid_and_openid(path)?;
     let signature = wxlogin.sign(&appid, &openid, &body.data).await?;
     Ok(Json(json!({"signature": signature})))
 }
 
-async fn session_key(State(wxlogin): State<WxLogin>, path: User) -> Result<Json<Value>, Problem> {
-    let (appid, openid) = user(path)?;
+async fn session_key(
+    State(wxlogin): State<WxLogin>,
+    path: UserPath,
+) -> Result<Json<Value>, Problem> {
+    let (appid, openid) = appid_and_openid(path)?;
     let is_valid = wxlogin.check_session(&appid, &openid).await?;
     Ok(Json(json!({"valid": is_valid})))
 }
 
 async fn end_sessions(
     State(wxlogin): State<WxLogin>,
-    path: User,
+    path: UserPath,
     _: NoBody,
 ) -> Result<StatusCode, Problem> {
-    let (appid, openid) = user(path)?;
+    let (appid, openid) = appid_and_openid(path)?;
     wxlogin.end_all(&appid, &openid).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -30,7 +30,7 @@ pub(super) async fn on_login(
     request: Request,
 ) -> Result<Json<LoginResponse>, Problem> {
     let login = login_request(wxlogin.login().mini_programs(), &request);
-    // Its headers need not be kept while WeChat is asked.
+    // Frees the headers during the exchange.
     drop(request);
     let result = match login {
         Ok(login) => log_in(&wxlogin, &login).await,
@@ -49,7 +49,7 @@ async fn log_in(wxlogin: &WxLogin, request: &LoginRequest) -> Result<Json<LoginR
     let logged_in = wxlogin.login().log_in(request).await.map_err(|error| {
         let problem = Problem::from(error);
         if request.js_code.looks_like_a_phone_code() {
-            problem.of_a_phone_code()
+            problem.with_phone_code_hint()
         } else {
             problem
         }
@@ -79,7 +79,7 @@ fn login_request(
     })
 }
 
-/// Refuses every other method, HEAD too: it would use the code up and hide the token.
+/// Refuses all other methods. HEAD too: it would use the code up without returning the token.
 pub(super) async fn only_get() -> ([(HeaderName, &'static str); 1], Problem) {
     ([(ALLOW, "GET")], Problem::MethodNotAllowed)
 }
@@ -108,7 +108,7 @@ fn mini_program<'a>(
 }
 
 /// The appid in `Referer: https://servicewechat.com/{appid}/{version}/page-frame.html`, which WeChat
-/// sets, and anybody can.
+/// sets, and which any client can forge.
 fn referring_appid(headers: &HeaderMap) -> Option<&str> {
     let referer = headers.get(REFERER)?.to_str().ok()?;
     let path = referer.strip_prefix("https://servicewechat.com/")?;

@@ -11,7 +11,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Ready while a login could be stored.
+/// 200 if a login could be stored.
 pub(super) async fn readyz(State(wxlogin): State<WxLogin>) -> Result<&'static str, Problem> {
     wxlogin.ready().await.map_err(Problem::Store)?;
     Ok("ready\n")
@@ -20,7 +20,7 @@ pub(super) async fn readyz(State(wxlogin): State<WxLogin>) -> Result<&'static st
 pub(super) async fn metrics(
     State(wxlogin): State<WxLogin>,
 ) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
-    // In a thread that may wait for the disk: the store looks at its size.
+    // In a blocking thread: the size of the store is read from the disk.
     let text = tokio::task::spawn_blocking(move || wxlogin.metrics().text()).await;
     let text = text.map_err(|_| Problem::Internal("a metric panicked"))?;
     let text = text.map_err(|_| Problem::Internal("the metrics cannot be written"))?;

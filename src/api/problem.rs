@@ -1,4 +1,4 @@
-//! Every failure that a client can see, as a document (RFC 9457).
+//! The failures that a client can get, as problem documents (RFC 9457).
 
 mod table;
 
@@ -16,20 +16,20 @@ use crate::users::UsersError;
 use crate::wechat::{self, JsCodeError, Meaning};
 use table::Action;
 
-/// A failure as a response: `application/problem+json` (RFC 9457), complete by itself. The causes inside
-/// are for the log alone.
+/// A failure as a response: an `application/problem+json` document (RFC 9457). The causes inside are for the
+/// log only.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Problem {
     /// `missing_code`: the query has no `code`, or an empty one.
     MissingCode,
-    /// `malformed_code`: the code cannot be one of `wx.login`'s.
+    /// `malformed_code`: the text cannot be a code of `wx.login`.
     MalformedCode,
     /// `mock_code`: the code of WeChat DevTools without a real AppID.
     MockCode,
     /// `unknown_app`: `appid` names a Mini Program that is not configured.
     UnknownApp,
-    /// `malformed_openid`: the openid cannot be one.
+    /// `malformed_openid`: the openid is not 1 to 128 visible ASCII characters.
     MalformedOpenid,
     /// `malformed_query`: a query parameter has no valid value.
     MalformedQuery,
@@ -39,7 +39,7 @@ pub enum Problem {
     InvalidToken,
     /// `invalid_internal_token`: no `INTERNAL_TOKEN`, or a wrong one.
     InvalidInternalToken,
-    /// `no_session_key`: there is none to sign with.
+    /// `no_session_key`: the user has no `session_key` to sign with.
     NoSessionKey,
     /// `undecryptable`: `encryptedData` does not decrypt, whatever the reason.
     Undecryptable,
@@ -59,7 +59,7 @@ pub enum Problem {
     PhoneCode(wechat::Error),
     /// Another call to WeChat failed, and nothing is used up.
     WechatCall(wechat::Error),
-    /// `invalid_phone_code`: another user's a moment ago.
+    /// `invalid_phone_code`: the phone code was used for another user a moment ago.
     AnotherUsersCode,
     /// `store_unavailable`: the session could not be stored after the code was exchanged.
     LoginStore(Unavailable),
@@ -72,8 +72,9 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// The same, if the code that failed looks like one from the phone number button.
-    pub(super) fn of_a_phone_code(self) -> Self {
+    /// The problem of a login whose code looks like one of the phone number button: the detail says so if
+    /// WeChat refused the code.
+    pub(super) fn with_phone_code_hint(self) -> Self {
         let is_refused = |error: &wechat::Error| {
             matches!(
                 error.meaning(),
@@ -86,7 +87,7 @@ impl Problem {
         }
     }
 
-    /// WeChat's own number, if it sent one.
+    /// WeChat's errcode, if it sent one.
     pub(super) fn errcode(&self) -> Option<i64> {
         self.wechat()
             .and_then(wechat::Error::errcode)
@@ -109,7 +110,8 @@ impl Problem {
         self.row().code
     }
 
-    /// The same as a label of a metric, which must not have more values than there are meanings.
+    /// The errcode as a metric's label: `other` for those without a meaning here, so that the number of series
+    /// is bounded.
     pub(super) fn errcode_label(&self) -> String {
         match self.wechat() {
             Some(wechat::Error::Refused(refusal)) if refusal.meaning() != Meaning::Unknown => {
@@ -120,7 +122,7 @@ impl Problem {
         }
     }
 
-    /// Why, for the log.
+    /// The cause, for the log.
     pub(super) fn cause(&self) -> Option<String> {
         match self {
             Self::LoginStore(error) | Self::Store(error) => Some(error.to_string()),
@@ -129,7 +131,7 @@ impl Problem {
         }
     }
 
-    /// The path that was not found, as it may be logged.
+    /// The redacted path that was not found.
     pub(super) fn path(&self) -> Option<&str> {
         match self {
             Self::NotFound(path) => Some(path),

@@ -1,12 +1,12 @@
-//! Reads a query, and refuses a repeated name instead of choosing one of its values.
+//! Reads query parameters. A repeated one is refused.
 
 use std::borrow::Cow;
 
-/// A parameter is there twice.
+/// The parameter is repeated.
 #[derive(Debug)]
 pub(super) struct Repeated;
 
-/// The value of the parameter `name` in an `application/x-www-form-urlencoded` query, if it is there.
+/// The value of the parameter `name` in an `application/x-www-form-urlencoded` query, if present.
 ///
 /// Bytes that are not UTF-8 become U+FFFD, which no parameter of ours may have.
 pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, Repeated> {

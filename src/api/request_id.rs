@@ -1,4 +1,4 @@
-//! The id of a request, in its answer and in the log.
+//! The request id, in `X-Request-Id` and in the log.
 
 use aws_lc_rs::rand;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -18,7 +18,8 @@ impl RequestId {
         }
     }
 
-    /// A random UUID (version 4), in 32 characters. Without randomness it is a constant, and logins fail.
+    /// A random UUID (version 4), in 32 characters. If there are no random bytes, it is a constant, and logins
+    /// fail.
     fn new() -> Self {
         let mut bytes = [0; 16];
         let _ = rand::fill(&mut bytes);

@@ -26,7 +26,7 @@ struct SessionResponse {
     expires_in: u64,
 }
 
-/// The user of the token, in the body and in the headers that a gateway passes on.
+/// The user of the token, in the body and in headers that a gateway can forward.
 pub(super) async fn show(
     State(wxlogin): State<WxLogin>,
     Authenticated { session, .. }: Authenticated,

@@ -1,4 +1,4 @@
-//! The extractor of a request's user.
+//! The extractor of the user whose token a request has.
 
 use axum::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use axum::http::HeaderMap;
@@ -9,11 +9,11 @@ use super::problem::Problem;
 use crate::app::{User, WxLogin};
 use crate::session::{Session, Token, TokenId};
 
-/// The user whose living session token came with the request, as `Authorization: Bearer TOKEN`.
+/// The user of the request, from `Authorization: Bearer TOKEN` of a living session.
 ///
-/// A handler that takes it runs for no other request: those are answered 401 `invalid_token`, or 503
-/// `store_unavailable` while the session store does not answer. `Option<SignedIn>` is `None` only where no
-/// Bearer token came at all. Needs a state `S` with `WxLogin: FromRef<S>`.
+/// Other requests do not reach the handler: they get 401 `invalid_token`, or 503 `store_unavailable` while the
+/// session store does not answer. `Option<SignedIn>` is `None` only if the request has no Bearer token at
+/// all. Needs a state `S` with `WxLogin: FromRef<S>`.
 #[derive(Debug, Clone)]
 pub struct SignedIn(
     /// The user.
@@ -72,7 +72,7 @@ async fn authenticate(headers: &HeaderMap, wxlogin: &WxLogin) -> Result<Authenti
     Ok(Authenticated { token, session })
 }
 
-/// The token of `Authorization: Bearer TOKEN` (RFC 6750). Two such headers are as good as none.
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750); `None` if there are two such headers.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {

@@ -1,4 +1,4 @@
-//! What the internal door offers, as functions for an app that embeds wxlogin.
+//! The functions of the internal door, for an app that embeds wxlogin.
 
 use super::WxLogin;
 use crate::users::UsersError;
@@ -13,8 +13,8 @@ impl WxLogin {
         self.users().end_all(appid, openid).await
     }
 
-    /// The phone number of a user, which WeChat gives once for a code of the phone number button. Who
-    /// repeats the code within 60 s for the same user gets the same number, in this process.
+    /// The phone number of a user, which WeChat gives once for a code of the phone number button. The same
+    /// code for the same user gives the same number for 60 s, in this process.
     ///
     /// # Errors
     /// [`UsersError`].
@@ -37,7 +37,7 @@ impl WxLogin {
         self.users().sign(appid, openid, data).await
     }
 
-    /// Whether WeChat calls the user's newest `session_key` valid; `false` if there is none.
+    /// Whether the user's newest `session_key` is valid at WeChat; `false` if there is none.
     ///
     /// # Errors
     /// [`UsersError`].
@@ -45,8 +45,8 @@ impl WxLogin {
         self.users().check_session(appid, openid).await
     }
 
-    /// WeChat's `access_token` of a Mini Program, for calls that wxlogin does not make. Ask again whenever
-    /// you need it: it is kept here, and renewed.
+    /// WeChat's `access_token` of a Mini Program, for calls that wxlogin does not make. It is cached and
+    /// renewed here: call this whenever you need it.
     ///
     /// # Errors
     /// [`UsersError`].

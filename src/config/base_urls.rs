@@ -1,16 +1,16 @@
-//! `WECHAT_API_BASE`: where WeChat's API begins, with alternatives after commas.
+//! `WECHAT_API_BASE`: the base URL of WeChat's API, with alternatives after commas.
 
 use reqwest::Url;
 
-use super::reader::{Reader, Reported};
+use super::reader::{InvalidSetting, Reader};
 use crate::wechat::is_on_this_machine;
 
-/// The value can hold a password by mistake, so it is never repeated.
+/// Problems do not quote the value: it can hold a password by mistake.
 pub(super) fn read(
     reader: &mut Reader,
     name: &'static str,
     default: &str,
-) -> Result<Vec<Url>, Reported> {
+) -> Result<Vec<Url>, InvalidSetting> {
     let value = reader.get(name).unwrap_or(default);
     let mut urls: Vec<Url> = Vec::new();
     for (number, text) in (1..).zip(value.split(',')) {

@@ -2,11 +2,11 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::reader::{Reader, Reported};
+use super::reader::{InvalidSetting, Reader};
 use crate::wechat::MiniProgram;
 
 /// The Mini Programs, at least one.
-pub(super) fn read(reader: &mut Reader) -> Result<Vec<MiniProgram>, Reported> {
+pub(super) fn read(reader: &mut Reader) -> Result<Vec<MiniProgram>, InvalidSetting> {
     let apps = reader.secret_or_file("WECHAT_APPS", "WECHAT_APPS_FILE");
     let appid = reader.get("WECHAT_APPID");
     let secret = reader.secret_or_file("WECHAT_SECRET", "WECHAT_SECRET_FILE");
@@ -25,8 +25,8 @@ pub(super) fn read(reader: &mut Reader) -> Result<Vec<MiniProgram>, Reported> {
 fn one(
     reader: &mut Reader,
     appid: Option<&str>,
-    secret: Result<Option<SecretString>, Reported>,
-) -> Result<Vec<MiniProgram>, Reported> {
+    secret: Result<Option<SecretString>, InvalidSetting>,
+) -> Result<Vec<MiniProgram>, InvalidSetting> {
     let appid = required(reader, "WECHAT_APPID", "the Mini Program's AppID", appid);
     let secret = secret.and_then(|secret| {
         let text = secret.as_ref().map(|secret| secret.expose_secret().trim());
@@ -34,7 +34,7 @@ fn one(
         required(reader, "WECHAT_SECRET", what, text).map(SecretString::from)
     });
     let (appid, secret) = (appid?, secret?);
-    warn_of_unlikely(reader, "WECHAT_APPID", "WECHAT_SECRET", &appid, &secret)?;
+    check_usual_forms(reader, "WECHAT_APPID", "WECHAT_SECRET", &appid, &secret)?;
     Ok(vec![MiniProgram::new(appid, vec![secret])])
 }
 
@@ -43,7 +43,7 @@ fn required(
     name: &str,
     what: &str,
     value: Option<&str>,
-) -> Result<String, Reported> {
+) -> Result<String, InvalidSetting> {
     match value {
         None => Err(reader.problem(format!("{name} is not set: {what}"))),
         Some(value) if !is_fit(value) => Err(reader.problem(format!(
@@ -53,13 +53,12 @@ fn required(
     }
 }
 
-/// `appid:secret` pairs after commas or on lines of their own. Secrets of one appid are kept in
-/// their order.
+/// Reads `appid:secret` pairs, separated by commas or newlines. Secrets of one appid keep their order.
 fn several(
     reader: &mut Reader,
     file: Option<&str>,
     text: &str,
-) -> Result<Vec<MiniProgram>, Reported> {
+) -> Result<Vec<MiniProgram>, InvalidSetting> {
     let name = file.map_or("WECHAT_APPS", |_| "WECHAT_APPS_FILE");
     let mut apps: Vec<(&str, Vec<SecretString>)> = Vec::new();
     let lines = (1..)
@@ -83,7 +82,7 @@ fn several(
         let secret = SecretString::from(secret);
         let [appid_name, secret_name] =
             ["AppID", "AppSecret"].map(|what| format!("{name}, {at}, the {what}"));
-        warn_of_unlikely(reader, &appid_name, &secret_name, appid, &secret)?;
+        check_usual_forms(reader, &appid_name, &secret_name, appid, &secret)?;
         let is_known = |known: &SecretString| known.expose_secret() == secret.expose_secret();
         match apps.iter_mut().find(|(known, _)| *known == appid) {
             Some((_, secrets)) if secrets.iter().any(is_known) => {
@@ -103,20 +102,20 @@ fn several(
     Ok(programs.collect())
 }
 
-/// What can be an AppID or an AppSecret at all, in the console or in a test.
+/// Whether a value can be an AppID or an AppSecret, a real one or one of a test.
 fn is_fit(value: &str) -> bool {
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     (1..=128).contains(&value.len()) && value.bytes().all(is_allowed)
 }
 
-/// Refuses an AppID that looks like an AppSecret: an AppID is sent and logged, and a secret must not be.
-fn warn_of_unlikely(
+/// Warns of unusual forms. Refuses an AppID that looks like an AppSecret, because AppIDs are logged.
+fn check_usual_forms(
     reader: &mut Reader,
     appid_name: &str,
     secret_name: &str,
     appid: &str,
     secret: &SecretString,
-) -> Result<(), Reported> {
+) -> Result<(), InvalidSetting> {
     let secret = secret.expose_secret();
     let swapped = format!("{appid_name} and {secret_name} look swapped");
     if is_usual_secret(appid) {

@@ -1,21 +1,21 @@
-//! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case: settings of the
-//! environment that all programs share.
+//! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case, which other programs use
+//! too.
 
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::reader::{Reader, Reported};
+use super::reader::{InvalidSetting, Reader};
 use crate::wechat::{Proxies, is_on_this_machine};
 
-/// The proxies that the hosts need. One that no host needs is not looked at.
-pub(super) fn read(reader: &mut Reader, api_bases: &[Url]) -> Result<Proxies, Reported> {
+/// The proxies for the hosts. A proxy that no host needs is not checked.
+pub(super) fn read(reader: &mut Reader, api_bases: &[Url]) -> Result<Proxies, InvalidSetting> {
     let needs = |scheme: &str| {
         let mut hosts = api_bases.iter();
         hosts.any(|url| url.scheme() == scheme && !is_on_this_machine(url))
     };
     let http = needs("http").then(|| proxy(reader, &["HTTP_PROXY", "http_proxy"]));
     let https = needs("https").then(|| proxy(reader, &["HTTPS_PROXY", "https_proxy"]));
-    let no_proxy = reader.shared(&["NO_PROXY", "no_proxy"]);
+    let no_proxy = reader.get_foreign(&["NO_PROXY", "no_proxy"]);
     Ok(Proxies {
         no_proxy: no_proxy.map_or_else(String::new, |(_, value)| value.to_owned()),
         http: http.transpose()?.flatten(),
@@ -23,10 +23,13 @@ pub(super) fn read(reader: &mut Reader, api_bases: &[Url]) -> Result<Proxies, Re
     })
 }
 
-fn proxy(reader: &mut Reader, names: &[&'static str]) -> Result<Option<SecretString>, Reported> {
+fn proxy(
+    reader: &mut Reader,
+    names: &[&'static str],
+) -> Result<Option<SecretString>, InvalidSetting> {
     let value = reader
-        .shared(names)
-        .or_else(|| reader.shared(&["ALL_PROXY", "all_proxy"]));
+        .get_foreign(names)
+        .or_else(|| reader.get_foreign(&["ALL_PROXY", "all_proxy"]));
     let Some((name, value)) = value else {
         return Ok(None);
     };

@@ -1,4 +1,4 @@
-//! Looks settings up by name, records which were asked for, and collects problems and warnings.
+//! Reads settings by name, records the names that were read, and collects problems and warnings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -11,8 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::text_file;
 
+/// Names with these prefixes are taken for settings of wxlogin.
 #[cfg(feature = "server")]
-/// A name that starts like this is meant for us. `SESSION_MANAGER` is X11's.
 const PREFIXES: [&str; 7] = [
     "WECHAT_",
     "SESSION_",
@@ -22,15 +22,16 @@ const PREFIXES: [&str; 7] = [
     "METRICS_",
     "LOG_",
 ];
+/// Names with these prefixes that other programs use: `SESSION_MANAGER` is X11's.
 #[cfg(feature = "server")]
-const FOREIGN: [&str; 1] = ["SESSION_MANAGER"];
+const FOREIGN_NAMES: [&str; 1] = ["SESSION_MANAGER"];
 
-/// A setting has no usable value, and the problem is recorded.
-pub(super) struct Reported;
+/// The setting has no valid value. The problem is in [`Reader::finish`]'s list.
+pub(super) struct InvalidSetting;
 
 pub(super) struct Reader<'a> {
     vars: &'a BTreeMap<String, String>,
-    asked: BTreeSet<&'static str>,
+    names_read: BTreeSet<&'static str>,
     problems: Vec<String>,
     warnings: Vec<String>,
 }
@@ -39,14 +40,14 @@ impl<'a> Reader<'a> {
     pub(super) fn new(vars: &'a BTreeMap<String, String>) -> Self {
         Self {
             vars,
-            asked: BTreeSet::new(),
+            names_read: BTreeSet::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
         }
     }
 
-    pub(super) fn asked(self) -> BTreeSet<&'static str> {
-        self.asked
+    pub(super) fn names_read(self) -> BTreeSet<&'static str> {
+        self.names_read
     }
 
     /// The problems and the warnings.
@@ -54,17 +55,20 @@ impl<'a> Reader<'a> {
         (self.problems, self.warnings)
     }
 
-    /// Warns of the names that nobody has asked for.
+    /// Warns of names with our prefixes that were not read.
     #[cfg(feature = "server")]
     pub(super) fn warn_of_unknown_names(&mut self) {
         for name in self.vars.keys() {
             let upper_case = name.to_ascii_uppercase();
             let ours = PREFIXES.iter().any(|prefix| upper_case.starts_with(prefix));
-            if !ours || self.asked.contains(name.as_str()) || FOREIGN.contains(&name.as_str()) {
+            if !ours
+                || self.names_read.contains(name.as_str())
+                || FOREIGN_NAMES.contains(&name.as_str())
+            {
                 continue;
             }
             let mut warning = format!("{name} is not a setting of wxlogin");
-            if self.asked.contains(upper_case.as_str()) {
+            if self.names_read.contains(upper_case.as_str()) {
                 warning = format!("{warning}, but {upper_case} is");
             }
             self.warnings.push(warning);
@@ -73,13 +77,14 @@ impl<'a> Reader<'a> {
 
     /// The trimmed value; an empty one counts as not set.
     pub(super) fn get(&mut self, name: &'static str) -> Option<&'a str> {
-        self.asked.insert(name);
+        self.names_read.insert(name);
         let value = self.vars.get(name)?.trim();
         (!value.is_empty()).then_some(value)
     }
 
-    /// A variable that is not of wxlogin alone: the first of these names that has a value, and this.
-    pub(super) fn shared(&self, names: &[&'static str]) -> Option<(&'static str, &'a str)> {
+    /// The first of these names that has a value, and the value. For names that are not settings of wxlogin
+    /// alone: they do not count as read.
+    pub(super) fn get_foreign(&self, names: &[&'static str]) -> Option<(&'static str, &'a str)> {
         let mut values = names
             .iter()
             .filter_map(|name| Some((*name, self.vars.get(*name)?.trim())));
@@ -90,9 +95,9 @@ impl<'a> Reader<'a> {
         self.warnings.push(warning);
     }
 
-    pub(super) fn problem(&mut self, problem: impl Into<String>) -> Reported {
+    pub(super) fn problem(&mut self, problem: impl Into<String>) -> InvalidSetting {
         self.problems.push(problem.into());
-        Reported
+        InvalidSetting
     }
 
     /// A secret, or the text of the file that `file_name` names, without the end of its last line.
@@ -100,7 +105,7 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         file_name: &'static str,
-    ) -> Result<Option<SecretString>, Reported> {
+    ) -> Result<Option<SecretString>, InvalidSetting> {
         let (value, path) = (self.get(name), self.get(file_name));
         let Some(path) = path else {
             return Ok(value.map(SecretString::from));
@@ -108,7 +113,7 @@ impl<'a> Reader<'a> {
         if value.is_some() {
             return Err(self.problem(format!("{file_name} stands instead of {name}: set one")));
         }
-        // A secret can stand here by mistake. It has no such characters.
+        // The path is not shown if it could be a secret, which has neither of these characters.
         let shown = if path.contains(['/', '.']) {
             path
         } else {
@@ -131,7 +136,7 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         form: &str,
-    ) -> Result<Option<T>, Reported> {
+    ) -> Result<Option<T>, InvalidSetting> {
         match self.get(name).map(str::parse) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),
@@ -146,7 +151,7 @@ impl<'a> Reader<'a> {
         name: &'static str,
         default: T,
         form: &str,
-    ) -> Result<T, Reported> {
+    ) -> Result<T, InvalidSetting> {
         let value = self.parse_optional(name, form)?;
         Ok(value.unwrap_or(default))
     }
@@ -158,7 +163,7 @@ impl<'a> Reader<'a> {
         default: Duration,
         range: RangeInclusive<Duration>,
         unit: Duration,
-    ) -> Result<Duration, Reported> {
+    ) -> Result<Duration, InvalidSetting> {
         let is_whole = |value: Duration| value.as_nanos().is_multiple_of(unit.as_nanos());
         match self.get(name).map(humantime::parse_duration) {
             None => Ok(default),
@@ -178,7 +183,7 @@ impl<'a> Reader<'a> {
         name: &'static str,
         default: u32,
         range: RangeInclusive<u32>,
-    ) -> Result<u32, Reported> {
+    ) -> Result<u32, InvalidSetting> {
         match self.get(name).map(str::parse) {
             None => Ok(default),
             Some(Ok(value)) if range.contains(&value) => Ok(value),
@@ -191,7 +196,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A duration as the documentation writes it: in one unit.
+/// A duration in one unit, as in the documentation.
 fn shown(duration: Duration) -> String {
     const DAY: u64 = 24 * 60 * 60;
     match (duration.as_secs(), duration.subsec_millis()) {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::reader::{Reader, Reported};
+use super::reader::{InvalidSetting, Reader};
 use super::{Config, Problems, sources};
 use crate::server::InternalDoor;
 use crate::telemetry;
@@ -21,9 +21,9 @@ pub struct ServerConfig {
     pub listen_addr: SocketAddr,
     /// `INTERNAL_ADDR`: the internal door, if there is one.
     pub internal_addr: Option<SocketAddr>,
-    /// What it serves.
+    /// The settings of the internal door.
     pub internal_door: InternalDoor,
-    /// What is logged, and how.
+    /// The filter and the format of the log.
     pub log: telemetry::Settings,
     /// The login service.
     pub service: Config,
@@ -41,7 +41,7 @@ impl ServerConfig {
         Ok(config)
     }
 
-    /// Reads the settings out of `vars`. A name in it that looks like a setting and is none is a warning.
+    /// Reads the settings from `vars`. A name that looks like a setting but is not one gives a warning.
     ///
     /// # Errors
     /// Everything that is wrong, one line for each setting.
@@ -61,10 +61,10 @@ impl ServerConfig {
     }
 }
 
-/// Asks for every setting, and returns what is still to be put together with the service's.
+/// Reads every setting, and returns a function that adds those of the service.
 pub(super) fn read(
     reader: &mut Reader,
-) -> Result<impl FnOnce(Config) -> ServerConfig + use<>, Reported> {
+) -> Result<impl FnOnce(Config) -> ServerConfig + use<>, InvalidSetting> {
     let listen_addr = reader.parse_or(
         "LISTEN_ADDR",
         SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
@@ -101,8 +101,8 @@ pub(super) fn read(
     })
 }
 
-fn internal_addr(reader: &mut Reader) -> Result<Option<SocketAddr>, Reported> {
-    if reader.shared(&["METRICS_ADDR"]).is_some() {
+fn internal_addr(reader: &mut Reader) -> Result<Option<SocketAddr>, InvalidSetting> {
+    if reader.get_foreign(&["METRICS_ADDR"]).is_some() {
         return Err(reader.problem("METRICS_ADDR must be renamed: it is INTERNAL_ADDR now"));
     }
     reader.parse_optional(
@@ -111,7 +111,7 @@ fn internal_addr(reader: &mut Reader) -> Result<Option<SocketAddr>, Reported> {
     )
 }
 
-fn internal_door(reader: &mut Reader) -> Result<InternalDoor, Reported> {
+fn internal_door(reader: &mut Reader) -> Result<InternalDoor, InvalidSetting> {
     let tokens = reader.secret_or_file("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
     let gives_access_tokens = match reader.get("INTERNAL_ACCESS_TOKEN") {
         None | Some("off") => Ok(false),
@@ -167,7 +167,7 @@ fn warn_of_unlikely_doors(reader: &mut Reader, addr: Option<SocketAddr>, door: &
     }
 }
 
-/// Whether both cannot be listened on.
+/// Whether the two addresses cannot both be listened on.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let is_wide = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || is_wide)

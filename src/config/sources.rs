@@ -1,4 +1,4 @@
-//! Where settings come from: the environment and, below it, a `.env` file in the working directory.
+//! The sources of settings: the environment and, below it, a `.env` file in the working directory.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use super::text_file::{self, TextFileError};
 
-/// The settings by name, and what looks like a mistake, a sentence each.
+/// The settings by name, and warnings, a sentence each.
 #[derive(Default)]
 pub(super) struct Sources {
     pub(super) vars: BTreeMap<String, String>,
     pub(super) warnings: Vec<String>,
 }
 
-/// Why the settings could not even be collected. Holds no line of the file: it is full of secrets.
+/// Why the settings could not be collected. Holds no line of the file, which has secrets.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
     #[error(".env cannot be read: {0}")]
@@ -29,8 +29,8 @@ pub(super) enum SourceError {
     NotText(String),
 }
 
-/// The environment over the `.env` file in `dir`. The environment itself is left as it is: setting
-/// variables is not safe in a process with threads.
+/// Merges the environment over the `.env` file in `dir`. The process' environment is not changed: setting
+/// variables is unsafe in a process with threads.
 pub(super) fn load(dir: &Path) -> Result<Sources, SourceError> {
     let mut sources = Sources::default();
     read_dotenv(&dir.join(".env"), &mut sources)?;
@@ -78,7 +78,7 @@ fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), SourceError> {
     Ok(())
 }
 
-/// The one after the longest beginning that is well-formed.
+/// The number of the line after the longest well-formed beginning.
 fn first_bad_line(text: &str) -> usize {
     let lines: Vec<_> = text.split_inclusive('\n').collect();
     let is_well_formed = |count: &usize| {
@@ -88,7 +88,7 @@ fn first_bad_line(text: &str) -> usize {
     1 + (0..lines.len()).rev().find(is_well_formed).unwrap_or(0)
 }
 
-/// A `$` in a password silently takes what follows it away, unless it is in single quotes.
+/// Outside of single quotes, `$` and what follows it is replaced by a variable: in a password that is a mistake.
 fn warn_of_replaced_parts(text: &str, sources: &mut Sources) {
     const DOLLAR: &str = "\u{e000}";
     let kept = text.replace('$', DOLLAR);

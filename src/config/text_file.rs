@@ -1,4 +1,4 @@
-//! Reads text files that editors of any system wrote: settings and secrets.
+//! Reads text files with settings or secrets, as editors of any system write them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,19 +6,19 @@ use std::path::Path;
 
 const MAX_LEN: u64 = 64 * 1024;
 
-/// Why a file is not read. Holds nothing of its content.
+/// Why a file cannot be read. Holds no part of its content.
 #[derive(Debug, thiserror::Error)]
 pub enum TextFileError {
-    /// It is not there, or not accessible.
+    /// It does not exist, or is not accessible.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// What Windows calls "Unicode".
+    /// UTF-16, which Windows calls "Unicode".
     #[error("it is UTF-16: save it as UTF-8")]
     Utf16,
     /// Not text in UTF-8; the number of the first such line.
     #[error("line {0} is not UTF-8 text")]
     NotText(usize),
-    /// More than a file of settings or a secret has.
+    /// Larger than 64 KiB.
     #[error("it is larger than 64 KiB")]
     TooLarge,
 }

@@ -1,12 +1,12 @@
-//! Tells the operator what WeChat's refusals of codes mean, one line for each exchange.
+//! Logs for the operator what a refused code means, one line for each exchange.
 
 use super::LoginRequest;
 use crate::wechat::{self, Error, Meaning, Rid};
 
-/// Logs what the operator can do about it, if anything.
-pub(super) fn report(request: &LoginRequest, error: &Error) {
+/// Logs an error if the operator can do something about it.
+pub(super) fn log_refused_code(request: &LoginRequest, error: &Error) {
     let (appid, request_id) = (request.mini_program.appid(), &*request.request_id);
-    wechat::report(Some(request_id), appid, error);
+    wechat::log_refusal(Some(request_id), appid, error);
     let Error::Refused(refusal) = error else {
         return;
     };

@@ -1,5 +1,5 @@
-//! One exchange of a code: asks the store whether it was exchanged before, then WeChat, and stores the
-//! user's session.
+//! One exchange of a code: looks into the store whether the code was exchanged before, exchanges it at
+//! WeChat, and stores the first session.
 
 use std::time::Duration;
 
@@ -12,54 +12,58 @@ use crate::wechat::{self, CodeSession, Errcode, Invalid, Meaning, MiniProgram};
 
 /// How an exchange ended.
 pub(super) enum ExchangeEnd {
-    /// WeChat named a user, whose first session is stored.
+    /// WeChat named the user, and the first session is stored.
     Stored(User, LoggedIn),
     /// The code was exchanged before, by another replica or before a restart.
-    Known(User),
+    ExchangedBefore(User),
     /// WeChat refused, or gave no answer and may have used the code up.
     Refused(wechat::Error),
+    /// WeChat named the user, and the session could not be stored.
     NotStored(CodeSession, LoginError),
-    /// WeChat has not seen the code: the next request may exchange it.
+    /// WeChat has not received the code: the next request may exchange it.
     CodeUnused(LoginError),
 }
 
-/// The longest time between another replica's exchange and its session in the store.
+/// The longest wait for the session of another replica's exchange to appear in the store.
 const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
 const REPLICA_POLL: Duration = Duration::from_millis(50);
 
 impl Login {
-    /// Exchanges a code.
+    /// Exchanges a code, unless the store knows that it was exchanged before.
     pub(super) async fn exchange(&self, request: &LoginRequest, hash: ExchangeHash) -> ExchangeEnd {
         let mini_program = &*request.mini_program;
-        // Another replica may have exchanged it, or this one before it was restarted.
+        // By another replica, or by this one before a restart.
         match self.sessions.exchanged(hash).await {
             Ok(None) => {}
             Ok(Some(user)) => {
                 self.shared.metrics.repeat();
-                return ExchangeEnd::Known(user);
+                return ExchangeEnd::ExchangedBefore(user);
             }
             Err(error) => return ExchangeEnd::CodeUnused(error.into()),
         }
-        let slot = match self.slot(mini_program).await {
+        let slot = match self.acquire_slot(mini_program).await {
             Ok(slot) => slot,
             Err(error) => return ExchangeEnd::CodeUnused(error),
         };
-        let running = self.shared.metrics.exchange();
+        let in_flight = self.shared.metrics.exchange();
         let answer = self.wechat.code_to_session(mini_program, &request.js_code);
         let answer = answer.await;
-        drop(running);
+        drop(in_flight);
         match answer {
-            Ok(user) => self.store(request, hash, user).await,
+            Ok(user) => self.store_first_session(request, hash, user).await,
             Err(error) => {
                 drop(slot);
-                diagnosis::report(request, &error);
-                self.refused(mini_program, hash, error).await
+                diagnosis::log_refused_code(request, &error);
+                self.exchange_failed(mini_program, hash, error).await
             }
         }
     }
 
-    /// Waits for a slot to exchange a code.
-    async fn slot(&self, mini_program: &MiniProgram) -> Result<SemaphorePermit<'_>, LoginError> {
+    /// Waits for a slot. Fails if the daily quota is used up.
+    async fn acquire_slot(
+        &self,
+        mini_program: &MiniProgram,
+    ) -> Result<SemaphorePermit<'_>, LoginError> {
         self.check_quota(mini_program)?;
         let slot = self.shared.slots.acquire().await;
         let slot = slot.map_err(|_| LoginError::Overloaded)?;
@@ -73,8 +77,8 @@ impl Login {
         Ok(())
     }
 
-    /// Stores what WeChat answered, together with the first session.
-    pub(super) async fn store(
+    /// Stores the first session together with the exchange and its `session_key`.
+    pub(super) async fn store_first_session(
         &self,
         request: &LoginRequest,
         hash: ExchangeHash,
@@ -95,8 +99,8 @@ impl Login {
         }
     }
 
-    /// What a failed exchange means for this code and for others.
-    async fn refused(
+    /// Decides from an error whether the code is used up, and whether the quota is.
+    async fn exchange_failed(
         &self,
         mini_program: &MiniProgram,
         hash: ExchangeHash,
@@ -112,7 +116,7 @@ impl Login {
             Some(Meaning::QuotaExhausted) => mini_program.exhaust_quota(self.shared.clock.now()),
             Some(Meaning::CodeUsed) if self.sessions.is_shared() => {
                 if let Some(user) = self.exchanged_elsewhere(hash).await {
-                    return ExchangeEnd::Known(user);
+                    return ExchangeEnd::ExchangedBefore(user);
                 }
             }
             _ => {}
@@ -120,7 +124,7 @@ impl Login {
         ExchangeEnd::Refused(error)
     }
 
-    /// Waits for the outcome of another replica that has exchanged the same code at the same time.
+    /// Waits until another replica that exchanged the same code at the same time has stored its session.
     async fn exchanged_elsewhere(&self, hash: ExchangeHash) -> Option<User> {
         let found = async {
             loop {

@@ -1,4 +1,4 @@
-//! What became of a code.
+//! The outcome of an exchange, which all requests with the same code share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,33 +7,31 @@ use super::LoginError;
 use crate::session::User;
 use crate::wechat;
 
-/// Sessions that one exchange may begin in this process, so that nobody fills the store with one
-/// code.
-const MAX_SESSIONS: u32 = 100;
+/// The most further sessions of one exchange in this process, so that one code cannot fill the store.
+const MAX_FURTHER_SESSIONS: u32 = 100;
 
-/// For all who present the code. An error here means that the code was not exchanged, or that the user
-/// could not be stored.
-pub(super) type Answer = Result<Outcome, LoginError>;
+/// The answer to concurrent requests with one code. An error means that the code was not exchanged, or that
+/// the session could not be stored.
+pub(super) type LoginAnswer = Result<Outcome, LoginError>;
 
 #[derive(Clone)]
 pub(super) enum Outcome {
-    Good(Arc<Exchanged>),
+    Exchanged(Arc<ExchangedUser>),
     /// WeChat refused, or gave no answer and may have used the code up.
     Refused(wechat::Error),
 }
 
-/// A user whom WeChat named for a code, and who is stored.
-pub(super) struct Exchanged {
+/// The user whom WeChat named for a code. The first session is stored.
+pub(super) struct ExchangedUser {
     user: User,
-    /// Sessions that it began, beside the first.
-    others: AtomicU32,
+    further_sessions: AtomicU32,
 }
 
-impl Exchanged {
+impl ExchangedUser {
     pub(super) fn new(user: User) -> Self {
         Self {
             user,
-            others: AtomicU32::new(0),
+            further_sessions: AtomicU32::new(0),
         }
     }
 
@@ -41,8 +39,8 @@ impl Exchanged {
         &self.user
     }
 
-    /// Whether there may be one more session; counts it.
-    pub(super) fn may_open_another(&self) -> bool {
-        self.others.fetch_add(1, Ordering::Relaxed) < MAX_SESSIONS
+    /// Counts one more session; `false` if there have been too many.
+    pub(super) fn count_further_session(&self) -> bool {
+        self.further_sessions.fetch_add(1, Ordering::Relaxed) < MAX_FURTHER_SESSIONS
     }
 }

@@ -22,20 +22,20 @@ use crate::metrics::{Counted, Metrics};
 
 /// Request line and headers together, in bytes.
 const MAX_HEAD: usize = 32 * 1024;
-/// The pause when the system has no file descriptor for a new connection.
+/// The pause after a failed accept, as when there is no free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The time from one look for connections that no core accepts, because all hang, to the next.
-const LATE: Duration = Duration::from_millis(250);
-/// For the last responses to be written after they are made.
-const FLUSH: Duration = Duration::from_millis(100);
+/// How often the spare thread accepts connections that no core has accepted, because all hang.
+const SPARE_ACCEPT_INTERVAL: Duration = Duration::from_millis(250);
+/// The time for the last responses to be written to their connections.
+const FLUSH_TIME: Duration = Duration::from_millis(100);
 
 pub(super) struct Connections {
     http: http1::Builder,
     head_timeout: Duration,
     graceful: GracefulShutdown,
     tasks: TaskTracker,
-    /// A token for each request whose head has arrived and that is not answered. Closed when the
-    /// service stops.
+    /// Has a token for each request whose head has arrived and that is not answered. Closed when the service
+    /// stops.
     requests: TaskTracker,
 }
 
@@ -59,7 +59,7 @@ impl Connections {
         }
     }
 
-    /// Serves what connects to `listener`, until this is dropped.
+    /// Serves the connections of `listener`, until this future is dropped.
     pub(super) async fn accept(
         &self,
         listener: &StdTcpListener,
@@ -78,21 +78,21 @@ impl Connections {
         }
     }
 
-    /// The same for what no other thread has accepted by the next look. Others accept at once, so that
-    /// nearly nothing is left for this one while they do.
-    pub(super) async fn accept_late(
+    /// The same for connections that no other thread has accepted within an interval. While the other threads
+    /// work, they accept nearly all.
+    pub(super) async fn accept_unserved(
         &self,
         listener: &StdTcpListener,
         router: &Router,
         metrics: &Metrics,
     ) -> Infallible {
         loop {
-            sleep(LATE).await;
+            sleep(SPARE_ACCEPT_INTERVAL).await;
             self.accept_waiting(listener, router, metrics);
         }
     }
 
-    /// Serves what waits to be accepted.
+    /// Serves the connections in the accept queue.
     pub(super) fn accept_waiting(
         &self,
         listener: &StdTcpListener,
@@ -110,7 +110,7 @@ impl Connections {
     }
 
     fn serve(&self, stream: TcpStream, router: &Router, counted: Counted) {
-        // Neither fails on a socket that works. The second one ends a client that does not read.
+        // Neither fails on a working socket. The second closes the connection of a client that does not read.
         let _ = stream.set_nodelay(true);
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.head_timeout));
@@ -132,16 +132,16 @@ impl Connections {
         let connection = self.graceful.watch(connection);
         self.tasks.spawn(async move {
             let _counted = counted;
-            // A client that breaks off or is too slow is no fault of the service.
+            // A client that closes the connection or is too slow is not a fault of the service.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended early");
             }
         });
     }
 
-    /// Waits until all requests are answered. For `linger`, open connections are kept: a request may be
-    /// on its way, and is answered with `Connection: close`. Clients that have not sent the head of a
-    /// request by then, or do not read their response, are not waited for.
+    /// Waits until all requests are answered. Open connections are kept for `linger`: a request that arrives
+    /// meanwhile is answered with `Connection: close`. After that, clients that have not sent the head of a
+    /// request or do not read their response are not waited for.
     pub(super) async fn drain(&mut self, linger: Duration) {
         self.tasks.close();
         self.requests.close();
@@ -151,7 +151,7 @@ impl Connections {
         let closed = std::mem::take(&mut self.graceful).shutdown();
         let answered = async {
             self.requests.wait().await;
-            sleep(FLUSH).await;
+            sleep(FLUSH_TIME).await;
         };
         tokio::select! {
             () = closed => {}
@@ -159,7 +159,7 @@ impl Connections {
         }
     }
 
-    /// How the drain ended, or where it stands.
+    /// The result of the drain, so far.
     pub(super) fn drained(&self) -> Drained {
         if self.requests.is_empty() {
             Drained::Complete

@@ -1,4 +1,4 @@
-//! What stops a process: the signals, and a thread that ends it when a stop takes longer than it may.
+//! Stops the process: on a signal, and by a thread that ends it when a stop takes too long.
 
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -13,12 +13,12 @@ pub struct Signals {
     int: Signal,
     hup: Signal,
     quit: Signal,
-    /// Listened to so that they do not end the process.
+    /// Handled so that they do not end the process.
     _ignored: [Signal; 2],
 }
 
 impl Signals {
-    /// From now on signals are waited for, and SIGUSR1 and SIGUSR2 ignored.
+    /// Installs the handlers. SIGUSR1 and SIGUSR2 are ignored from now on.
     ///
     /// # Errors
     /// If the system refuses a handler.
@@ -46,19 +46,19 @@ impl Signals {
     }
 }
 
-/// Ends the process when a stop takes longer than it may, whatever hangs in whichever thread.
+/// A thread that ends the process when a stop takes too long, also if all other threads hang.
 pub struct Watchdog(SyncSender<()>);
 
 impl Watchdog {
-    /// Starts the thread, while there is memory and a thread to be had: `status` is the exit status so long
-    /// after [`begin`](Self::begin).
+    /// Starts the thread at the start of the process, when resources are available. It exits with `status` when
+    /// `deadline` has passed since [`begin`](Self::begin).
     ///
     /// # Errors
     /// If the system has no thread.
     pub fn start(deadline: Duration, status: u8) -> io::Result<Self> {
         let (sender, begun) = sync_channel(1);
         let end = move || {
-            // An error means that the service ends without a stop.
+            // An error means that the sender was dropped: the process ends without a stop.
             if begun.recv().is_ok() {
                 thread::sleep(deadline);
                 std::process::exit(status.into());
@@ -68,9 +68,9 @@ impl Watchdog {
         Ok(Self(sender))
     }
 
-    /// The stop begins.
+    /// Starts the countdown.
     pub fn begin(&self) {
-        // Full if it has begun already.
+        // The channel is full if the countdown has started already.
         let _ = self.0.try_send(());
     }
 }

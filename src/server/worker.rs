@@ -1,4 +1,4 @@
-//! Serves in one runtime, and the thread that has a core's runtime or the spare one.
+//! Serves in one runtime, in the thread of a core or in the spare thread.
 
 use std::io;
 
@@ -10,25 +10,25 @@ use super::connections::Connections;
 use super::{Drained, Listeners, ServeError, Timeouts};
 use crate::app::WxLogin;
 
-/// One core's thread, or the spare one.
+/// The thread of a core, or the spare thread.
 pub(super) struct Worker {
     pub(super) listeners: Listeners,
     pub(super) wxlogin: WxLogin,
     pub(super) timeouts: Timeouts,
-    /// Told when the connections of this thread are set up, and where its end will be told.
+    /// Gets a message when the connections of this thread are set up, with a receiver for its end.
     pub(super) starting: mpsc::Sender<Result<oneshot::Receiver<Ended>, ServeError>>,
     /// Changes when the service stops.
     pub(super) stopped: watch::Receiver<()>,
 }
 
-/// How a thread ended.
+/// The result of a thread.
 type Ended = Result<Drained, ServeError>;
 
 impl Worker {
     #[tokio::main(flavor = "current_thread")]
     pub(super) async fn run(mut self) {
         let wxlogin = if self.listeners.is_spare {
-            self.wxlogin.for_a_runtime_that_never_blocks()
+            self.wxlogin.for_nonblocking_runtime()
         } else {
             self.wxlogin.for_another_runtime()
         };
@@ -46,7 +46,7 @@ impl Worker {
             let _ = self.stopped.changed().await;
         };
         let drained = serve(self.listeners, &wxlogin, self.timeouts, stop).await;
-        // Sent from inside the runtime, whose drop waits for a hanging resolver.
+        // Sent inside the runtime, because its drop waits for a hanging DNS resolver.
         let _ = ended.send(drained.map_err(ServeError::from));
     }
 }
@@ -70,7 +70,7 @@ pub(super) async fn serve(
             .enumerate()
             .map(async |(nth, (listener, router))| {
                 if listeners.is_spare && nth == 0 {
-                    Ok(connections.accept_late(listener, router, metrics).await)
+                    Ok(connections.accept_unserved(listener, router, metrics).await)
                 } else {
                     connections.accept(listener, router, metrics).await
                 }
@@ -80,7 +80,7 @@ pub(super) async fn serve(
             () = stop => {}
         }
     }
-    // What the system has accepted for us by now is on its way to an answer as well.
+    // Connections in the accept queue are served as well.
     for (listener, router) in doors {
         connections.accept_waiting(&listener, &router, metrics);
     }

@@ -1,11 +1,11 @@
-//! The store that several processes share: Redis or Valkey, one server or a cluster.
+//! The session store in Redis or Valkey, one server or a cluster, which several processes can share.
 //!
 //! Every key begins with `wxlogin:` and expires by itself:
 //!
 //! | key | value | expires |
 //! | --- | --- | --- |
 //! | `wxlogin:session:{SHA-256 of the token's secret}` | the session, JSON | with the session |
-//! | `wxlogin:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` encrypted `session_key`, `failures` to open user data since the last login | with the user's last session |
+//! | `wxlogin:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` encrypted `session_key`, `failures` to decrypt user data since the last login | with the user's last session |
 //! | `wxlogin:tokens:{{appid}:{openid}}` | a sorted set: the SHA-256 of the secrets of the user's tokens, by expiry, in seconds since the first of them began | with the user's last session |
 //! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
 //!
@@ -38,9 +38,10 @@ use error::describe;
 pub use url::{InvalidUrl, RedisUrl};
 
 const SESSION: &str = "wxlogin:session:";
-/// For an operation.
+/// The longest time for an operation.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// For each answer; shorter, so that the connection notices it and is replaced.
+/// The longest time for each answer; shorter than [`TIMEOUT`], so that the connection sees the failure and
+/// is replaced.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The store in Redis.
@@ -53,7 +54,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Connects when it is first used, and again whenever it has to.
+    /// Does not connect yet.
     pub(super) fn new(url: &RedisUrl, clock: Clock) -> Result<Self, OpenError> {
         let connection = Connection::new(url, ANSWER_TIMEOUT)
             .map_err(|error| OpenError::Other(describe(&error)))?;
@@ -67,7 +68,7 @@ impl Store {
     /// Stores a session. Its token needs no selector.
     pub(super) async fn create(&self, new: Record<'_>) -> Result<Option<[u8; 8]>, Unavailable> {
         let session = new.session;
-        // Not from what the clock says by now: somebody may have set it since.
+        // From the session itself: the wall clock may have been set since it was made.
         let left = session.expires.saturating_sub(session.created).max(1);
         let keys = new.exchange.as_ref().map(|exchange| &*exchange.keys);
         let log_in = scripts::LogIn {
@@ -75,7 +76,7 @@ impl Store {
             seconds: left,
             keys: keys.unwrap_or_default(),
         };
-        // In this order, so that whoever finds the exchange finds the user's key too.
+        // The exchange comes last: a replica that finds it must find the user's key too.
         let mut commands = vec![
             set(&session_at(new.token), &json(session)?, left),
             log_in.command(&session.user),
@@ -88,7 +89,8 @@ impl Store {
             let key = exchange_at(exchange.hash);
             commands.push(set(&key, &json(&user)?, EXCHANGE_TTL.as_secs()));
         }
-        self.bounded(self.connection.in_order(commands)).await?;
+        self.bounded(self.connection.pipeline_idempotent(commands))
+            .await?;
         Ok(None)
     }
 
@@ -102,16 +104,17 @@ impl Store {
     }
 
     pub(super) async fn keys(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
-        self.stored_keys(self.connection.one(scripts::keys(user)))
+        self.stored_keys(self.connection.query_idempotent(scripts::keys(user)))
             .await
     }
 
-    /// The keys, if one more failure is allowed; it is counted in advance.
+    /// Counts a failure in advance, and returns the keys if that many failures are allowed. There is no row
+    /// number in Redis.
     pub(super) async fn begin_attempt(
         &self,
         user: &UserId,
     ) -> Result<(Vec<Vec<u8>>, Option<i64>), Unavailable> {
-        let keys = self.stored_keys(self.connection.once(scripts::begin_attempt(user)));
+        let keys = self.stored_keys(self.connection.query_once(scripts::begin_attempt(user)));
         Ok((keys.await?, None))
     }
 
@@ -130,22 +133,25 @@ impl Store {
         failed: bool,
     ) -> Result<(), Unavailable> {
         let command = scripts::end_attempt(user, failed);
-        self.bounded(self.connection.once(command)).await
+        self.bounded(self.connection.query_once(command)).await
     }
 
     pub(super) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
         let command = Cmd::del(session_at(token.hash));
-        self.bounded(self.connection.one(command)).await
+        self.bounded(self.connection.query_idempotent(command))
+            .await
     }
 
-    /// There is nothing to close: Redis notices that the process is gone.
+    /// Does nothing: the connections end with the process.
     #[expect(clippy::unused_async, reason = "the interface of both backends")]
     pub(super) async fn close(&self) {}
 
     async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Unavailable> {
         let mut command = cmd("GET");
         command.arg(key);
-        let json: Option<Vec<u8>> = self.bounded(self.connection.one(command)).await?;
+        let json: Option<Vec<u8>> = self
+            .bounded(self.connection.query_idempotent(command))
+            .await?;
         json.map(|json| serde_json::from_slice(&json))
             .transpose()
             .map_err(|_| self.unavailable("a value is not of wxlogin's format"))

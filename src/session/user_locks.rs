@@ -11,7 +11,7 @@ use super::{Unavailable, UserId};
 /// The longest wait for a lock.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The locks of the users that are locked or waited for.
+/// The locks that are held or waited for.
 #[derive(Default)]
 pub(super) struct UserLocks {
     by_user: Mutex<HashMap<UserId, Arc<AsyncMutex<()>>>>,
@@ -28,7 +28,7 @@ pub(super) struct UserLock {
 impl UserLocks {
     /// Waits for the lock of this user.
     pub(super) async fn lock(self: &Arc<Self>, user: &UserId) -> Result<UserLock, Unavailable> {
-        // Made first, so that its drop removes the entry also if the wait is cancelled.
+        // Made before the wait: its drop removes the map entry also if the wait is cancelled.
         let mut lock = UserLock {
             locks: self.clone(),
             user: user.clone(),
@@ -50,7 +50,7 @@ impl Drop for UserLock {
     fn drop(&mut self) {
         let mut by_user = self.locks.by_user();
         self.guard = None;
-        // No other holder or waiter, and none can begin to wait while the map is locked.
+        // There is no other holder or waiter, and while the map is locked there can be no new one.
         let is_last = |mutex: &Arc<_>| Arc::strong_count(mutex) == 1;
         if by_user.get(&self.user).is_some_and(is_last) {
             by_user.remove(&self.user);

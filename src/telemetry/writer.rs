@@ -1,5 +1,5 @@
-//! Log lines go through a bounded queue to a thread that writes them to standard error. A reader of
-//! standard error that stops reading, or a full disk, costs log lines, never a request.
+//! Writes log lines to standard error, in a thread with a bounded queue. If standard error blocks or its disk is
+//! full, lines are dropped and counted; requests are not delayed.
 
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -14,31 +14,31 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// With [`MAX_LINE`], the queue holds at most 8 MiB (1.2 MB of our usual lines).
 const MAX_QUEUED_LINES: usize = 4 * 1024;
-/// Bytes. Our own lines have some 300; what a library logs can have any length.
+/// In bytes. Our own lines have some 300; those of libraries can have any length.
 const MAX_LINE: usize = 2 * 1024;
-/// Bytes written with one system call.
+/// The size of a write, in bytes.
 const BUFFER: usize = 64 * 1024;
-/// How long a reader that has stopped reading may hold up the end of the process.
+/// How long a blocked standard error may delay the end of the process.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// After each write, so that lines gather: a thread that was woken for each would cost a login more than
-/// the line itself.
-const PACE: Duration = Duration::from_millis(10);
-/// Before the next attempt, if standard error is non-blocking and full.
+/// The pause after each write, so that lines are batched: waking the thread for each line would cost more CPU
+/// than the line itself.
+const BATCH_PAUSE: Duration = Duration::from_millis(10);
+/// The pause before a retry, if standard error is non-blocking and full.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// Lines that found no room in the queue.
+/// Counts lines that were dropped because the queue was full.
 static QUEUE_FULL: OnceLock<ErrorCounter> = OnceLock::new();
-/// Lines that could not be written: the disk is full, or the reader has gone.
-static REFUSED: AtomicU64 = AtomicU64::new(0);
+/// Counts lines that could not be written: the disk is full, or the pipe is closed.
+static WRITE_FAILED: AtomicU64 = AtomicU64::new(0);
 
 /// How many log lines were dropped since the process started.
 #[must_use]
 pub fn dropped_lines() -> u64 {
     let queue_full = QUEUE_FULL.get().map_or(0, ErrorCounter::dropped_lines);
-    queue_full as u64 + REFUSED.load(Ordering::Relaxed)
+    queue_full as u64 + WRITE_FAILED.load(Ordering::Relaxed)
 }
 
-/// Starts the thread that writes.
+/// Starts the writing thread.
 pub(super) fn start() -> io::Result<(Lines, Flush)> {
     let stderr = io::stderr().as_fd().try_clone_to_owned()?;
     let stderr = StandardError {
@@ -50,12 +50,12 @@ pub(super) fn start() -> io::Result<(Lines, Flush)> {
         .buffered_lines_limit(MAX_QUEUED_LINES)
         .thread_name("log-writer")
         .finish(stderr);
-    // A second subscriber of the process is not installed, so its counter is not needed.
+    // Fails for a second subscriber, which is not installed.
     let _ = QUEUE_FULL.set(lines.error_counter());
     Ok((Lines(lines), Flush(Some(guard))))
 }
 
-/// The queue. Cuts lines that are too long.
+/// The sender of the queue. Cuts lines that are too long.
 #[derive(Clone)]
 pub(super) struct Lines(NonBlocking);
 
@@ -84,15 +84,15 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
-/// Standard error, without the lock of [`io::stderr`], which a stuck write would hold.
+/// Standard error, without the lock of [`io::stderr`], which a blocked write would hold.
 struct StandardError {
     out: BufWriter<File>,
-    /// How many dropped lines have been logged.
+    /// How many dropped lines have been reported in the log.
     reported: u64,
 }
 
 impl StandardError {
-    /// Waits while standard error is non-blocking and full.
+    /// Writes, and retries while standard error is non-blocking and full.
     fn retry(
         &mut self,
         mut write: impl FnMut(&mut BufWriter<File>) -> io::Result<()>,
@@ -107,19 +107,19 @@ impl StandardError {
 }
 
 impl Write for StandardError {
-    /// Takes a whole line. An error drops it: the buffer is full of lines that wait for room.
+    /// Takes a whole line. It is dropped on an error: the buffer is full and cannot be written.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // A line is shorter than the buffer, so after an error none of it has been written.
+        // A line is shorter than the buffer, so after an error no part of it is in the buffer.
         if self.retry(|out| out.write_all(line)).is_err() {
-            REFUSED.fetch_add(1, Ordering::Relaxed);
+            WRITE_FAILED.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
 
-    /// Called when the queue is empty, so that there is room for a line.
+    /// Called when the queue is empty, so that it has room for the warning.
     fn flush(&mut self) -> io::Result<()> {
         let written = self.retry(Write::flush);
-        thread::sleep(PACE);
+        thread::sleep(BATCH_PAUSE);
         if written.is_err() {
             return Ok(()); // the lines stay in the buffer, for the next attempt
         }
@@ -129,7 +129,7 @@ impl Write for StandardError {
             tracing::warn!(
                 "{lines} log lines were dropped: standard error took them too slowly or refused them"
             );
-            // Unless this line itself was dropped.
+            // Not if the warning itself was dropped.
             if dropped_lines() == dropped {
                 self.reported = dropped;
             }
@@ -145,11 +145,10 @@ impl Drop for Flush {
     fn drop(&mut self) {
         let guard = self.0.take();
         let (flushed, wait) = mpsc::channel();
-        // In a thread of its own: if the queue is full, the guard prints that to standard output, whose
-        // reader may have stopped as well.
+        // In another thread: if the queue is full, the guard prints to standard output, which may block as well.
         let flush = thread::Builder::new().spawn(move || {
             drop(guard);
-            // Nobody waits any more after the timeout.
+            // Fails after the timeout.
             let _ = flushed.send(());
         });
         if flush.is_ok() {

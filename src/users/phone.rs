@@ -1,17 +1,17 @@
-//! A phone code is exchanged once, as a login's code is: whoever repeats it within a minute for the same
-//! user gets the same number. It is kept in the memory of this process only.
+//! A phone code is exchanged once, as a login's code is. Further requests with it for the same user get the
+//! same number for a minute. It is kept in the memory of this process only.
 
 use std::sync::Arc;
 
 use tokio::time::sleep;
 
-use super::{Users, UsersError, user};
+use super::{Users, UsersError, user_id};
 use crate::session::EXCHANGE_TTL;
 use crate::single_flight::{Entered, Leader};
 use crate::spawn_on_drop::SpawnOnDrop;
 use crate::wechat::{CallError, JsCode, MiniProgram, PhoneNumber};
 
-/// What became of a phone code.
+/// The outcome of the exchange of a phone code.
 #[derive(Clone)]
 pub(super) struct PhoneAnswer {
     openid: Arc<str>,
@@ -30,19 +30,19 @@ impl Users {
         phone_code: &str,
     ) -> Result<PhoneNumber, UsersError> {
         let mini_program = self.mini_program(appid)?.clone();
-        let user = user(appid, openid)?;
+        let user = user_id(appid, openid)?;
         let phone_code = JsCode::parse(phone_code)?;
         let answer = match self.shared.phone_codes.enter(phone_code.hash(appid)) {
-            Entered::Known(answer) => answer,
-            Entered::Running(answer) => {
+            Entered::Remembered(answer) => answer,
+            Entered::InFlight(answer) => {
                 let panicked = UsersError::Internal("the exchange of a phone code panicked");
                 answer.await.map_err(|_| panicked)?
             }
-            Entered::First(leader) => {
+            Entered::Leader(leader) => {
                 let openid = openid.into();
                 let exchange = self
                     .clone()
-                    .exchange(mini_program, openid, phone_code, leader);
+                    .run_as_leader(mini_program, openid, phone_code, leader);
                 SpawnOnDrop::new(exchange).await
             }
         };
@@ -50,7 +50,7 @@ impl Users {
     }
 
     /// Exchanges a phone code, and publishes the answer to concurrent and later requests.
-    async fn exchange(
+    async fn run_as_leader(
         self: Arc<Self>,
         mini_program: Arc<MiniProgram>,
         openid: Arc<str>,
@@ -64,7 +64,7 @@ impl Users {
         } else {
             let result = Err(UsersError::Overloaded);
             let answer = PhoneAnswer { openid, result };
-            leader.answer(&answer);
+            leader.answer_without_remembering(&answer);
             return answer;
         };
         let (result, was_sent) = match asked {
@@ -74,21 +74,21 @@ impl Users {
         };
         let answer = PhoneAnswer { openid, result };
         if was_sent {
-            leader.remember(answer.clone(), EXCHANGE_TTL);
-            // The number is wiped after a minute without another phone code, too.
+            leader.answer_and_remember(answer.clone(), EXCHANGE_TTL);
+            // The number is removed from memory after a minute, also without another phone code.
             tokio::spawn(async move {
                 sleep(EXCHANGE_TTL).await;
-                self.shared.phone_codes.forget();
+                self.shared.phone_codes.evict_expired();
             });
         } else {
-            leader.answer(&answer);
+            leader.answer_without_remembering(&answer);
         }
         answer
     }
 }
 
 impl PhoneAnswer {
-    /// For whoever presents the same code for this user.
+    /// The answer to a request with the same code for the user `openid`.
     fn for_user(self, openid: &str) -> Result<PhoneNumber, UsersError> {
         match self.result {
             Ok(_) | Err(UsersError::PhoneCode(_)) if *self.openid != *openid => {

@@ -1,5 +1,5 @@
 //! The `access_token` of each Mini Program: fetched when it is needed, kept, renewed in the background,
-//! and replaced when WeChat calls it invalid.
+//! and replaced when WeChat refuses it as invalid.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,18 +12,19 @@ use super::{ACCESS_TOKEN_REMEDY, AccessToken, Client, Error, MiniProgram, diagno
 use crate::clock::Clock;
 use crate::single_flight::{Entered, Key, Leader, SingleFlight};
 
-/// A token that is used when it is older is asked for again: it may have been invalidated elsewhere.
-const MAX_AGE: Duration = Duration::from_secs(5 * 60);
-/// A token is not used for so long before its end, in seconds.
-const MARGIN: u64 = 60;
-/// For so long after a fetch that failed, or that replaced an invalid token, there is no other.
-const PAUSE: Duration = Duration::from_secs(10);
+/// A token older than this is fetched again in the background when it is used: another system may have
+/// invalidated it.
+const RENEWAL_AGE: Duration = Duration::from_secs(5 * 60);
+/// A token is not used in its last seconds.
+const EXPIRY_MARGIN: u64 = 60;
+/// The least time between a fetch that failed, or that replaced an invalid token, and the next one.
+const FETCH_PAUSE: Duration = Duration::from_secs(10);
 
-type Answer = Result<AccessToken, Error>;
+type TokenResult = Result<AccessToken, Error>;
 
 /// The tokens of all Mini Programs. All runtimes of a process share them.
 pub struct TokenCache {
-    fetches: Arc<SingleFlight<Answer>>,
+    fetches: Arc<SingleFlight<TokenResult>>,
     by_appid: Mutex<HashMap<String, Fetched>>,
     clock: Clock,
 }
@@ -42,7 +43,7 @@ pub struct TokenClient {
 }
 
 impl TokenCache {
-    /// Without tokens.
+    /// An empty cache.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self {
@@ -52,12 +53,15 @@ impl TokenCache {
         }
     }
 
-    /// The token that can be used, and how long ago it was fetched.
+    /// A cached token that has not expired, and its age.
     fn usable(&self, appid: &str) -> Option<(AccessToken, Duration)> {
         let by_appid = self.by_appid();
         let Fetched { token, at } = by_appid.get(appid)?;
         let age = self.clock.monotonic().saturating_sub(*at);
-        let life = token.expires_in.saturating_sub(MARGIN).max(PAUSE.as_secs());
+        let life = token
+            .expires_in
+            .saturating_sub(EXPIRY_MARGIN)
+            .max(FETCH_PAUSE.as_secs());
         let left = AccessToken {
             expires_in: token.expires_in.saturating_sub(age.as_secs()),
             ..token.clone()
@@ -77,33 +81,41 @@ impl TokenCache {
 }
 
 impl TokenClient {
-    /// Asks with `client`.
+    /// Makes its requests with `client`.
     #[must_use]
     pub fn new(client: Arc<Client>, cache: Arc<TokenCache>) -> Self {
         Self { client, cache }
     }
 
-    /// The `access_token` of a Mini Program: at once if there is a usable one.
+    /// The `access_token` of a Mini Program, from the cache if there is a usable one.
     ///
     /// # Errors
-    /// [`Error`]. It stays the same for 10 s after a fetch has failed.
-    pub async fn access_token(&self, mini_program: &Arc<MiniProgram>) -> Answer {
-        self.get(mini_program, self.client.deadline()).await
+    /// [`Error`]. A failed fetch is remembered for 10 s.
+    pub async fn access_token(&self, mini_program: &Arc<MiniProgram>) -> TokenResult {
+        self.access_token_before(self.client.deadline(), mini_program)
+            .await
     }
 
-    pub(super) async fn get(&self, mini_program: &Arc<MiniProgram>, deadline: Instant) -> Answer {
+    pub(super) async fn access_token_before(
+        &self,
+        deadline: Instant,
+        mini_program: &Arc<MiniProgram>,
+    ) -> TokenResult {
         let Some((token, age)) = self.cache.usable(mini_program.appid()) else {
             return self.fetch(mini_program, None, deadline).await;
         };
-        if age > MAX_AGE
-            && let Entered::First(leader) = self.cache.fetches.enter(key(mini_program))
+        if age > RENEWAL_AGE
+            && let Entered::Leader(leader) = self.cache.fetches.enter(key(mini_program))
         {
-            tokio::spawn(self.clone().lead(mini_program.clone(), None, leader));
+            tokio::spawn(
+                self.clone()
+                    .fetch_as_leader(mini_program.clone(), None, leader),
+            );
         }
         Ok(token)
     }
 
-    /// Another token than the one that WeChat has called invalid, if there is one.
+    /// A token that differs from the one that WeChat refused as invalid, if there is one.
     pub(super) async fn replacement(
         &self,
         mini_program: &Arc<MiniProgram>,
@@ -120,20 +132,22 @@ impl TokenClient {
         Ok(Some(token).filter(is_other))
     }
 
-    /// Joins the fetch in flight, or begins one, which goes on when its client hangs up.
+    /// Waits for the fetch in flight, or starts one, which goes on if its request is cancelled.
     async fn fetch(
         &self,
         mini_program: &Arc<MiniProgram>,
         invalid: Option<&AccessToken>,
         deadline: Instant,
-    ) -> Answer {
+    ) -> TokenResult {
         let answer = match self.cache.fetches.enter(key(mini_program)) {
-            Entered::Known(answer) => return answer,
-            Entered::Running(answer) => timeout_at(deadline, answer).await.map(Result::ok),
-            Entered::First(leader) => {
+            Entered::Remembered(answer) => return answer,
+            Entered::InFlight(answer) => timeout_at(deadline, answer).await.map(Result::ok),
+            Entered::Leader(leader) => {
                 let invalid = invalid.cloned();
-                let lead = self.clone().lead(mini_program.clone(), invalid, leader);
-                timeout_at(deadline, tokio::spawn(lead))
+                let fetch = self
+                    .clone()
+                    .fetch_as_leader(mini_program.clone(), invalid, leader);
+                timeout_at(deadline, tokio::spawn(fetch))
                     .await
                     .map(Result::ok)
             }
@@ -147,18 +161,18 @@ impl TokenClient {
         }
     }
 
-    async fn lead(
+    async fn fetch_as_leader(
         self,
         mini_program: Arc<MiniProgram>,
         invalid: Option<AccessToken>,
-        leader: Leader<Answer>,
-    ) -> Answer {
+        leader: Leader<TokenResult>,
+    ) -> TokenResult {
         let appid = mini_program.appid();
         let answer = self.client.stable_token(&mini_program).await;
         match (&answer, invalid) {
             (Ok(token), None) => {
                 self.cache.store(appid, token.clone());
-                leader.answer(&answer);
+                leader.answer_without_remembering(&answer);
             }
             (Ok(token), Some(invalid)) => {
                 if token.expose() == invalid.expose() {
@@ -170,13 +184,13 @@ impl TokenClient {
                     );
                 }
                 self.cache.store(appid, token.clone());
-                leader.remember(answer.clone(), PAUSE);
+                leader.answer_and_remember(answer.clone(), FETCH_PAUSE);
             }
             (Err(error), _) => {
-                if !diagnosis::report(None, appid, error) {
+                if !diagnosis::log_refusal(None, appid, error) {
                     tracing::warn!(appid, %error, "no access_token could be fetched");
                 }
-                leader.remember(answer.clone(), PAUSE);
+                leader.answer_and_remember(answer.clone(), FETCH_PAUSE);
             }
         }
         answer

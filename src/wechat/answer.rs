@@ -1,4 +1,4 @@
-//! What all of WeChat's answers have in common: a JSON object, and an errcode if the call was refused.
+//! Parses the JSON object that all of WeChat's answers are, with an errcode if the call was refused.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -7,12 +7,12 @@ use super::{Call, Errcode, Error, Invalid, Refusal};
 use crate::json::Object;
 
 #[derive(Deserialize)]
-struct Status {
+struct ErrcodeAndErrmsg {
     errcode: Option<Number>,
     errmsg: Option<String>,
 }
 
-/// A number comes as a number or, in some of WeChat's samples, as a string.
+/// A number, which some of WeChat's samples write as a string.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Number {
@@ -25,7 +25,7 @@ pub(super) enum Number {
 /// [`Error::Refused`] if it has an errcode other than 0.
 pub(super) fn parse<T: DeserializeOwned>(call: Call, body: &[u8]) -> Result<T, Error> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body); // a gateway's byte order mark
-    let Object(status) = object::<Status>(body)?;
+    let Object(status) = object::<ErrcodeAndErrmsg>(body)?;
     match errcode(status.errcode)? {
         None | Some(0) => {
             let Object(answer) = object(body)?;
@@ -54,8 +54,12 @@ fn errcode(number: Option<Number>) -> Result<Option<i64>, Invalid> {
     }
 }
 
-/// Ids and tokens are sent on in JSON, headers and URLs, so they must be valid in all of them.
-pub(super) fn visible(field: &'static str, text: &str, max_len: usize) -> Result<(), Invalid> {
+/// Checks that a text is visible ASCII: ids and tokens are sent on in JSON, headers and URLs.
+pub(super) fn check_visible(
+    field: &'static str,
+    text: &str,
+    max_len: usize,
+) -> Result<(), Invalid> {
     let is_valid =
         (1..=max_len).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     if is_valid {

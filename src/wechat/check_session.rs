@@ -6,19 +6,19 @@ use tokio::time::Instant;
 use super::client::Request;
 use super::{AccessToken, Call, Client, Error, Invalid, Meaning, answer, hmac_signature};
 
-/// An answer must say that there is no error.
+/// Unlike other answers, a good one must hold an errcode, which is 0.
 #[derive(Deserialize)]
-struct Answer {
+struct CheckSessionAnswer {
     errcode: Option<serde::de::IgnoredAny>,
 }
 
 impl Client {
-    /// Whether WeChat calls `session_key` the newest of the user `openid`.
+    /// Asks whether `session_key` is the newest of the user `openid`.
     ///
     /// Source: WeChat's documentation of `auth.checkSessionKey`.
     ///
     /// # Errors
-    /// [`Error`], by what can be done about it.
+    /// [`Error`].
     pub(super) async fn check_session(
         &self,
         access_token: &AccessToken,
@@ -44,10 +44,10 @@ impl Client {
 /// Parses the body of an answer with HTTP status 200.
 ///
 /// # Errors
-/// [`Error::Refused`] if WeChat refused, also because the key is not valid; [`Error::Invalid`] if this is
+/// [`Error::Refused`] if WeChat refused, also if the key is not valid; [`Error::Invalid`] if this is
 /// not the documented JSON.
 pub fn parse_check_session(body: &[u8]) -> Result<(), Error> {
-    let answer: Answer = answer::parse(Call::CheckSession, body)?;
+    let answer: CheckSessionAnswer = answer::parse(Call::CheckSession, body)?;
     match answer.errcode {
         Some(_) => Ok(()),
         None => Err(Invalid::Field("errcode").into()),

@@ -1,4 +1,4 @@
-//! What all calls to WeChat share: hosts, AppSecrets, retries, the deadline, the limit of an answer.
+//! Sends the requests of all calls to WeChat: hosts, AppSecrets, retries, deadline, size limit of an answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,28 +13,28 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::http::Http;
 use super::{Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
 
-/// The largest answer that is read; WeChat's are a few hundred bytes.
+/// The largest answer that is read, in bytes. WeChat's are a few hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
-/// Capacity for an answer with a `session_key`: a buffer that grows leaves a copy of it behind.
-const USUAL_ANSWER: usize = 1024;
-/// Capacity for a query, for the same reason: that of an exchange has some 160 bytes.
-const USUAL_QUERY: usize = 256;
-/// The least pause before each retry when WeChat is busy; with jitter, up to twice as long.
+/// Initial capacity for an answer: a buffer that grows leaves a copy of a `session_key` in freed memory.
+const ANSWER_CAPACITY: usize = 1024;
+/// Initial capacity for a query, for the same reason. That of an exchange has some 160 bytes.
+const QUERY_CAPACITY: usize = 256;
+/// The pauses before the retries when WeChat is busy. Jitter makes each up to twice as long.
 const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
 
-/// How WeChat is asked.
+/// How requests are sent to WeChat.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where WeChat's API begins, at least one; the path of a call is appended. The next is asked only
-    /// when WeChat certainly has not got the request.
+    /// Base URLs of WeChat's API, at least one; the path of a call is appended. The next one is tried only
+    /// if the request certainly was not sent.
     pub api_bases: Vec<Url>,
     /// For a whole call, retries included.
     pub timeout: Duration,
-    /// For hosts that are not on this machine.
+    /// Used for hosts that are not on this machine.
     pub proxies: Proxies,
 }
 
-/// Asks WeChat. Connections are kept and shared; TLS certificates are verified.
+/// The HTTP client for WeChat, with a connection pool. TLS certificates are verified.
 #[derive(Debug)]
 pub struct Client {
     http: Http,
@@ -54,7 +54,7 @@ impl Request {
         Self {
             method: Method::GET,
             path,
-            query: Zeroizing::new(String::with_capacity(USUAL_QUERY)),
+            query: Zeroizing::new(String::with_capacity(QUERY_CAPACITY)),
             json: None,
         }
     }
@@ -108,12 +108,12 @@ impl Client {
         })
     }
 
-    /// When a call that begins now must have ended.
+    /// The deadline of a call that begins now.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.settings.timeout
     }
 
-    /// Asks until the deadline, and at most twice again when WeChat says that it is busy.
+    /// Makes a call within the deadline, and repeats it at most twice while WeChat says that it is busy.
     pub(super) async fn retry<T, F>(
         &self,
         deadline: Instant,
@@ -131,9 +131,9 @@ impl Client {
             let Err(error) = &result else { return result };
             match error.meaning() {
                 Some(Meaning::Busy) => {}
-                // The request that was answered "busy" has used the code up after all.
+                // The request that WeChat answered with "busy" has used the code up.
                 Some(Meaning::CodeUsed) if was_busy => return Err(Invalid::BusyThenUsed.into()),
-                // WeChat got the code when it was busy.
+                // An earlier attempt reached WeChat: the error must not say that nothing was sent.
                 None if was_busy && matches!(error, Error::Unreachable(_)) => {
                     return Err(Errcode::BUSY.into());
                 }
@@ -150,8 +150,8 @@ impl Client {
         }
     }
 
-    /// Asks with the first AppSecret that WeChat does not call wrong. `is_accepted` tells from the result
-    /// whether WeChat accepted it.
+    /// Makes a call with each AppSecret in turn, until WeChat does not refuse it as wrong. `is_accepted`:
+    /// whether this result shows that WeChat accepted the AppSecret.
     pub(super) async fn with_secrets<'a, T, F>(
         &self,
         mini_program: &'a MiniProgram,
@@ -169,19 +169,19 @@ impl Client {
                 Err(error) if error.errcode() == Some(Errcode::WRONG_SECRET) => was_sent = true,
                 _ => {
                     if is_accepted(&result) {
-                        mini_program.accepted(place);
+                        mini_program.record_accepted(place);
                     }
                     break;
                 }
             }
         }
         if was_sent {
-            result = result.map_err(Error::after_sending);
+            result = result.map_err(Error::unreachable_as_broken);
         }
         result
     }
 
-    /// Sends a request to the first host that can be reached, and parses an answer with HTTP status 200.
+    /// Sends a request to the first host that can be reached, and parses the answer if its status is 200.
     pub(super) async fn send<T>(
         &self,
         request: Request,
@@ -210,7 +210,7 @@ impl Client {
         }
         let encoding = response.headers().get(CONTENT_ENCODING);
         let is_encoded = encoding.is_some_and(|encoding| encoding != "identity");
-        let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER));
+        let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_CAPACITY));
         while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > MAX_ANSWER {
                 return Err(Invalid::TooLarge.into());
@@ -224,10 +224,10 @@ impl Client {
     }
 }
 
-/// The pause, up to twice as long.
+/// Makes a pause up to twice as long.
 fn with_jitter(pause: Duration) -> Duration {
     let mut byte = [0];
-    // Without randomness there is no jitter.
+    // If there are no random bytes, there is no jitter.
     let _ = rand::fill(&mut byte);
     pause + pause * u32::from(byte[0]) / 255
 }

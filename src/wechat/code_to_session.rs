@@ -1,5 +1,4 @@
-//! `jscode2session`: exchanges a code of `wx.login`. Its answer is parsed leniently where WeChat varies,
-//! and strictly in ids and keys.
+//! `jscode2session`: exchanges a code of `wx.login`. Ids and keys in its answer are checked strictly.
 
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ const MAX_ID_LEN: usize = 128;
 /// WeChat's key for a user's data, 16 bytes. It never leaves the server.
 pub type SessionKey = Arc<SecretBox<[u8; 16]>>;
 
-/// The user who logged in.
+/// The user whom the code belongs to.
 #[derive(Debug)]
 pub struct CodeSession {
     /// The user in this Mini Program: 1 to 128 visible ASCII characters, compared case-sensitively.
@@ -32,24 +31,23 @@ pub struct CodeSession {
 /// The fields of an answer. Strings are owned: WeChat writes `/` as `\/`. Other fields, such as
 /// the meaningless `expires_in`, are ignored.
 #[derive(Deserialize)]
-struct Answer {
+struct CodeToSessionAnswer {
     openid: Option<String>,
     unionid: Option<String>,
     session_key: Option<SecretString>,
 }
 
 impl Client {
-    /// Exchanges a code for the user's identity, within the timeout of the settings, also when the
-    /// answer drips in byte by byte.
+    /// Exchanges a code for the user's identity, within the timeout of the settings.
     ///
-    /// Even a refused exchange uses the code up, so a request is repeated in two cases only: at the
-    /// next host if it certainly was not sent, and at most twice when WeChat says that it is busy.
-    /// And with the Mini Program's next AppSecret, if it has one, when WeChat calls one wrong.
+    /// Even a refused exchange uses the code up, so a request is repeated in three cases only: at the
+    /// next host if it certainly was not sent; at most twice when WeChat says that it is busy; with the next
+    /// AppSecret of the Mini Program when WeChat refuses one as wrong.
     ///
     /// Source: WeChat's documentation of `auth.code2Session`.
     ///
     /// # Errors
-    /// [`Error`], by what can be done about it.
+    /// [`Error`].
     pub async fn code_to_session(
         &self,
         mini_program: &MiniProgram,
@@ -68,7 +66,7 @@ impl Client {
     }
 }
 
-/// Whether WeChat has looked at the code, and so accepted the AppSecret.
+/// Whether the result is about the code, so that WeChat has accepted the AppSecret.
 fn is_about_the_code(result: &Result<CodeSession, Error>) -> bool {
     match result {
         Ok(_) => true,
@@ -85,7 +83,7 @@ impl CodeSession {
     /// # Errors
     /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON.
     pub fn from_json(body: &[u8]) -> Result<Self, Error> {
-        let answer: Answer = answer::parse(Call::CodeToSession, body)?;
+        let answer: CodeToSessionAnswer = answer::parse(Call::CodeToSession, body)?;
         let unionid = answer.unionid.filter(|unionid| !unionid.is_empty());
         Ok(Self {
             openid: id("openid", answer.openid.unwrap_or_default())?,
@@ -96,7 +94,7 @@ impl CodeSession {
 }
 
 fn id(field: &'static str, id: String) -> Result<String, Invalid> {
-    answer::visible(field, &id, MAX_ID_LEN).map(|()| id)
+    answer::check_visible(field, &id, MAX_ID_LEN).map(|()| id)
 }
 
 fn session_key(text: Option<&SecretString>) -> Result<SessionKey, Invalid> {

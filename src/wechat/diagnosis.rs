@@ -1,9 +1,9 @@
-//! Tells the operator what WeChat's refusals mean, one line for each call.
+//! Logs for the operator what a refusal of WeChat's means, one line for each call.
 
 use super::{Error, Meaning, Refusal, Rid};
 
-/// Logs what the operator can do about it, if anything. Returns whether it did.
-pub(crate) fn report(request_id: Option<&str>, appid: &str, error: &Error) -> bool {
+/// Logs an error if the operator can do something about it. Returns whether it was logged.
+pub(crate) fn log_refusal(request_id: Option<&str>, appid: &str, error: &Error) -> bool {
     let Error::Refused(refusal) = error else {
         return false;
     };

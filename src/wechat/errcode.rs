@@ -1,4 +1,7 @@
-//! WeChat's errcodes: what they mean for each call, and what the operator does about them.
+//! WeChat's errcodes: their meaning for each call, and the remedy that the operator is given.
+//!
+//! A new errcode of `jscode2session` also needs a row in `LOGIN_OUTCOMES` (`src/metrics/series.rs`); a new
+//! [`Meaning`] one in `refusal_row` (`src/api/problem/table.rs`).
 
 /// A call of WeChat's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +16,7 @@ pub enum Call {
     CheckSession,
 }
 
-/// WeChat's own error number; any number can come.
+/// WeChat's own error number, which can be any number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Errcode(pub i64);
 
@@ -36,13 +39,13 @@ pub enum Meaning {
     Busy,
     /// The `access_token` is expired or was invalidated: another one may be accepted.
     InvalidAccessToken,
-    /// Only the operator can fix it; the text says how.
+    /// Only the operator can fix it; the text is the remedy.
     Misconfigured(&'static str),
     /// Not known here.
     Unknown,
 }
 
-/// How the operator finds out why an `access_token` is refused that WeChat has just given.
+/// The remedy when WeChat refuses an `access_token` that it has just given out.
 pub(super) const ACCESS_TOKEN_REMEDY: &str = "WeChat gives out an access_token and refuses it: see whether another system forces new ones (force_refresh), and check WECHAT_API_BASE and any proxy on the way";
 
 impl Call {
@@ -70,7 +73,7 @@ impl Errcode {
     /// The daily quota of calls is used up.
     pub const QUOTA_EXHAUSTED: Self = Self(45009);
 
-    /// Its meaning for a call. Source: WeChat's documentation of the calls, and the field.
+    /// Its meaning for a call. Source: WeChat's documentation of the calls, and observation.
     #[must_use]
     pub fn meaning(self, call: Call) -> Meaning {
         use Call::{CheckSession, CodeToSession, PhoneNumber};
@@ -93,7 +96,7 @@ impl Errcode {
     }
 }
 
-/// What the operator does about an errcode that only comes from calls with or for an `access_token`.
+/// The remedy for an errcode that only comes from calls with or for an `access_token`.
 fn token_remedy(errcode: i64) -> Option<&'static str> {
     Some(match errcode {
         40014 | 42001 => ACCESS_TOKEN_REMEDY,
@@ -115,7 +118,7 @@ fn token_remedy(errcode: i64) -> Option<&'static str> {
     })
 }
 
-/// What the operator does about an errcode that can come from every call.
+/// The remedy for an errcode that can come from every call.
 fn remedy(errcode: i64) -> Option<&'static str> {
     Some(match errcode {
         40013 => {

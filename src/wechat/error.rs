@@ -1,4 +1,4 @@
-//! Errors of calls to WeChat, by what can be done about them.
+//! Errors of calls to WeChat.
 
 use super::{Errcode, Meaning, Refusal};
 
@@ -11,19 +11,19 @@ pub enum Error {
     /// The connection could not be made (DNS, connect, TLS): the request was not sent.
     #[error("WeChat was not reached: {0}")]
     Unreachable(String),
-    /// The connection broke after the request may have been sent: a code may be used up.
+    /// The connection broke when the request may have been sent: a code may be used up.
     #[error("the connection to WeChat broke: {0}")]
     Broken(String),
     /// No complete answer in time: a code may be used up.
     #[error("no complete answer from WeChat in time")]
     Timeout,
-    /// Not the answer that WeChat documents.
+    /// The answer is not one that WeChat documents.
     #[error("WeChat's answer is not usable: {0}")]
     Invalid(#[from] Invalid),
 }
 
 impl Error {
-    /// Why WeChat refused, if it did.
+    /// The errcode, if WeChat refused.
     #[must_use]
     pub fn errcode(&self) -> Option<Errcode> {
         match self {
@@ -41,8 +41,9 @@ impl Error {
         }
     }
 
-    /// The same error for a call that is known to have been sent before.
-    pub(super) fn after_sending(self) -> Self {
+    /// The error of a later attempt when an earlier one was sent: WeChat may have processed that one, so
+    /// "not reached" must not mean "not sent".
+    pub(super) fn unreachable_as_broken(self) -> Self {
         match self {
             Self::Unreachable(cause) => Self::Broken(cause),
             other => other,
@@ -56,7 +57,7 @@ impl From<Errcode> for Error {
     }
 }
 
-/// What is wrong with an answer. Never contains a part of it.
+/// What is wrong with an answer. Holds no part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// Another status than 200, redirects included.
@@ -74,10 +75,10 @@ pub enum Invalid {
     /// Compressed, although `identity` was asked for.
     #[error("compressed, although it was asked not to be")]
     Encoded,
-    /// WeChat was busy at first, and when asked again said that the code was used.
+    /// WeChat answered first that it was busy, and then that the code was used.
     #[error("busy first, then a used code")]
     BusyThenUsed,
-    /// A field is missing, empty, or not what its name says.
+    /// A field is missing, empty, or not valid.
     #[error("no valid {0}")]
     Field(&'static str),
 }

@@ -1,5 +1,5 @@
-//! The HTTP clients: one asks hosts on this machine directly, one asks others by the proxies of the
-//! settings. A proxy on the way to a stand-in or a relay on this machine would log the `AppSecret`.
+//! The HTTP clients: a direct one for hosts on this machine, and one with the proxies of the settings for all
+//! others. A proxy between wxlogin and a relay on this machine could log the `AppSecret`.
 
 use std::error::Error as _;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Error, Invalid, Settings};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Shorter than any gateway keeps an idle connection, so that we rarely write into a closed one.
+/// Shorter than the idle timeout of any gateway, so that a request is rarely sent on a closed connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The proxies for hosts that are not on this machine. Their URLs can hold passwords.
@@ -33,7 +33,7 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
-        // However many hosts are dead, there is time to connect to the last one and ask it.
+        // If all hosts but the last are down, there is time left for a request to the last one.
         let share = u32::try_from(settings.api_bases.len() + 1).unwrap_or(u32::MAX);
         let connect_timeout = CONNECT_TIMEOUT.min(settings.timeout / share);
         let direct = builder(connect_timeout).build()?;
@@ -76,7 +76,7 @@ impl Http {
 
 fn builder(connect_timeout: Duration) -> ClientBuilder {
     Client::builder()
-        .no_proxy() // none of the environment's
+        .no_proxy() // not those of the environment
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .referer(false)
@@ -84,7 +84,7 @@ fn builder(connect_timeout: Duration) -> ClientBuilder {
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
 }
 
-/// Whether a URL leads to this machine, however its address is written.
+/// Whether the host of a URL is this machine, in any notation of its address.
 pub(crate) fn is_on_this_machine(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let name = host.trim_end_matches('.');
@@ -99,7 +99,7 @@ pub(crate) fn is_on_this_machine(url: &Url) -> bool {
 }
 
 impl From<reqwest::Error> for Error {
-    /// Keeps the causes and drops the URL, which contains the AppSecret and the code.
+    /// Keeps the causes, and drops the URL, which holds the AppSecret and the code.
     fn from(error: reqwest::Error) -> Self {
         let error = error.without_url();
         let mut text = error.to_string();

@@ -10,11 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 const MAX_LEN: usize = 256;
 /// What `wx.login` gives in DevTools for a project without a real appid.
 const MOCK: &str = "the code is a mock one";
-/// What JavaScript makes of a value that is no code when it is put into a URL.
+/// What JavaScript writes into a URL for a value that is not a code.
 const NO_VALUE: [&str; 5] = ["undefined", "null", "NaN", "true", "false"];
 
-/// A code that WeChat can be asked about: 1 to 256 visible ASCII characters, without the quotes and
-/// brackets of JSON, templates and placeholders. A secret: whoever has it can log in with it.
+/// A code that can be sent to WeChat: 1 to 256 visible ASCII characters, without the quotes and brackets of
+/// JSON, templates and placeholders. It is a secret: it can be used to log in.
 #[derive(Debug, Clone)]
 pub struct JsCode(SecretString);
 
@@ -30,15 +30,15 @@ pub enum JsCodeError {
 }
 
 impl JsCode {
-    /// Takes a text for a code.
+    /// Checks that a text can be a code.
     ///
     /// # Errors
-    /// [`JsCodeError`] says why WeChat need not be asked.
+    /// [`JsCodeError`]: WeChat need not be asked.
     pub fn parse(text: &str) -> Result<Self, JsCodeError> {
         if text == MOCK {
             return Err(JsCodeError::Mock);
         }
-        // A client that encodes twice sends a quote as %22: the decoded text is judged as well.
+        // A client that encodes twice sends a quote as %22: the decoded text is checked as well.
         let decoded = Cow::<[u8]>::from(percent_decode_str(text));
         if text.len() <= MAX_LEN && is_code(text.as_bytes()) && is_code(&decoded) {
             Ok(Self(text.into()))
@@ -53,15 +53,14 @@ impl JsCode {
         Self("wxlogin-check".into())
     }
 
-    /// Whether it looks like what the phone number button gives, which is another kind of code:
-    /// 64 lower-case hex characters.
+    /// Whether it looks like a code of the phone number button: 64 lower-case hex characters.
     #[must_use]
     pub fn looks_like_a_phone_code(&self) -> bool {
         let code = self.expose();
         code.len() == 64 && code.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     }
 
-    /// Identifies the code of a Mini Program without revealing it: SHA-256 of both.
+    /// SHA-256 of the appid and the code.
     #[must_use]
     pub fn hash(&self, appid: &str) -> [u8; 32] {
         let mut context = Context::new(&SHA256);

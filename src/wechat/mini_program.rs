@@ -1,4 +1,4 @@
-//! A Mini Program: AppID, AppSecrets, and its state at WeChat.
+//! A Mini Program: AppID, AppSecrets, the accepted AppSecret, and an exhausted quota.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -9,17 +9,17 @@ use secrecy::SecretString;
 pub struct MiniProgram {
     appid: String,
     secrets: Vec<SecretString>,
-    /// Which of the secrets WeChat accepted last.
+    /// The index of the secret that WeChat accepted last.
     accepted: AtomicUsize,
-    /// When WeChat last said that the quota is used up, in Unix seconds; 0 is never.
+    /// When WeChat last answered that the quota is used up, in Unix seconds; 0 is never.
     quota_exhausted: AtomicU64,
 }
 
-/// How long WeChat is not asked after it has answered that the quota is used up, in seconds.
+/// How long no requests are sent after WeChat has answered that the quota is used up, in seconds.
 const QUOTA_PAUSE: u64 = 10;
 
 impl MiniProgram {
-    /// `secrets` are tried in this order, the next when WeChat calls one wrong.
+    /// `secrets` are tried in this order: the next one when WeChat refuses one as wrong.
     #[must_use]
     pub fn new(appid: String, secrets: Vec<SecretString>) -> Self {
         Self {
@@ -47,7 +47,7 @@ impl MiniProgram {
         self.quota_exhausted.store(now, Ordering::Relaxed);
     }
 
-    /// Whether that was less than 10 s ago, so that WeChat need not be asked.
+    /// Whether [`exhaust_quota`](Self::exhaust_quota) was less than 10 s before `now`.
     #[must_use]
     pub fn has_exhausted_quota(&self, now: u64) -> bool {
         let exhausted = self.quota_exhausted.load(Ordering::Relaxed);
@@ -56,15 +56,15 @@ impl MiniProgram {
             .is_some_and(|since| since < QUOTA_PAUSE)
     }
 
-    /// The AppSecrets, the one that WeChat accepted last first, each with its place in the settings.
+    /// The AppSecrets, each with its index in the settings. The one that WeChat accepted last comes first.
     pub(super) fn secrets_to_try(&self) -> impl Iterator<Item = (usize, &SecretString)> {
         let accepted = self.accepted.load(Ordering::Relaxed);
         let (before, from) = self.secrets.split_at(accepted);
         (accepted..).zip(from).chain((0..).zip(before))
     }
 
-    /// Records that WeChat accepted the secret at this place.
-    pub(super) fn accepted(&self, place: usize) {
+    /// Records that WeChat accepted the secret at this index.
+    pub(super) fn record_accepted(&self, place: usize) {
         let before = self.accepted.swap(place, Ordering::Relaxed);
         if before != place {
             tracing::info!(

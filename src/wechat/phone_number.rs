@@ -15,7 +15,7 @@ use crate::json::Object;
 /// The longest part of a number that is accepted, in bytes.
 const MAX_LEN: usize = 64;
 
-/// A user's phone number, as WeChat knows it. `Debug` does not show it, and it is wiped when dropped.
+/// A user's phone number, from WeChat. `Debug` does not show it, and its memory is zeroized on drop.
 #[derive(Clone)]
 pub struct PhoneNumber {
     full: Zeroizing<String>,
@@ -24,7 +24,7 @@ pub struct PhoneNumber {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct PhoneNumberAnswer {
     phone_info: Option<Object<PhoneInfo>>,
 }
 
@@ -33,7 +33,7 @@ struct Answer {
 struct PhoneInfo {
     phone_number: Option<String>,
     pure_phone_number: Option<String>,
-    /// Declared as a string, and a number in WeChat's sample.
+    /// Documented as a string, but a number in WeChat's sample.
     country_code: Option<Number>,
     watermark: Option<Object<Watermark>>,
 }
@@ -50,7 +50,7 @@ impl Client {
     /// Source: WeChat's documentation of `phonenumber.getPhoneNumber`.
     ///
     /// # Errors
-    /// [`Error`], by what can be done about it.
+    /// [`Error`].
     pub(super) async fn phone_number(
         &self,
         appid: &str,
@@ -74,15 +74,15 @@ impl PhoneNumber {
     ///
     /// # Errors
     /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON, or
-    /// about another Mini Program.
+    /// if the watermark names another Mini Program.
     pub fn from_json(body: &[u8], appid: &str) -> Result<Self, Error> {
-        let answer: Answer = answer::parse(Call::PhoneNumber, body)?;
+        let answer: PhoneNumberAnswer = answer::parse(Call::PhoneNumber, body)?;
         let Object(info) = answer.phone_info.ok_or(Invalid::Field("phone_info"))?;
         let country_code = info.country_code.map(|code| match code {
             Number::Number(code) => code.to_string(),
             Number::Text(code) => code,
         });
-        // Wiped also if one of them is not valid.
+        // Zeroized also if one of them is not valid.
         let [full, pure, country_code] = [info.phone_number, info.pure_phone_number, country_code]
             .map(|text| Zeroizing::new(text.unwrap_or_default()));
         let watermark = info.watermark.and_then(|Object(watermark)| watermark.appid);

@@ -1,5 +1,5 @@
-//! A refusal by WeChat: the errcode, and the request id and IP address in errmsg. The text of errmsg
-//! is not kept: it contains addresses and links, and WeChat may change it.
+//! A refusal by WeChat: the errcode, and the request id and IP address from errmsg. The rest of errmsg is
+//! not kept: it holds addresses and links, and WeChat may change it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,8 +20,8 @@ pub struct Refusal {
     pub ip: Option<IpAddr>,
 }
 
-/// WeChat's id of a request, such as `66c69111-5ccc9dc8-0fd94c9e`. WeChat's own look-up of ids does not
-/// cover `jscode2session`.
+/// WeChat's id of a request, such as `66c69111-5ccc9dc8-0fd94c9e`. WeChat's console cannot look up those of
+/// `jscode2session`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rid(String);
 
@@ -48,7 +48,7 @@ impl Refusal {
 }
 
 impl From<Errcode> for Refusal {
-    /// A refusal of a login that WeChat did not send, with nothing but the errcode.
+    /// A refusal of a login that is made here, not by WeChat, with the errcode only.
     fn from(errcode: Errcode) -> Self {
         Self::new(Call::CodeToSession, errcode, "")
     }
@@ -65,7 +65,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Rid {
-    /// What follows the last `rid: `, if it has the form of one.
+    /// The text after the last `rid:`, if it has the form of a rid.
     fn in_errmsg(errmsg: &str) -> Option<Self> {
         let (_, text) = errmsg.rsplit_once("rid:")?;
         let text = text.trim();
@@ -76,7 +76,8 @@ impl Rid {
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// When WeChat received the request, by its clock, such as `2024-08-22T01:14:57Z`: the first group.
+    /// When WeChat received the request, by WeChat's clock, such as `2024-08-22T01:14:57Z`: the first group of
+    /// the rid.
     #[must_use]
     pub fn at(&self) -> Option<String> {
         let first = self.0.split('-').next()?;

@@ -1,4 +1,4 @@
-//! `stable_token` in normal mode: gives every caller the same `access_token`. A new one is never forced.
+//! `stable_token` in normal mode: every caller gets the same `access_token`. A new one is never forced.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::client::Request;
 use super::{Call, Client, Error, Invalid, MiniProgram, answer};
 
-/// The longest token that is accepted. WeChat asks to keep room for 512 characters.
+/// The longest token that is accepted, in bytes. WeChat asks callers to have room for 512.
 const MAX_LEN: usize = 2048;
 
 /// WeChat's credential for calls on behalf of a Mini Program. `Debug` does not show it.
@@ -19,7 +19,7 @@ pub struct AccessToken {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct StableTokenAnswer {
     access_token: Option<SecretString>,
     expires_in: Option<u64>,
 }
@@ -36,9 +36,9 @@ impl AccessToken {
     /// # Errors
     /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON.
     pub fn from_json(body: &[u8]) -> Result<Self, Error> {
-        let answer: Answer = answer::parse(Call::StableToken, body)?;
+        let answer: StableTokenAnswer = answer::parse(Call::StableToken, body)?;
         let text = answer.access_token.unwrap_or_default();
-        answer::visible("access_token", text.expose_secret(), MAX_LEN)?;
+        answer::check_visible("access_token", text.expose_secret(), MAX_LEN)?;
         let expires_in = answer.expires_in.filter(|seconds| *seconds > 0);
         Ok(Self {
             text,
@@ -48,13 +48,13 @@ impl AccessToken {
 }
 
 impl Client {
-    /// Asks for the current `access_token`, with the next AppSecret if WeChat calls one wrong. At most
-    /// twice again when WeChat is busy, within the timeout of the settings.
+    /// Fetches the current `access_token`, with the next AppSecret if WeChat refuses one as wrong, and with at
+    /// most two retries while WeChat is busy, within the timeout of the settings.
     ///
     /// Source: WeChat's documentation of `auth.getStableAccessToken`.
     ///
     /// # Errors
-    /// [`Error`], by what can be done about it.
+    /// [`Error`].
     pub async fn stable_token(&self, mini_program: &MiniProgram) -> Result<AccessToken, Error> {
         let ask = |secret: &SecretString| {
             let json = json!({

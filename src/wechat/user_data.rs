@@ -1,4 +1,4 @@
-//! What WeChat signs or encrypts with a user's `session_key` on its way through the Mini Program.
+//! Data that WeChat signs or encrypts with a user's `session_key`, and that the Mini Program sends on.
 //!
 //! Source: WeChat's documentation of open data ("Signature verification, encryption and decryption").
 
@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 
-use super::transit;
+use super::lenient_decode;
 use crate::json::{Object, escape_control_characters};
 
 const BLOCK_LEN: usize = 16;
@@ -25,7 +25,7 @@ pub struct EncryptedData {
     iv: [u8; 16],
 }
 
-/// Whose data it must be, and when it may have been made.
+/// The user that the data must be of, and how old it may be.
 pub struct Expected<'a> {
     /// The Mini Program.
     pub appid: &'a str,
@@ -33,7 +33,7 @@ pub struct Expected<'a> {
     pub openid: &'a str,
     /// The time, in seconds since the Unix epoch.
     pub now: u64,
-    /// How far from now the data may have been made, in seconds, either way; `None` is any time.
+    /// The largest difference between `now` and the data's timestamp, in seconds; `None` is no limit.
     pub max_age: Option<u64>,
 }
 
@@ -53,32 +53,32 @@ struct Watermark {
 }
 
 impl EncryptedData {
-    /// Reads both from base64, whatever transit did to it. `None` if there is no way to read it, or if
-    /// it is not whole blocks: no key has to be tried then.
+    /// Decodes both leniently from base64. `None` if they cannot be decoded, or are not whole blocks: then no
+    /// key is tried.
     #[must_use]
     pub fn from_base64(encrypted_data: &str, iv: &str) -> Option<Self> {
         let is_whole = |len: usize| len > 0 && len.is_multiple_of(BLOCK_LEN);
         Some(Self {
-            blocks: transit::base64(encrypted_data, is_whole)?,
-            iv: transit::base64(iv, |len| len == BLOCK_LEN)?
+            blocks: lenient_decode::base64(encrypted_data, is_whole)?,
+            iv: lenient_decode::base64(iv, |len| len == BLOCK_LEN)?
                 .try_into()
                 .ok()?,
         })
     }
 
-    /// The JSON object inside, as WeChat wrote it but for raw control characters, which it leaves in
-    /// names; `None` if it does not decrypt with this key or is not what is expected.
+    /// The JSON object inside, as WeChat wrote it, with raw control characters in names escaped; `None` if it
+    /// does not decrypt with this key or is not what is expected.
     ///
-    /// The padding proves nothing, as one wrong key in 256 fits it: the content decides. Bytes that are
-    /// not UTF-8 are not replaced: whoever changes a block garbles the one before, and that would then
-    /// pass nearly always as part of a name.
+    /// The padding proves nothing: it is valid with one wrong key in 256. So the content is checked. Bytes
+    /// that are not UTF-8 are refused and not replaced: a changed block garbles the one before, which would
+    /// then nearly always pass as part of a name.
     #[must_use]
     pub fn decrypt(&self, session_key: &[u8; 16], expected: &Expected) -> Option<String> {
         let key = UnboundCipherKey::new(&AES_128, session_key).ok()?;
         let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).ok()?;
         let iv = DecryptionContext::Iv128(FixedLength::from(self.iv));
         let mut buffer = self.blocks.clone();
-        // serde_json looks into no string that it skips, so UTF-8 comes first.
+        // Checked first: serde_json does not check the UTF-8 of strings that it skips.
         let text = std::str::from_utf8(key.decrypt(&mut buffer, iv).ok()?).ok()?;
         let json = escape_control_characters(text);
         let Object(fields) = serde_json::from_str(&json).ok()?;
@@ -99,9 +99,8 @@ impl Expected<'_> {
     }
 }
 
-/// What WeChat wants where it asks for a signature by `session_key` (`signature`, with `sig_method`
-/// `hmac_sha256`): HMAC-SHA256 over the bytes of `data`, keyed with the key's base64 text, in lower-case
-/// hex.
+/// The `signature` of `sig_method=hmac_sha256`: HMAC-SHA256 over the bytes of `data`, keyed with the base64
+/// text of the `session_key`, in lower-case hex.
 #[must_use]
 pub fn hmac_signature(data: &str, session_key: &[u8; 16]) -> String {
     let key_text = Zeroizing::new(STANDARD.encode(session_key));
@@ -118,7 +117,11 @@ pub fn is_signature(signature: &str, raw_data: &str, session_key: &[u8; 16]) -> 
     context.update(raw_data.as_bytes());
     context.update(key_text.as_bytes());
     let expected = hex(context.finish().as_ref());
-    verify_slices_are_equal(expected.as_bytes(), transit::hex(signature).as_bytes()).is_ok()
+    verify_slices_are_equal(
+        expected.as_bytes(),
+        lenient_decode::hex(signature).as_bytes(),
+    )
+    .is_ok()
 }
 
 fn hex(bytes: &[u8]) -> String {

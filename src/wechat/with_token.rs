@@ -63,14 +63,14 @@ impl TokenClient {
         self.call(mini_program, deadline, ask).await
     }
 
-    /// Asks, and once more with another token if WeChat calls the first invalid.
+    /// Makes a call, and once more with another token if WeChat refuses the first as invalid.
     async fn call<T, F: Future<Output = Result<T, Error>>>(
         &self,
         mini_program: &Arc<MiniProgram>,
         deadline: Instant,
         ask: impl Fn(AccessToken) -> F,
     ) -> Result<T, CallError> {
-        let token = self.get(mini_program, deadline).await;
+        let token = self.access_token_before(deadline, mini_program).await;
         let token = token.map_err(CallError::NotSent)?;
         let error = match ask(token.clone()).await {
             Ok(answer) => return Ok(answer),
@@ -78,7 +78,7 @@ impl TokenClient {
         };
         if error.meaning() != Some(Meaning::InvalidAccessToken) {
             let appid = mini_program.appid();
-            diagnosis::report(None, appid, &error);
+            diagnosis::log_refusal(None, appid, &error);
             return Err(match error {
                 Error::Unreachable(_) => CallError::NotSent(error),
                 error => CallError::Sent(error),
@@ -89,6 +89,6 @@ impl TokenClient {
             Ok(None) => Err(error),
             Err(error) => Err(error),
         };
-        result.map_err(|error| CallError::Sent(error.after_sending()))
+        result.map_err(|error| CallError::Sent(error.unreachable_as_broken()))
     }
 }

@@ -88,7 +88,7 @@ async fn a_token_that_was_killed_elsewhere_is_replaced_within_five_minutes_of_us
     assert_eq!(kept["expires_in"], 6900);
     assert_eq!(app.wechat.access_token_requests(), 1);
     app.clock.forward(1);
-    // This use finds it too old, and does not wait for the fetch.
+    // This use starts a fetch in the background and does not wait for it.
     assert_eq!(backend.access_token().await.json()["access_token"], old);
     loop {
         let token = backend.access_token().await.json();
@@ -146,7 +146,7 @@ async fn under_load_an_invalid_token_is_replaced_by_one_fetch() {
     assert_eq!(app.wechat.access_token_requests(), 2);
 }
 
-/// Runs a process whose WeChat refuses the token that it gives out; returns the errors in its log.
+/// Runs a process with a stand-in that refuses the token that it gives out; returns the errors in its log.
 async fn errors_with_a_refused_token(asks: impl AsyncFnOnce(&FakeWechat, &Backend)) -> Vec<String> {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
@@ -300,7 +300,7 @@ async fn the_next_appsecret_is_tried_when_wechat_calls_one_wrong() {
     let backend = Backend::of(&app);
     backend.access_token().await.assert_status(200);
     assert_eq!(app.wechat.wrong_secrets(), 1);
-    // And is the first from then on, for logins too.
+    // From then on it is tried first, for logins too.
     app.client.token("user-alice").await;
     assert_eq!(app.wechat.wrong_secrets(), 1);
 }

@@ -1,5 +1,5 @@
-//! The service in this process, on a free port, with a stand-in for WeChat and a clock that stands
-//! still until a test moves it; and a client for it.
+//! The service in this process, on a free port, with a stand-in for WeChat and a manual clock; and a client
+//! for it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use wxlogin::server::{Drained, Server, Timeouts};
 
 use crate::fake_wechat::{APPID, FakeWechat, SECRET};
 
-/// Short, except for the head of a request: on a busy machine a test can pause between two of them.
+/// Short, except for the head of a request: on a busy machine a test can pause between two requests.
 pub const TIMEOUTS: Timeouts = Timeouts {
     head: Duration::from_secs(30),
     linger: Duration::from_millis(200),
@@ -38,7 +38,7 @@ pub struct TestApp {
     running: JoinHandle<Drained>,
 }
 
-/// The clocks of a service: they stand still until a test moves them.
+/// The manual clocks of a service: only a test moves them.
 #[derive(Clone)]
 pub struct ManualClock {
     /// Seconds since the Unix epoch.
@@ -55,13 +55,13 @@ impl ManualClock {
         }
     }
 
-    /// Time passes.
+    /// Advances both clocks.
     pub fn forward(&self, seconds: u64) {
         self.wall.fetch_add(seconds, Ordering::SeqCst);
         self.monotonic.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    /// Somebody sets the wall clock.
+    /// Sets the wall clock only.
     pub fn set_wall(&self, now: u64) {
         self.wall.store(now, Ordering::SeqCst);
     }
@@ -81,14 +81,14 @@ impl TestApp {
         Self::with(&[]).await
     }
 
-    /// With settings of its own, a name and a value each.
+    /// With these settings, a name and a value each.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
         let hands = ManualClock::at(1_800_000_000);
         let clock = hands.clock();
         Self::with_clock(settings, hands, clock).await
     }
 
-    /// With a clock of its own.
+    /// With this clock.
     pub async fn with_clock(settings: &[(&str, &str)], hands: ManualClock, clock: Clock) -> Self {
         Self::beside(FakeWechat::start().await, settings, hands, clock).await
     }
@@ -100,7 +100,7 @@ impl TestApp {
         Self::serve(wechat, &[], clock.clone(), clock.clock(), timeouts).await
     }
 
-    /// With a stand-in for WeChat that others may use too.
+    /// With a stand-in for WeChat that other services can share.
     pub async fn beside(
         wechat: FakeWechat,
         settings: &[(&str, &str)],
@@ -117,7 +117,7 @@ impl TestApp {
         clock: Clock,
         timeouts: Timeouts,
     ) -> Self {
-        // As the binary does: service and clients share the files of one process here.
+        // As the binary does. Here service and clients share the file descriptors of one process.
         rlimit::increase_nofile_limit(u64::MAX).unwrap();
         let config = ServerConfig::from_vars(&vars(&wechat.base(), settings)).unwrap();
         let wxlogin = WxLogin::with_clock(config.service, clock).unwrap();
@@ -152,7 +152,7 @@ impl TestApp {
     }
 }
 
-/// The settings of a test: those given over an app that the stand-in at `base` knows.
+/// The settings of a test: a Mini Program of the stand-in at `base`, and `settings` over it.
 pub fn config(base: &str, settings: &[(&str, &str)]) -> Config {
     Config::from_vars(&vars(base, settings)).unwrap()
 }
@@ -175,14 +175,14 @@ pub fn vars(base: &str, settings: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Talks to a service as a Mini Program does.
+/// An HTTP client of the service.
 #[derive(Clone)]
 pub struct Client {
     pub addr: SocketAddr,
     http: reqwest::Client,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -201,7 +201,7 @@ impl Client {
         self.try_send(method, path, headers).await.unwrap()
     }
 
-    /// The same, from a service that may break off.
+    /// The same, with an error if the service closes the connection.
     pub async fn try_send(
         &self,
         method: Method,

@@ -12,7 +12,7 @@ fn referer(appid: &str) -> String {
     format!("https://servicewechat.com/{appid}/12/page-frame.html")
 }
 
-/// A process for two Mini Programs, the other with a second AppSecret.
+/// A process for two Mini Programs. The second one has two AppSecrets.
 fn start(dir: &std::path::Path, wechat: &FakeWechat) -> Process {
     let apps = format!("{APPID}:{SECRET},{OTHER_APPID}:{RESET},{OTHER_APPID}:{OTHER_SECRET}");
     let mut settings = vars(&wechat.base(), &[("WECHAT_APPS", &apps)]);
@@ -67,7 +67,7 @@ async fn one_code_is_one_exchange_for_each_mini_program_and_a_quota_is_one_mini_
     let other = format!("&appid={OTHER_APPID}");
     let first = process.client.login("user-a").await;
     assert_eq!(first.json()["openid"], openid("a"));
-    // A code of another Mini Program: WeChat is asked, and nothing is taken from the memory.
+    // The same code for another Mini Program is exchanged: outcomes are remembered by appid and code.
     let answer = process.client.login(&format!("user-a{other}")).await;
     answer.assert_problem(400, "code_used", "login_again");
     let exhausted = process.client.login(&format!("error-45009{other}")).await;

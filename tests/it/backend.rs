@@ -1,4 +1,4 @@
-//! The internal door as the team's backend uses it: who is let in, what is refused, signatures, and the end
+//! The internal door as the team's backend uses it: authentication, refused requests, signatures, and the end
 //! of a user's sessions.
 
 use proptest::prelude::ProptestConfig;
@@ -17,12 +17,12 @@ use crate::redis_server::RedisServer;
 pub const TOKEN: &str = "internal-token-of-tests";
 pub const OPEN: [(&str, &str); 2] = [("INTERNAL_TOKEN", TOKEN), ("INTERNAL_ACCESS_TOKEN", "on")];
 
-/// A service whose internal door is open, with further settings.
+/// A service with an internal door, its token, and further settings.
 pub async fn start(settings: &[(&str, &str)]) -> TestApp {
     TestApp::with(&[&OPEN[..], settings].concat()).await
 }
 
-/// The team's backend, which asks about users of one Mini Program.
+/// The team's backend, with requests about users of one Mini Program.
 #[derive(Clone)]
 pub struct Backend {
     pub door: Client,
@@ -138,7 +138,7 @@ async fn only_one_of_the_tokens_opens_the_internal_door() {
         let answer = app.internal.send(method, &path, &twice).await;
         answer.assert_problem(401, "invalid_internal_token", "fix_request");
     }
-    // Also with a method that the path does not have; a path that is not there is not protected.
+    // Also with a method that the path does not have. A path that does not exist is 404 without a token.
     let bearer = format!("Bearer {TOKEN}");
     let sign = format!("/users/{APPID}/{}/sign", openid("alice"));
     for path in [&*sign, &format!("/access_token/{APPID}")] {

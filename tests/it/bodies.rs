@@ -1,4 +1,4 @@
-//! Whatever is posted: no panic, no fault of ours, and nothing to be learned from the answers.
+//! Mutated bodies cause no panic and no 5xx, and responses do not help an attack on the encryption.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ use crate::fake_wechat::{APPID, encrypt, openid, session_key, sign, user_info};
 const NOW: u64 = 1_800_000_000;
 const BODIES: usize = 10_000;
 
-/// What a client can tell answers apart by: everything but the request id and the date.
+/// The parts of a response that a client can compare: all but the request id and the date.
 pub fn seen(answer: &Answer) -> String {
     let id = answer.header("x-request-id").unwrap();
     let headers: Vec<_> = answer
@@ -31,7 +31,7 @@ pub fn seen(answer: &Answer) -> String {
     format!("{} {headers:?} {text}", answer.status)
 }
 
-/// What is made of a good body.
+/// A mutation of a good body.
 #[derive(Debug, Clone)]
 enum Mutation {
     Bytes(Vec<u8>),
@@ -39,9 +39,9 @@ enum Mutation {
     Replace(Index, u8),
     Insert(Index, String),
     Cut(Index),
-    /// One of the two values is another text.
+    /// Replaces one of the two values by another text.
     Value(bool, String),
-    /// One of the two values is no text.
+    /// Replaces one of the two values by JSON that is not a string.
     Json(bool, String),
 }
 
@@ -124,7 +124,7 @@ async fn post_some(
             assert_eq!(opened["watermark"]["appid"], APPID, "{mutation:?}");
             assert!(answer.text.ends_with(&info[16..]), "{mutation:?}");
         }
-        // What is well formed as JSON is judged in one way.
+        // A body that is the JSON described is not refused as malformed.
         if matches!(mutation, Mutation::Value(..)) {
             assert_ne!(answer.status, 400, "{mutation:?}");
         }
@@ -170,7 +170,7 @@ async fn ten_thousand_bodies_have_few_answers() {
         let good = if route == Route::Decrypt { 200 } else { 204 };
         let mut statuses: Vec<_> = kinds.keys().copied().collect();
         statuses.sort_unstable();
-        // A few mutations change nothing that matters.
+        // A few mutations change nothing that is checked.
         assert_eq!(statuses, [good, 400, 422], "{route:?}");
         for status in [400, 422] {
             assert_eq!(kinds[&status].len(), 1, "{:?}", kinds[&status]);
@@ -178,7 +178,7 @@ async fn ten_thousand_bodies_have_few_answers() {
     }
 }
 
-/// Whether a ciphertext of 32 bytes ends in something that looks like padding.
+/// Whether the plaintext of a ciphertext of 32 bytes ends in valid padding.
 fn has_padding(key: &[u8; 16], iv: &[u8; 16], data: &[u8]) -> bool {
     let key = UnboundCipherKey::new(&AES_128, key).unwrap();
     let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).unwrap();

@@ -1,5 +1,5 @@
-//! Nothing leaks: every route and every failure, at every level of the log, with secrets that are easy
-//! to find; then all that came out or was kept is searched for them.
+//! No secret leaks: runs every route and every failure at every log level with recognizable secrets, then
+//! searches responses, logs, metrics and stores for them.
 
 use std::cell::RefCell;
 use std::fs;
@@ -23,7 +23,7 @@ use crate::process::{Process, command};
 use crate::redis_server::{PASSWORD, RedisServer};
 use crate::tls;
 
-/// What must not be found, in all forms that it could take.
+/// The secrets, in all encodings that they could be found in.
 #[derive(Default)]
 struct Secrets(Vec<(String, Vec<Vec<u8>>)>);
 
@@ -53,7 +53,7 @@ impl Secrets {
         self.add_bytes(&format!("the secret of {token}"), &bytes[8..]);
     }
 
-    /// The first of them that is in what was found at a place.
+    /// The first of them that is in these bytes.
     fn find(&self, haystack: &[u8]) -> Option<&str> {
         let contains = |form: &Vec<u8>| haystack.windows(form.len()).any(|window| window == form);
         let found = self.0.iter().find(|(_, forms)| forms.iter().any(contains));
@@ -104,7 +104,7 @@ fn the_search_finds_what_there_is() {
     assert!(secrets.find(&[250; 17]).is_some());
 }
 
-/// A client whose answers are kept, but for the token in the one answer that is for it.
+/// A client that records its responses, without the token in the responses of logins.
 struct Recorder<'a> {
     client: &'a Client,
     answers: RefCell<String>,
@@ -138,7 +138,7 @@ impl Recorder<'_> {
     }
 }
 
-/// Every route and every failure that a client can bring about.
+/// Every route and every failure that a client can cause.
 async fn everything(recorder: &Recorder<'_>) {
     for script in [
         "guest-bob",
@@ -193,13 +193,13 @@ async fn everything(recorder: &Recorder<'_>) {
     broken
         .write_all(b"GET /onLogin?code=broken-canary HTTP/1.1\r\n\0\r\n")
         .unwrap();
-    recorder.login("error-45009.canary").await; // last, since it holds up all others
+    recorder.login("error-45009.canary").await; // last: further exchanges are refused for 10 s
     recorder.login("user-alice.canary3").await;
 }
 
 const INTERNAL_TOKEN: &str = "internal-token-canary,internal-token-canary2";
 
-/// Every route of the internal door, and its failures. What an answer is for is taken out of it.
+/// Every route of the internal door, and its failures. The secret that a response returns is removed from it.
 async fn backend(recorder: &Recorder<'_>, door: &Client, wechat: &FakeWechat) {
     let token = INTERNAL_TOKEN.split(',').next().unwrap();
     let keep = |mut answer: Answer, secret: &str| {
@@ -314,8 +314,8 @@ async fn end(process: Process) -> String {
     log
 }
 
-/// Processes that fail: nobody there, nobody trusted, a wrong password, wrong settings. Returns their
-/// logs. The first setting is the store.
+/// Processes that fail: unreachable hosts, untrusted certificates, a wrong password, wrong settings. Returns
+/// their logs. The first setting is the store.
 async fn failing(
     dir: &Path,
     wechat: &FakeWechat,
@@ -357,7 +357,7 @@ async fn failing(
     log
 }
 
-/// Runs everything on a service with this log format, store and WeChat, and searches it all.
+/// Runs all requests on a service with this log format, store and WeChat, and searches everything recorded.
 async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Path) -> Vec<u8>) {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
@@ -416,7 +416,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
         secrets.add_bytes(&format!("the session_key of {code}"), &key);
     }
     secrets.assert_none_in("an answer", answers.as_bytes());
-    // Nor who it was: an openid is in answers and in the store, but not in the log.
+    // No openid in the log either: it is in responses and in the store only.
     let alice = openid("alice");
     assert!(!log.contains(&alice), "{alice} is in the log");
     assert!(!numbers.text.contains(&alice));
@@ -425,7 +425,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
     }
     secrets.assert_none_in("the store", &stored);
 
-    // It was all there to be searched.
+    // The recordings are complete.
     for (place, text, told) in [
         (
             "answers",
@@ -464,7 +464,7 @@ fn on_file(dir: &Path) -> Vec<u8> {
     let mut stored = Vec::new();
     for entry in fs::read_dir(dir.join("s.sessions")).unwrap() {
         let file = fs::read(entry.unwrap().path()).unwrap();
-        // Without the space that nothing was written to, which is most of it.
+        // Without unwritten space, which is most of the file.
         let sectors = file.chunks(512);
         stored.extend(
             sectors

@@ -1,4 +1,4 @@
-//! `wxlogin check`, `wxlogin healthcheck`, and what the binary prints when it cannot print.
+//! `wxlogin check`, `wxlogin healthcheck`, and the exit status when output cannot be written.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,8 +13,7 @@ use crate::redis_server::RedisServer;
 
 const RID: &str = "rid 66c69111-5ccc9dc8-0fd94c9e, 2024-08-22T01:14:57Z";
 
-/// Runs it with these Mini Programs; returns the exit status and what it says, but for warnings about the
-/// settings.
+/// Runs it with these Mini Programs; returns the exit status and the output without warnings about settings.
 async fn check(base: &str, apps: &str) -> (Option<i32>, String) {
     check_with(&["check"], base, apps).await
 }
@@ -95,7 +94,7 @@ async fn with_token_an_access_token_of_each_mini_program_is_fetched_too() {
     }
     assert!(!said.contains(&wechat.access_token(APPID)), "{said}");
 
-    // A whitelist that lets logins pass can still refuse tokens.
+    // An IP whitelist can allow logins and still refuse access_tokens.
     wechat.refuse_access_tokens(Some(40164));
     let good = format!("{APPID}:{SECRET}");
     let (status, _) = check_with(&["check"], &wechat.base(), &good).await;
@@ -135,7 +134,7 @@ async fn an_address_that_is_not_in_the_whitelist_and_an_unreachable_wechat_are_r
     assert!(said.contains("Connection refused"), "{said}");
 }
 
-/// Runs it with this session store in `dir`; returns the exit status and what it says of the store.
+/// Runs it with this session store in `dir`; returns the exit status and the lines about the store.
 async fn check_store(dir: &Path, wechat: &FakeWechat, url: &str) -> (Option<i32>, String) {
     let mut command = command(dir, &vars(&wechat.base(), &[("SESSION_STORE", url)]));
     let output = tokio::task::spawn_blocking(move || command.arg("check").output());
@@ -201,7 +200,7 @@ async fn wrong_settings_are_reported_before_wechat_is_asked() {
     assert_eq!(wechat.requests(), 0);
 }
 
-/// The exit status with a standard output and a standard error of their own.
+/// The exit status with this standard output and standard error.
 fn status(word: &str, base: &str, stdout: Stdio, stderr: Stdio) -> Option<i32> {
     let dir = tempfile::tempdir().unwrap();
     let mut command = command(dir.path(), &vars(base, &[]));
@@ -263,12 +262,12 @@ fn healthcheck(answer: &'static str) -> (Option<i32>, String) {
         let mut request = [0; 1024];
         let read = stream.read(&mut request).unwrap();
         stream.write_all(answer.as_bytes()).unwrap();
-        // Ends the connection only when the client has.
+        // Keeps the connection open until the client closes it.
         let _ = stream.read(&mut [0]);
         String::from_utf8_lossy(&request[..read]).into_owned()
     });
     let dir = tempfile::tempdir().unwrap();
-    // Whatever proxy there is, it is not asked.
+    // A proxy in the environment is not used.
     let settings = [
         ("LISTEN_ADDR", addr.to_string()),
         ("HTTP_PROXY", "http://127.0.0.1:9".into()),

@@ -1,4 +1,4 @@
-//! `examples/compose.yaml` cannot be started in a test. What it names exists, and fits together.
+//! `examples/compose.yaml` cannot be started in a test: the files, settings and ports that it names are checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -65,7 +65,7 @@ fn its_settings_exist_and_are_valid_and_nothing_is_a_warning() {
     let secrets: BTreeSet<_> = secrets.iter().map(text).collect();
     assert_eq!(secrets, SECRETS.map(|(name, _)| name).into());
 
-    // What the others ask wxlogin at.
+    // The addresses at which the other services reach wxlogin.
     let upstream = format!("server {}", config.listen_addr);
     assert!(read("nginx.conf").contains(&upstream), "{upstream}");
     let internal = config.internal_addr.unwrap();

@@ -1,4 +1,4 @@
-//! What was acknowledged holds after `kill -9` and after a power cut, whatever was under way.
+//! Acknowledged changes survive `kill -9` and power cuts under load.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ async fn what_was_acknowledged_survives_twenty_times_kill_9_under_load() {
     for round in 0..20 {
         let process = Process::start(&disk.dir(), &settings);
         let mut load = Load::start(&process.client, USERS, &disk.journal());
-        // At another place in a commit each time.
+        // At another point of a commit each time.
         load.acknowledged(80 + 3 * round).await;
         process.signal("KILL");
         load.stop().await;
@@ -55,7 +55,7 @@ async fn power_cuts(runs: u64, cuts: u64) {
     for run in 0..runs {
         let wechat = FakeWechat::start().await;
         let (disk, settings) = (Disk::recorded(), settings(&wechat));
-        // The recovery after a crash, and what a stop writes, are cut too.
+        // Power cuts also during the recovery after a crash and during a stop.
         for end in ["KILL", "TERM", "KILL"] {
             let process = disk.start(&settings);
             let mut load = Load::start(&process.client, USERS, &disk.journal());

@@ -1,5 +1,5 @@
-//! A wxlogin whose disk fails, hangs or loses power, by a library that is preloaded into it
-//! (`disk_faults.c`).
+//! A wxlogin whose disk fails, hangs or loses power: `disk_faults.c` is preloaded into it and intercepts its
+//! calls.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,10 +21,10 @@ static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
     library
 });
 
-/// Makes the line of each fault another one, so that its calls are counted anew.
+/// Makes each fault's line unique, so that its calls are counted from 0.
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
-/// The disk of one service: its working directory, and beside it what governs the disk.
+/// The disk of one service: its working directory, and beside it the control files of the disk.
 pub struct Disk {
     temp: tempfile::TempDir,
     is_recorded: bool,
@@ -40,7 +40,7 @@ impl Disk {
         }
     }
 
-    /// One that keeps a journal of what is written, for [`crate::power_cut`].
+    /// With a journal of all writes, for [`crate::power_cut`].
     pub fn recorded() -> Self {
         let mut disk = Self::new();
         disk.is_recorded = true;
@@ -77,12 +77,12 @@ impl Disk {
         Process::of(&mut self.command(settings))
     }
 
-    /// From now on each call of this kind has this fault: both are words of `disk_faults.c`.
+    /// Lets each call of this kind fail in this way from now on: both are words of `disk_faults.c`.
     pub fn fault(&self, kind: &str, fault: &str) {
         self.set(kind, fault, 0, u16::MAX);
     }
 
-    /// One call of this kind has this fault, after `skip` that have not.
+    /// Lets one call of this kind fail in this way, after `skip` that succeed.
     pub fn fault_once(&self, kind: &str, fault: &str, skip: u16) {
         self.set(kind, fault, skip, 1);
     }
@@ -95,12 +95,12 @@ impl Disk {
         fs::rename(written, self.control()).unwrap();
     }
 
-    /// How many calls have had a fault.
+    /// How many calls have failed or hung.
     pub fn hits(&self) -> u64 {
         fs::metadata(self.temp.path().join("control.hits")).map_or(0, |file| file.len())
     }
 
-    /// Waits until calls have had a fault that had none before.
+    /// Waits until further calls have failed or hung.
     pub async fn await_hits(&self, before: u64) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.hits() <= before {
@@ -109,7 +109,7 @@ impl Disk {
         }
     }
 
-    /// Ends the fault; calls that hang go on.
+    /// Ends the fault. Calls that hang continue.
     pub fn mend(&self) {
         fs::remove_file(self.control()).unwrap();
     }

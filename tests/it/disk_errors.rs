@@ -1,5 +1,5 @@
-//! A disk that fails, fills up or hangs, and files that are taken away: nothing is acknowledged that is
-//! not durable, lookups go on, and it comes back by itself.
+//! A disk that fails, fills up or hangs, and files that are deleted: only durable changes are acknowledged,
+//! lookups go on, and the service recovers without a restart.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,7 +43,7 @@ impl Tokens {
         tokens
     }
 
-    /// `or` is what a lookup may answer instead.
+    /// `or` is another allowed answer of a lookup.
     async fn assert_unchanged(&self, client: &Client, or: Option<u16>) {
         let [one, other] = &self.twice;
         let live = [one, other, &self.single].map(|token| (token, 200));
@@ -65,7 +65,7 @@ async fn await_ready(client: &Client) {
     }
 }
 
-/// What all users were told must hold: after `kill -9`, and after power cuts since the faults.
+/// Checks all acknowledged changes: after `kill -9`, and after power cuts since the faults.
 async fn assert_durable(
     disk: &Disk,
     settings: &BTreeMap<String, String>,
@@ -91,7 +91,7 @@ async fn assert_durable(
     }
 }
 
-/// Whatever is written to the disk fails.
+/// All writes to the disk fail.
 async fn nothing_can_be_written(kind: &str, fault: &str) {
     let wechat = FakeWechat::start().await;
     let (disk, settings) = (Disk::recorded(), settings(&wechat));
@@ -160,7 +160,7 @@ async fn a_logout_whose_sync_failed_once_is_done_by_its_retry() {
     assert_durable(&disk, &settings, process, 10).await;
 }
 
-/// Faults that need not show: whatever is acknowledged is so, and lookups go on.
+/// Faults that need not cause an error: acknowledged changes are stored, and lookups go on.
 async fn other_calls_fail(kind: &str, fault: &str) {
     let wechat = FakeWechat::start().await;
     let (disk, settings) = (Disk::recorded(), settings(&wechat));
@@ -168,11 +168,11 @@ async fn other_calls_fail(kind: &str, fault: &str) {
     let client = &process.client;
     let tokens = Tokens::new(client).await;
     let mut load = Load::start(client, 4, &disk.journal());
-    // So that every core has opened what it needs.
+    // So that every core has opened its files.
     load.acknowledged(200).await;
     disk.fault(kind, fault);
     for _ in 0..20 {
-        // What cannot be read is not known.
+        // A lookup that cannot be read is 503, not 401.
         tokens
             .assert_unchanged(client, (kind == "read").then_some(503))
             .await;
@@ -260,7 +260,7 @@ async fn a_start_on_a_disk_that_fails_leaves_the_store_as_it_is() {
             let output = child.wait_with_output().unwrap();
             let log = String::from_utf8(output.stderr).unwrap();
             if let Some(status) = ended {
-                // 2 where it was the .env that could not be read.
+                // 2 if the .env could not be read.
                 assert!(matches!(status.code(), Some(1 | 2)), "{kind} {skip}: {log}");
             }
             assert!(!log.contains("panicked"), "{log}");
@@ -311,13 +311,13 @@ async fn a_disk_that_hangs_is_503_and_lookups_go_on() {
     disk.mend();
     await_ready(client).await;
     client.login("user-during.2").await.assert_status(200);
-    // The end that was asked for may have been done late, or not at all.
+    // The requested end of the session may have been done late, or not at all.
     let end = client.end(&tokens.single).await.status.as_u16();
     assert!(end == 204 || end == 401, "{end}");
     client.session(&tokens.single).await.assert_status(401);
 }
 
-/// With 16 MiB it is written into the database, which fails here.
+/// At 16 MiB a checkpoint writes the log into the database, which fails here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_ahead_log_that_cannot_be_emptied_has_a_limit() {
     let wechat = FakeWechat::start().await;
@@ -328,7 +328,7 @@ async fn a_write_ahead_log_that_cannot_be_emptied_has_a_limit() {
     disk.fault("checkpoint", "EIO");
     let log = disk.dir().join("s.sessions/sessions.sqlite-wal");
     let length = || fs::metadata(&log).unwrap().len() >> 20;
-    // Each commits a few pages.
+    // Each login commits a few pages.
     while client.get("/readyz").await.status == 200 {
         assert!(length() < 70, "{} MiB", length());
     }
@@ -342,7 +342,7 @@ async fn a_write_ahead_log_that_cannot_be_emptied_has_a_limit() {
     tokens.assert_unchanged(client, None).await;
 }
 
-/// The caches of the service are empty after its start: what was stored before is read from the disk.
+/// The caches are empty after a start: sessions that were stored before are read from the disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_whose_reads_hang_holds_up_neither_new_connections_nor_the_internal_door() {
     let wechat = FakeWechat::start().await;
@@ -356,10 +356,10 @@ async fn a_disk_whose_reads_hang_holds_up_neither_new_connections_nor_the_intern
     let process = disk.start(&settings);
     await_ready(&process.client).await;
     let internal = process.internal();
-    // Without a connection that one of the threads that hang has.
+    // On a new connection: the threads of the others hang.
     let client = || Client::new(process.client.addr);
     disk.fault("read", "hang");
-    // So many that each core has one, and hangs.
+    // Enough requests that each core has one, and hangs.
     let held_up = (0..64).map(|_| {
         let (client, token) = (client(), tokens.single.clone());
         tokio::spawn(async move { client.session(&token).await.status.as_u16() })
@@ -417,7 +417,7 @@ async fn files_that_are_taken_away_under_the_process_are_noticed() {
         let client = &process.client;
         let tokens = Tokens::new(client).await;
         let mut load = Load::start(client, 8, &disk.journal());
-        // So that every core has opened what it needs.
+        // So that every core has opened its files.
         load.acknowledged(200).await;
         load.stop().await;
         shell(tampering, &disk.dir());

@@ -1,4 +1,4 @@
-//! The documentation: its links lead somewhere, its pages are short, and both languages have the same ones.
+//! The documentation: links have targets, pages are short, and both languages have the same headings and tables.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -16,7 +16,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The Markdown files in a directory, if it is there.
+/// The Markdown files in a directory, if it exists.
 fn pages_in(dir: &Path) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten();
     let paths = entries.map(|entry| entry.unwrap().path());
@@ -74,7 +74,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 fn links(text: &str) -> Vec<String> {
     let mut links = Vec::new();
     for line in prose(text) {
-        // Every second part stands between backticks.
+        // Every second part is between backticks.
         let line: String = line.split('`').step_by(2).collect();
         for part in line.split("](").skip(1) {
             let target = part.split(')').next().unwrap_or_default();
@@ -84,7 +84,7 @@ fn links(text: &str) -> Vec<String> {
     links
 }
 
-/// The rows of each table, without the one under its head.
+/// The rows of each table, without the separator under the head.
 fn tables(text: &str) -> Vec<usize> {
     let mut tables = Vec::new();
     let mut rows = 0;

@@ -77,7 +77,7 @@ async fn the_example_app_has_logins_and_an_order_list_for_each_user() {
     );
 }
 
-/// A host with layers of its own around all its routes.
+/// A host app with layers around all its routes.
 #[derive(Clone)]
 struct Host {
     wxlogin: WxLogin,
@@ -159,7 +159,7 @@ async fn routes_work_merged_and_nested_and_the_rest_of_the_host_stays_its_own() 
         1,
         "one code, one exchange"
     );
-    // Wherever they are nested, requests are counted in series that were there before.
+    // Nested routes are counted in the series that exist from the start.
     let new: Vec<_> = series().difference(&from_the_start).cloned().collect();
     assert_eq!(
         new,
@@ -174,7 +174,7 @@ async fn routes_work_merged_and_nested_and_the_rest_of_the_host_stays_its_own() 
         assert!(answer.header("x-request-id").is_none());
         assert!(answer.header("cache-control").is_none());
     }
-    // The id that the host has given a request is taken over.
+    // The request id that the host sets is used.
     let headers = [("x-request-id", "host-1")];
     let answer = client.send(Method::GET, "/session", &headers).await;
     answer.assert_problem(401, "invalid_token", "login_again");

@@ -1,4 +1,4 @@
-//! Keys in the store are sealed: with the `AppSecret`, for one user.
+//! Keys in the store are encrypted with the `AppSecret`, for one user.
 
 use std::path::Path;
 use std::time::Duration;
@@ -36,7 +36,7 @@ async fn a_new_secret_opens_what_it_sealed_and_the_old_one_what_it_did() {
         let kept = create(&old, session("oAlice", None), None).await;
         old.close().await;
 
-        // During the change both open, and the same key again is still the same key.
+        // During the rotation both AppSecrets decrypt, and the same key again is stored once.
         let both = open(&place, &["new", "old"]);
         assert_eq!(keys(&both, "oAlice").await, [2, 1]);
         log_in(&both, "oAlice", 2).await;
@@ -44,7 +44,7 @@ async fn a_new_secret_opens_what_it_sealed_and_the_old_one_what_it_did() {
         log_in(&both, "oBob", 4).await;
         both.close().await;
 
-        // A replica that knows the old one only cannot open it, and does not spoil it.
+        // A replica with the old AppSecret only cannot decrypt it, and does not damage it.
         let old = open(&place, &["old"]);
         for _ in 0..12 {
             let bob = user("oBob");
@@ -53,7 +53,7 @@ async fn a_new_secret_opens_what_it_sealed_and_the_old_one_what_it_did() {
         }
         old.close().await;
 
-        // It is sealed with the new one.
+        // It is encrypted with the new one.
         let new = open(&place, &["new"]);
         assert_eq!(keys(&new, "oAlice").await, [2]);
         assert_eq!(keys(&new, "oBob").await, [4]);

@@ -97,7 +97,7 @@ async fn each_errcode_of_wechat_has_its_answer() {
     }
     let limited = app.client.login("error-45011.b").await;
     assert_eq!(limited.header("retry-after"), Some("60"));
-    // Last, since it holds up all others.
+    // Last: further exchanges are refused for 10 s.
     let exhausted = app.client.login("error-45009").await;
     exhausted.assert_problem(503, "quota_exhausted", "retry_later");
     assert_eq!(exhausted.json()["errcode"], 45009);
@@ -169,7 +169,7 @@ async fn paths_methods_and_bodies_that_are_not_taken() {
         answer.assert_problem(405, "method_not_allowed", "fix_request");
         assert_eq!(answer.header("allow"), Some(allow), "{path}");
     }
-    // GET and HEAD ignore the body that they announce.
+    // GET and HEAD ignore an announced body.
     for (request, status) in [
         ("GET /onLogin?code=user-alice", 200),
         ("HEAD /healthz", 200),
@@ -209,8 +209,8 @@ async fn a_query_that_is_not_utf8_on_the_wire_is_refused() {
     assert!(reply.starts_with("HTTP/1.1 400 "), "{reply}");
 }
 
-/// Sends bytes over a connection of their own, and reads until the service closes it: it does after
-/// an error, and when no second request comes.
+/// Sends bytes over a new connection, and reads until the service closes it: after an error, or when no second
+/// request arrives.
 pub async fn exchange_bytes(app: &TestApp, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.client.addr).await.unwrap();
     stream.write_all(bytes).await.unwrap();

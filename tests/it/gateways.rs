@@ -27,10 +27,10 @@ const METHODS: [Method; 6] = [
     Method::HEAD,
 ];
 
-/// A gateway in front of a wxlogin and of a backend that says who it thinks is asking.
+/// A gateway in front of wxlogin and of a backend that returns the identity headers it got.
 struct Gateway {
     server: Child,
-    /// Trusts the gateway's certificate, and finds its address for its name.
+    /// Trusts the gateway's certificate, and resolves its name.
     client: reqwest::Client,
     port: u16,
     app: TestApp,
@@ -39,14 +39,14 @@ struct Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        // nginx's worker ends with its master only if that is asked to.
+        // nginx's worker ends with its master only if the master is asked to stop.
         let quit = format!("kill -TERM {}", self.server.id());
         let _ = Command::new("sh").args(["-c", &quit]).status();
         let _ = self.server.wait();
     }
 }
 
-/// Makes a certificate for [`HOST`], and its key, where the configurations find them.
+/// Makes a certificate for [`HOST`] and its key, at the paths of the configurations.
 pub fn write_certificate(dir: &Path) -> Certificate {
     let certified = generate_simple_self_signed([HOST.to_owned()]).unwrap();
     let certificate = certified.cert.pem();
@@ -56,7 +56,7 @@ pub fn write_certificate(dir: &Path) -> Certificate {
     Certificate::from_pem(certificate.as_bytes()).unwrap()
 }
 
-/// Trusts this certificate alone, and finds [`HOST`] at this port.
+/// Trusts this certificate only, and resolves [`HOST`] to this port.
 pub fn client(certificate: Certificate, port: u16) -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
@@ -78,7 +78,7 @@ impl Kind {
         let dir = tempfile::tempdir().unwrap();
         let certificate = write_certificate(dir.path());
         let backend = backend().await;
-        // Somebody else may take the port before it does.
+        // Another process may take the port first.
         let mut started = None;
         for _ in 0..3 {
             started = self.launch(dir.path(), app.client.addr, backend).await;
@@ -128,7 +128,7 @@ impl Kind {
     }
 }
 
-/// The text with every `from` replaced, of which there must be one.
+/// The text with every `from` replaced. There must be at least one.
 pub fn replace(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from} is not in\n{text}");
     text.replace(from, to)
@@ -199,7 +199,7 @@ pub fn free_port() -> u16 {
 /// Answers every request with its method and the headers that name the user.
 async fn backend() -> SocketAddr {
     let echo = async |request: Request| {
-        // As servers do that know headers by CGI's names, in which dashes are underscores too.
+        // As servers with CGI variable names do, in which dashes are underscores too.
         let mut seen = json!({"method": request.method().as_str()});
         for (name, value) in request.headers() {
             let name = name.as_str().replace('_', "-");
@@ -236,7 +236,7 @@ impl Gateway {
     }
 }
 
-/// What the backend saw, if it was asked.
+/// The response of the backend, if it got the request.
 fn seen(answer: &Response) -> Option<Value> {
     let seen = answer.headers().get("x-seen")?;
     Some(serde_json::from_str(seen.to_str().unwrap()).unwrap())
@@ -294,7 +294,7 @@ async fn tells_a_backend_who_it_is(kind: Kind) {
             }
         }
     }
-    // An ended session is out at once.
+    // An ended session is refused at once.
     let ended = gateway
         .request(Method::DELETE, "/session")
         .bearer_auth(&alice);
@@ -303,7 +303,7 @@ async fn tells_a_backend_who_it_is(kind: Kind) {
         .request(Method::GET, "/api/things")
         .bearer_auth(&alice);
     assert_eq!(request.send().await.unwrap().status(), 401);
-    // Nothing else of wxlogin is to be seen.
+    // No other path of wxlogin is reachable.
     for path in ["/readyz", "/healthz", "/metrics", "/_who", "/"] {
         let answer = gateway.request(Method::GET, path).bearer_auth(&bob);
         let answer = answer.send().await.unwrap();

@@ -1,4 +1,4 @@
-//! Several hosts of WeChat's: the next is asked only when the first certainly was not.
+//! Several hosts of WeChat's: the next is tried only if the request certainly was not sent to the first.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use crate::app::TestApp;
 use crate::fake_wechat::{self, FakeWechat};
 
-/// A port of the loopback where nobody listens.
+/// A port of the loopback on which nothing listens.
 fn nobody() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
@@ -78,7 +78,7 @@ async fn a_connection_that_wechat_closed_while_idle_costs_no_login() {
                 .write_all(format!("{head}{body}").as_bytes())
                 .await
                 .unwrap();
-            // Without a word: the answer promised to keep the connection.
+            // Closes the connection, although the response promised to keep it.
             drop(stream);
             end.send(()).unwrap();
         }

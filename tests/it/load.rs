@@ -1,4 +1,4 @@
-//! Users who log in and out of a service that may fail or die, and what they may rely on afterwards.
+//! Users who log in and out of a service that may fail or be killed, and checks of what was acknowledged.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::power_cut::mark;
 /// No two logins have the same code.
 static LOGINS: AtomicUsize = AtomicUsize::new(0);
 
-/// Users at work, each with one request at a time, until the service is gone or [`Load::stop`].
+/// Users, each with one request at a time, until the service ends or [`Load::stop`].
 pub struct Load {
     users: JoinSet<()>,
     /// Changes that were answered with success.
@@ -26,7 +26,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// What they are told is written to the journal, see [`expectations`].
+    /// Acknowledged changes are written to the journal, see [`expectations`].
     pub fn start(client: &Client, users: usize, journal: &Path) -> Self {
         let mut load = Self {
             users: JoinSet::new(),
@@ -65,7 +65,7 @@ impl Load {
         }
     }
 
-    /// Waits for the answers that are under way, or for the end of the service.
+    /// Waits for the requests in flight, or for the end of the service.
     pub async fn stop(mut self) {
         self.is_stopping.store(1, Ordering::Relaxed);
         while let Some(user) = self.users.join_next().await {
@@ -79,14 +79,14 @@ struct User {
     journal: PathBuf,
     acknowledged: Arc<AtomicUsize>,
     live: Vec<String>,
-    /// Tokens whose end was asked for and is not acknowledged.
+    /// Tokens whose end was requested and not acknowledged.
     ending: Vec<String>,
     random: Rng,
     name: usize,
 }
 
 impl User {
-    /// One request; `None` if the service is gone.
+    /// One request; `None` if the service has ended.
     async fn act(&mut self) -> Option<()> {
         match self.random.u8(..100) {
             0..25 if !self.live.is_empty() => {
@@ -167,16 +167,16 @@ impl User {
     }
 }
 
-/// What a lookup of a token must answer.
+/// The expected result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Expected {
     Live,
     Dead,
-    /// Its end was asked for and not acknowledged.
+    /// Its end was requested and not acknowledged: both answers are allowed.
     Either,
 }
 
-/// What the marks of a load say, the token that was touched last first.
+/// The expected results from the marks in a journal, the token that was changed last first.
 pub fn expectations(marks: &[&str]) -> Vec<(String, Expected)> {
     let mut expected = BTreeMap::new();
     for (at, mark) in marks.iter().enumerate() {
@@ -199,7 +199,7 @@ pub fn expectations(marks: &[&str]) -> Vec<(String, Expected)> {
         .collect()
 }
 
-/// Looks all of them up; says of which something else is so.
+/// Looks all of them up; returns those with another result.
 pub async fn violations(client: &Client, expected: &[(String, Expected)]) -> Vec<String> {
     let lookups = expected.iter().map(async |(token, expected)| {
         let status = client.session(token).await.status.as_u16();

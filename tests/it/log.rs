@@ -1,4 +1,4 @@
-//! The log: says what the operator needs.
+//! The lines of the log.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use crate::app::{Client, vars};
 use crate::fake_wechat::{APPID, FakeWechat, OTHER_APPID};
 use crate::process::Process;
 
-/// Runs a process with a JSON log, lets `requests` talk to it, and returns the lines in between.
+/// Runs a process with a JSON log during `requests`, and returns its lines without those of start and stop.
 async fn lines_of(settings: &[(&str, &str)], requests: impl AsyncFnOnce(&Client)) -> Vec<Value> {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
@@ -61,7 +61,7 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
         client.get("/nowhere/at?all").await;
         client.session("wxs_x").await;
         client.login("garbage").await;
-        client.get("/healthz").await; // asked every few seconds: no line
+        client.get("/healthz").await; // a probe: no line
         client.get("/readyz").await;
     })
     .await;
@@ -88,7 +88,7 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
             outcome.to_owned(),
         )
     };
-    // Who has closed the connection is answered while the next ones ask.
+    // The exchange of the closed connection ends during the next requests, so the order of lines varies.
     rows[3..].sort();
     assert_eq!(
         rows,
@@ -128,7 +128,7 @@ async fn a_refusal_that_the_operator_can_mend_is_one_complete_error_line() {
     let lines = lines_of(&[], async |client| {
         for (errcode, _) in remedies {
             let code = format!("error-{errcode}");
-            // Whoever repeats it, or sends it at the same time, adds no line.
+            // Repeated and concurrent requests add no line.
             let [one, other] = [client.login(&code), client.login(&code)];
             tokio::join!(one, other);
             client.login(&code).await;

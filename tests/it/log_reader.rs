@@ -1,4 +1,4 @@
-//! The log when whoever reads standard error is slow, stops, or leaves, and when its disk is full.
+//! The log when the reader of standard error is slow, stops or closes the pipe, and when its disk is full.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::fake_wechat::FakeWechat;
 use crate::process::command;
 
 const O_NONBLOCK: i32 = 0o4000;
-/// More lines than find room in a pipe, the writer's buffer and the queue.
+/// More lines than fit into a pipe, the writer's buffer and the queue together.
 const MANY: usize = 5_500;
 
 /// A running `wxlogin` whose standard error is read by the test, or not.
@@ -77,8 +77,8 @@ impl Service {
         number.parse().unwrap()
     }
 
-    /// Reads up to the line that says that lines were dropped; returns their number, and how many others
-    /// have been read that hold `text`.
+    /// Reads up to the line that reports dropped lines; returns their number, and how many lines with `text`
+    /// were read before.
     fn reported(&mut self, text: &str) -> (u64, usize) {
         let (mut line, mut read) = (String::new(), 0);
         loop {
@@ -92,7 +92,7 @@ impl Service {
         }
     }
 
-    /// Nobody reads any more.
+    /// Closes the reading end.
     fn close_reader(&mut self) {
         self.reader = BufReader::new(File::open("/dev/null").unwrap());
     }
@@ -154,14 +154,14 @@ async fn logins_go_on_when_nobody_reads_the_log_and_dropped_lines_are_counted_an
     let dir = tempfile::tempdir().unwrap();
     let mut service = Service::with_fifo(dir.path(), &wechat);
     assert_eq!(service.dropped().await, 0);
-    // Each code can be repeated some times.
+    // Each code can be repeated a limited number of times.
     let login = |number| format!("/onLogin?code=user-alice.{}", number / 50);
     send_many(service.client.addr, login).await;
     service.client.get("/healthz").await.assert_status(200);
     let dropped = service.dropped().await;
     assert!(dropped > 0);
 
-    // The reader reads on, and everything is as before.
+    // When the reader continues, so does the log.
     let (reported, _) = service.reported("");
     assert!(reported >= dropped, "{reported} after {dropped}");
     assert_eq!(service.dropped().await, reported);
@@ -180,7 +180,7 @@ async fn a_log_that_nobody_reads_holds_up_a_stop_by_a_second_at_most() {
     let dir = tempfile::tempdir().unwrap();
     let service = Service::with_fifo(dir.path(), &wechat);
     send_many(service.client.addr, |_| "/healthz".into()).await;
-    // Not even a byte finds room.
+    // The pipe is full to the last byte.
     let mut options = File::options();
     let nonblocking = options.write(true).custom_flags(O_NONBLOCK);
     let mut fifo = nonblocking.open(dir.path().join("fifo")).unwrap();
@@ -208,8 +208,8 @@ async fn a_log_whose_reader_has_left_holds_up_nothing() {
     assert!(duration < Duration::from_millis(800), "{duration:?}");
 }
 
-/// Sends requests whose lines cannot be written, and one whose line can after `mend`: each must have been
-/// written in the end, or counted and reported.
+/// Sends requests whose lines cannot be written, and one whose line can be after `mend`: each line must be
+/// written, or counted and reported.
 async fn each_line_is_written_or_counted(mut service: Service, mend: impl FnOnce(&mut Service)) {
     send_many(service.client.addr, |_| "/healthz".into()).await;
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -246,7 +246,7 @@ async fn the_size_of_an_embedded_store_is_measured() {
 async fn connections_are_counted_while_they_are_open() {
     let app = TestApp::start().await;
     let open = async || numbers(&app.internal).await["wxlogin_connections"];
-    let before = open().await; // the one that asks
+    let before = open().await; // the connection of the scrape
     let connection = tokio::net::TcpStream::connect(app.client.addr)
         .await
         .unwrap();

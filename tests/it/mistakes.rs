@@ -1,4 +1,4 @@
-//! What an operator gets wrong, one mistake each: what `wxlogin check` or the start says leads to it.
+//! Mistakes of operators, one at a time: `wxlogin check` or the start must name the setting.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::redis_server::RedisServer;
 
 const PASSWORD: &str = "hunter2";
 
-/// All that it prints; no secret is in it.
+/// Its whole output, which must hold no secret.
 async fn said(
     word: Option<&'static str>,
     dir: &Path,
@@ -38,7 +38,7 @@ fn assert_leads_to(said: &str, parts: &[&str]) {
     }
 }
 
-/// Settings, and what is said about them.
+/// Settings, and the expected message.
 type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
 
 #[rustfmt::skip] // a table
@@ -71,7 +71,7 @@ const DOORS: &[Row] = &[
     (&[("INTERNAL_ADDR", "0.0.0.0:9090")], &["INTERNAL_ADDR 0.0.0.0:9090 is open to other machines"]),
 ];
 
-/// Each of these, instead of a setting that is right.
+/// Each of these replaces a valid setting.
 async fn assert_each_leads_to(dir: &Path, rows: &[Row<'_>]) {
     let wechat = FakeWechat::start().await;
     for (settings, parts) in rows {

@@ -16,7 +16,7 @@ use crate::redis_server::RedisServer;
 
 const WINDOW: u64 = 60;
 
-/// What can happen. A code is named by its number.
+/// An event. Codes have numbers.
 #[derive(Debug, Clone)]
 enum Event {
     /// A login, with a code that WeChat accepts or one that it refuses.
@@ -25,9 +25,9 @@ enum Event {
     Burst(u8, Kind),
     /// A login whose client hangs up in mid-exchange.
     HangUp(u8),
-    /// The store refuses writes from now on, or takes them again.
+    /// The store starts or stops refusing writes.
     StoreFails(bool),
-    /// Time passes.
+    /// The clock advances.
     Forward(u64),
 }
 
@@ -50,12 +50,12 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What the service must know of a code.
+/// The expected state of a code.
 #[derive(Default)]
 struct Code {
     /// Exchanges that WeChat has seen.
     exchanges: usize,
-    /// What the first of them gave, and whether a later one can only be "used".
+    /// The remembered outcome.
     memory: Option<Memory>,
 }
 
@@ -69,7 +69,7 @@ struct Memory {
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Outcome {
     Good,
-    /// Good, but the store failed.
+    /// WeChat named a user, but the store failed.
     NotStored,
     Refused(&'static str),
 }
@@ -82,14 +82,14 @@ struct World {
 }
 
 impl World {
-    /// What must come of a login now; updates the model as if it happened.
+    /// The expected outcome of a login now; updates the model.
     fn expect(&mut self, text: &str, kind: Kind) -> Outcome {
         let (now, fails) = (self.now, self.store_fails);
         let code = self.codes.entry(text.to_owned()).or_default();
         let known = code.memory.filter(|memory| now < memory.until);
         let outcome = match known.map(|memory| memory.outcome) {
             Some(Outcome::Refused(why)) => return Outcome::Refused(why),
-            // A repeat makes a session, which needs the store, but loses nothing without it.
+            // A repeat needs the store, but a failure does not change the outcome of the code.
             Some(Outcome::Good) if fails => return Outcome::NotStored,
             Some(Outcome::Good) => return Outcome::Good,
             Some(Outcome::NotStored) => stored(fails),
@@ -104,7 +104,7 @@ impl World {
                 }
             }
         };
-        // A store that fails again does not prolong the memory.
+        // A second failure of the store does not prolong the time for which the user is kept.
         let until = match (known, outcome) {
             (Some(memory), Outcome::NotStored) => memory.until,
             _ => now + WINDOW,
@@ -196,7 +196,7 @@ async fn run(events: Vec<Event>, redis: &RedisServer) {
     }
 }
 
-/// Begins a login of 30 ms, leaves in the middle of it, and waits until the service is done.
+/// Starts a login of 30 ms, cancels it half-way, and waits until the exchange has ended.
 async fn hang_up(world: &mut World, code: u8) {
     let text = format!("slow-30.{code}");
     world.expect(&text, Kind::Good);
@@ -207,7 +207,7 @@ async fn hang_up(world: &mut World, code: u8) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     drop(gone);
-    // Whoever asks now joins the exchange that goes on.
+    // A request now joins the exchange in flight.
     let expected = world.expect(&text, Kind::Good);
     let answer = world.app.client.login(&text).await;
     match expected {
@@ -217,7 +217,7 @@ async fn hang_up(world: &mut World, code: u8) {
     world.check_exchanges(&text);
 }
 
-/// Time passes for Redis too, which forgets exchanges by a clock of its own.
+/// Advances Redis' time too, which expires exchanges by its own clock.
 fn forward_exchanges(redis: &RedisServer, seconds: u64) {
     let script = "for _, key in ipairs(redis.call('KEYS', 'wxlogin:exchange:*')) do
         redis.call('EXPIRE', key, redis.call('TTL', key) - ARGV[1])

@@ -1,4 +1,4 @@
-//! One code, one exchange: who repeats a code is answered without asking WeChat again.
+//! One code, one exchange: repeated codes are answered without another request to WeChat.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -138,7 +138,7 @@ async fn a_busy_wechat_is_asked_three_times() {
     busy.assert_problem(503, "upstream_busy", "retry_later");
     assert_eq!(busy.json()["errcode"], -1);
     assert_eq!(app.wechat.requests_for("busy-3"), 3);
-    // WeChat has used the code up while it said that it was busy: not the client's fault.
+    // WeChat used the code up although it answered that it was busy.
     let used = app.client.login("busy-used").await;
     used.assert_problem(502, "upstream_invalid", "login_again");
     assert_eq!(app.wechat.requests_for("busy-used"), 2);

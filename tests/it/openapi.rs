@@ -16,10 +16,10 @@ use crate::metrics::numbers;
 use crate::yaml;
 
 const DESCRIPTION: &str = "docs/openapi.yaml";
-/// More than the requests of a run.
+/// More than the number of requests of a run.
 const USERS: usize = 2000;
-/// Codes for which WeChat fails, and what becomes of a login. Not 45009: after it, WeChat is not asked for a
-/// while.
+/// Codes for which WeChat fails, and the outcome of a login. Not 45009: after it, exchanges are refused for
+/// 10 s.
 const FAILURES: [(&str, &str, &str); 8] = [
     ("error-40226", "user_blocked", "40226"),
     ("error-45011", "rate_limited", "45011"),
@@ -30,7 +30,7 @@ const FAILURES: [(&str, &str, &str); 8] = [
     ("error--1", "upstream_busy", "-1"),
     ("hang", "upstream_timeout", "none"),
 ];
-/// The checks that a failing WeChat must not break: the others want good answers.
+/// The checks for a failing WeChat: the others expect good responses.
 const CONFORMANCE: &str = "status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance";
 
 /// A run of schemathesis.
@@ -46,7 +46,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Users of their own codes, each with what the Mini Program or the backend would send for it.
+/// Users, each with the requests that the Mini Program or the backend would send.
 fn users(run: &Run) -> Value {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let user = |number: usize| {
@@ -139,7 +139,7 @@ async fn schemathesis_finds_nothing() {
     });
     let app = app.await.unwrap();
 
-    // It has had a good answer of each route, and each failure of WeChat's.
+    // The run covered a good response of each route, and each failure of WeChat's.
     let numbers = numbers(&app.internal).await;
     for (method, route) in drift::described_routes() {
         let with = |status: &str| {

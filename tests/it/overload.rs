@@ -1,4 +1,4 @@
-//! More logins than WeChat or we can take.
+//! More logins than WeChat or the service can handle.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A phone code is exchanged once, for the user whose it is.
+//! A phone code is exchanged once, for one user.
 
 use std::time::Duration;
 

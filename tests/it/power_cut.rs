@@ -1,7 +1,7 @@
-//! What a power cut leaves of a disk, worked out from the journal of `disk_faults.c`.
+//! The state of a disk after a power cut, computed from the journal of `disk_faults.c`.
 //!
-//! What was synced is there. Of what was not, each write is there or not, as a whole or in pieces; of
-//! new, renamed and removed names, the first ones are, as in a file system with a journal.
+//! Synced writes are kept. Each other write is kept or lost, as a whole or in pieces. Of the changes of names
+//! that were not synced, a first part is kept, as in a journaling file system.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,11 +22,11 @@ pub fn mark(journal: &Path, text: &str) {
         .append(true)
         .create(true)
         .open(journal);
-    // One call, as the service does it.
+    // One system call, as in the service.
     assert_eq!(file.unwrap().write(&record).unwrap(), record.len());
 }
 
-/// What happened to a disk, in order.
+/// The operations on a disk, in order.
 pub struct Journal {
     bytes: Vec<u8>,
     records: Vec<Record>,
@@ -67,7 +67,7 @@ impl Journal {
         Self { bytes, records }
     }
 
-    /// The moments at which the power can be cut: after so many records.
+    /// The points at which the power can be cut: numbers of records.
     pub fn len(&self) -> usize {
         self.records.len()
     }
@@ -84,7 +84,8 @@ impl Journal {
         std::str::from_utf8(&self.bytes[range.clone()]).unwrap()
     }
 
-    /// Writes what is left at a moment of the disk that was mounted at `from`, empty at first, to `to`.
+    /// Writes the state of the disk after a power cut at this point to `to`. The disk was mounted at `from`, and
+    /// empty at first.
     pub fn rebuild(&self, moment: usize, random: &mut Rng, from: &Path, to: &Path) {
         let mut disk = State::default();
         for record in &self.records[..moment] {
@@ -105,7 +106,7 @@ impl Journal {
     }
 }
 
-/// In which pieces a write that was not synced is there or not.
+/// Which parts of the unsynced writes are lost.
 #[derive(Clone, Copy, Debug)]
 enum Loss {
     All,
@@ -142,7 +143,7 @@ enum NameChange {
 #[derive(Default)]
 struct State {
     files: Vec<FileState>,
-    /// The file that an inode is now.
+    /// The file of an inode.
     inodes: BTreeMap<u64, usize>,
     names: BTreeMap<PathBuf, Entry>,
     /// Changes of names that are not synced, with their place in the journal.
@@ -169,7 +170,7 @@ struct Change {
 enum Durability {
     Synced,
     Unsynced,
-    /// A sync failed, after which the system takes it for written: no later sync writes it.
+    /// A sync failed: the system marks the data as written, and no later sync writes it.
     Lost,
 }
 
@@ -252,7 +253,7 @@ impl NameChange {
 
 impl FileState {
     fn sync(&mut self, journal: &Journal, begun: u64, outcome: Durability) {
-        // Those that no sync has reached are the last ones.
+        // The last ones are those after the last sync.
         for change in self.changes.iter_mut().rev() {
             if change.durability != Durability::Unsynced {
                 break;
@@ -289,7 +290,7 @@ impl Change {
         content[self.offset..end].copy_from_slice(&journal.bytes[bytes.clone()]);
     }
 
-    /// What is there of it after the cut.
+    /// Its content after the cut.
     fn parts_left(&self, loss: Loss, random: &mut Rng) -> Vec<Self> {
         let piece = match loss {
             _ if self.durability == Durability::Synced => return vec![self.clone()],
@@ -303,7 +304,7 @@ impl Change {
         };
         let (mut parts, mut from) = (Vec::new(), bytes.start);
         while from < bytes.end {
-            // Pieces of the disk, not of the write.
+            // The pieces are aligned to the disk, not to the write.
             let offset = self.offset + (from - bytes.start);
             let to = bytes.end.min(from + piece - offset % piece);
             if random.bool() {

@@ -79,7 +79,7 @@ impl Process {
         self.child.id()
     }
 
-    /// What was read of its log so far.
+    /// The lines of its log that have been read.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -250,7 +250,7 @@ async fn the_environment_wins_over_dotenv_and_unknown_names_are_warned_of() {
     fs::write(dir.path().join(".env"), dotenv).unwrap();
     let mut settings = vars(&wechat.base(), &[]);
     settings.remove("WECHAT_SECRET");
-    settings.insert("SESSION_TTL".into(), " ".into()); // as good as not there
+    settings.insert("SESSION_TTL".into(), " ".into()); // counts as not set
     let process = Process::start(dir.path(), &settings);
     let answer = process.client.login("user-alice").await;
     answer.assert_status(200);
@@ -355,7 +355,7 @@ async fn a_signal_stops_it_after_the_login_in_flight() {
             dir.path(),
             &vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]),
         );
-        // Connections that are idle must not hold it up.
+        // Idle connections must not delay it.
         process.client.get("/healthz").await.assert_status(200);
         let _idle = TcpStream::connect(process.client.addr).unwrap();
         let code = format!("slow-1000.{name}");

@@ -1,4 +1,4 @@
-//! `examples/prometheus`: what a real Prometheus makes of it when it scrapes the real service.
+//! `examples/prometheus` with a real Prometheus that scrapes the real service.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -19,7 +19,7 @@ const PAGES: [&str; 2] = [
     "docs/en/logs-and-metrics.md",
     "docs/zh-CN/logs-and-metrics.md",
 ];
-/// In which something must have happened.
+/// The longest wait for a condition.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn path(name: &str) -> PathBuf {
@@ -138,7 +138,7 @@ impl Prometheus {
     async fn query(&self, query: &str) -> Vec<f64> {
         let answer = self.get("query", &[("query", query)]).await;
         let Some(series) = answer["data"]["result"].as_array() else {
-            // It has only just begun.
+            // Prometheus has just started.
             assert_ne!(answer["status"], "error", "{query}: {answer}");
             return Vec::new();
         };
@@ -196,7 +196,7 @@ async fn prometheus_finds_data_for_each_query_of_the_dashboard_and_evaluates_eac
 
     let mut missing = dashboard_queries();
     assert!(missing.len() > 8);
-    // A service starts once; the annotation shows where it does so again.
+    // The annotation shows restarts, and this service has started once.
     missing.retain(|query| !query.starts_with("changes(process_start_time"));
     missing.extend(alerts().iter().flat_map(|(_, query)| metrics_in(query)));
     let mut number = 0;
@@ -217,7 +217,7 @@ async fn prometheus_finds_data_for_each_query_of_the_dashboard_and_evaluates_eac
         missing = still_missing;
     }
 
-    // The first failure of its kind, once all rules have seen the series at 0.
+    // The first failure of its kind, after all rules have seen the series at 0.
     let is_evaluated = |rule: &Value| {
         rule["health"] == "ok" && rule["evaluationTime"].as_f64().unwrap_or_default() > 0.0
     };

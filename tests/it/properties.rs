@@ -1,4 +1,4 @@
-//! Whatever comes in: no panic, and a typed result that keeps its promises.
+//! Property tests of the parsers: no panic on any input, and valid results.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -29,7 +29,7 @@ fn nearly_a_phone_info() -> impl Strategy<Value = String> {
     })
 }
 
-/// JSON that is nearly what WeChat answers.
+/// JSON that is similar to WeChat's answers.
 fn nearly_an_answer() -> impl Strategy<Value = String> {
     let name = prop_oneof![
         "errcode",
@@ -101,7 +101,7 @@ fn check_error(error: &Error) {
     }
 }
 
-/// `PROPTEST_CASES` says how many; with a million and `--release` it is a long search.
+/// The number of cases is `PROPTEST_CASES`; for a long search, use a million with `--release`.
 fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").map_or(2000, |cases| cases.parse().unwrap());
     ProptestConfig {
@@ -124,7 +124,7 @@ fn open(encrypted_data: &str, iv: &str) -> Option<String> {
     EncryptedData::from_base64(encrypted_data, iv)?.decrypt(&KEY, &expected)
 }
 
-/// JSON that is nearly a user's data.
+/// JSON that is similar to a user's data.
 fn nearly_user_data() -> impl Strategy<Value = String> {
     let openid = prop_oneof!["\"oAlice\"", "\"oBob\"", "null", "7", "\\PC{0,9}"];
     let appid = prop_oneof!["\"wx1\"", "\"wx2\"", "null", "\\PC{0,9}"];
@@ -138,7 +138,7 @@ fn nearly_user_data() -> impl Strategy<Value = String> {
     })
 }
 
-/// What must hold for user data that opened.
+/// Checks user data that was decrypted.
 fn check_opened(json: &[u8]) {
     let value: serde_json::Value = serde_json::from_slice(json).unwrap();
     assert_eq!(value["watermark"]["appid"], "wx1");

@@ -16,8 +16,8 @@ use crate::tls;
 /// A name that only the proxy can resolve.
 const REMOTE: &str = "wechat.example";
 
-/// A proxy that records what it is asked. `CONNECT` leads to the same port of the loopback, whatever
-/// the host; everything else is refused.
+/// A proxy that records its requests. `CONNECT` connects to the same port of the loopback, for any host;
+/// everything else is refused.
 struct Proxy {
     addr: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -126,7 +126,7 @@ async fn a_host_on_this_machine_is_asked_directly_and_another_by_connect() {
     }
 }
 
-/// The bases, what the environment names, and whether the proxy is asked.
+/// The base URLs, the environment, and whether the proxy is used.
 type Row<'a> = (&'a str, &'a [(&'a str, bool)], bool);
 
 #[tokio::test]
@@ -187,7 +187,7 @@ fn a_proxy_that_cannot_work_is_refused_by_name_and_without_its_password() {
             );
             assert_eq!(problems.lines().count(), 1, "{problems}");
             assert!(!problems.contains("pr0xy"), "{problems}");
-            // Where it would not be used it harms nobody.
+            // It is not refused where it would not be used.
             assert!(
                 read("http://127.0.0.1:1", name, value).is_ok(),
                 "{name} {value}"

@@ -1,4 +1,4 @@
-//! Real Redis servers, alone or as a cluster, on free ports, gone when they are dropped.
+//! Real Redis servers, single or as a cluster, on free ports, killed when they are dropped.
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// What the servers ask for.
+/// The password of the servers.
 pub const PASSWORD: &str = "redis-p4ssw0rd-canary";
 
-/// A `redis-server` that keeps nothing on disk.
+/// A `redis-server` without persistence.
 pub struct RedisServer {
     pub port: u16,
     child: Child,
@@ -23,7 +23,7 @@ impl RedisServer {
         Self::with(&[])
     }
 
-    /// One that speaks TLS as well, at the port that is returned; certificate and key are files.
+    /// With TLS as well, at the returned port. Certificate and key are files.
     pub fn with_tls(certificate: &str, key: &str) -> (Self, u16) {
         let port = free_port();
         let tls_port = port.to_string();
@@ -74,13 +74,13 @@ impl RedisServer {
         cli(self.port, words)
     }
 
-    /// All that it holds, as it would lie on a disk.
+    /// A dump of all its data.
     pub fn dump(&self) -> Vec<u8> {
         assert_eq!(self.cli(&["SAVE"]).trim(), "OK");
         std::fs::read(self.dir.path().join("dump.rdb")).unwrap()
     }
 
-    /// Ends it and starts it anew, empty, at the same port.
+    /// Restarts it, empty, at the same port.
     pub fn restart(&mut self) {
         self.stop();
         self.child = spawn(self.port, &self.options, self.dir.path());
@@ -106,7 +106,7 @@ impl Drop for RedisServer {
     }
 }
 
-/// Forwards connections to a Redis, and keeps what its clients sent.
+/// Forwards connections to a Redis, and records what its clients send.
 pub struct Relay {
     pub port: u16,
     sent: Arc<Mutex<Vec<u8>>>,
@@ -134,7 +134,7 @@ impl Relay {
                     }
                 });
                 tokio::spawn(async move {
-                    // Either side may hang up.
+                    // Either side may close the connection.
                     let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
                 });
             }
@@ -142,7 +142,7 @@ impl Relay {
         Self { port, sent }
     }
 
-    /// What clients have sent until now.
+    /// The bytes that clients have sent until now.
     pub fn sent(&self) -> String {
         String::from_utf8_lossy(&self.sent.lock().unwrap()).into_owned()
     }
@@ -177,7 +177,7 @@ impl RedisCluster {
         Self { nodes }
     }
 
-    /// For `SESSION_STORE`: two nodes, from which the third is found.
+    /// For `SESSION_STORE`: two nodes; the third is discovered.
     pub fn url(&self) -> String {
         let [first, second, _] = &self.nodes[..] else {
             unreachable!()

@@ -56,7 +56,7 @@ async fn one_code_at_both_in_the_same_instant_is_refused_nowhere() {
     }
 }
 
-/// Those of the codes whose `session_key` the service still has for the user of this token.
+/// The codes whose `session_key` the service still has for the user of this token.
 async fn known_keys(client: &Client, token: &str, codes: &[String]) -> Vec<String> {
     let mut known = Vec::new();
     for code in codes {
@@ -85,7 +85,7 @@ async fn logins_of_one_user_at_both_leave_the_two_newest_keys() {
         }
     }
 
-    // And all at once.
+    // Concurrently, too.
     let codes: Vec<_> = (0..200).map(|login| format!("user-bob.{login}")).collect();
     let logins = codes.iter().zip([&one, &other].into_iter().cycle());
     let logins = logins.map(|(code, process)| process.client.token(code));
@@ -171,7 +171,7 @@ async fn ending_all_sessions_is_not_promised_once_redis_has_evicted_their_list()
     app.client.end(&other).await.assert_status(204);
 }
 
-/// Everything that a login, a lookup and a logout do in Redis.
+/// The Redis commands of a login, a lookup and a logout.
 const COMMANDS: [&str; 12] = [
     "set",
     "get",
@@ -228,7 +228,7 @@ async fn readyz_is_503_when_redis_would_refuse_a_login_a_lookup_or_a_logout() {
     }
 }
 
-/// What a process warns of at its start.
+/// The warnings of a process at its start.
 fn warnings_at_start(store: &str) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let settings = vars("http://127.0.0.1:1", &[("SESSION_STORE", store)]);
@@ -285,7 +285,7 @@ fn a_redis_that_evicts_or_is_a_replica_or_refuses_what_user_data_needs_is_warned
     );
 }
 
-/// What a process logs when a login fails at this store.
+/// The log of a process in which a login fails at this store.
 async fn log_of_a_failed_login(store: &str) -> String {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
@@ -485,7 +485,7 @@ async fn a_redis_that_comes_later_or_has_another_password_does_not_stop_the_star
         .await
         .assert_problem(503, "store_unavailable", "login_again");
     assert_eq!(app.wechat.requests_for("user-alice"), 0);
-    // The password is set right at last, and nothing has to be restarted.
+    // The password is corrected, and nothing is restarted.
     redis.cli(&["ACL", "SETUSER", "default", ">other-p4ssw0rd-canary"]);
     let back = tokio::time::timeout(Duration::from_secs(10), async {
         while app.client.get("/readyz").await.status != 200 {

@@ -57,14 +57,14 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Its worker ends with it only if that is asked for.
+        // nginx's worker ends with its master only if the master is asked to stop.
         let quit = format!("kill -TERM {}", self.server.id());
         let _ = Command::new("sh").args(["-c", &quit]).status();
         let _ = self.server.wait();
     }
 }
 
-/// A phone that logs in, is looked up, verifies something and logs out, again and again.
+/// A client that logs in, looks its session up, verifies data and logs out, repeatedly.
 struct Phone {
     client: reqwest::Client,
     base: String,
@@ -186,7 +186,7 @@ async fn pause_between_requests(port: u16, token: String, answers: Arc<AtomicUsi
         format!("GET /session HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
     while answers.load(Ordering::Relaxed) < goal {
         let Ok(mut connection) = TcpStream::connect(("127.0.0.1", port)).await else {
-            // It is down.
+            // The service is not running.
             tokio::time::sleep(Duration::from_millis(5)).await;
             continue;
         };
@@ -199,7 +199,7 @@ async fn pause_between_requests(port: u16, token: String, answers: Arc<AtomicUsi
                 Err(_) => 0,
             };
             if length == 0 && is_first {
-                break; // accepted by the system, and not by the service: as good as refused
+                break; // accepted by the system and not by the service: counts as refused
             }
             let answer = String::from_utf8_lossy(&answer[..length]).to_ascii_lowercase();
             assert!(

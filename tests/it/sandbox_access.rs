@@ -1,4 +1,4 @@
-//! Who may see the sandbox's page and use its controls, and how a browser finds the page.
+//! Access to the sandbox's page and controls, and the redirect of a browser to the page.
 
 use reqwest::Method;
 
@@ -40,11 +40,11 @@ async fn only_the_page_itself_and_programs_may_use_the_controls() {
         let reset = page.send(Method::POST, "/sandbox/reset", &headers).await;
         assert_eq!(reset.status, 403, "{headers:?}");
     }
-    // A link elsewhere may lead to the page.
+    // A link on another site may open the page.
     assert_eq!(get("/", &[("sec-fetch-site", "cross-site")]).await, 200);
 
     let container = Sandbox::of(&mut command(&["--container"]));
-    // What others call a container.
+    // Host names of a container.
     for (host, status) in [
         ("sandbox:3001", 200),
         ("192.168.0.7:3001", 200),

@@ -43,7 +43,7 @@ async fn a_user_who_logs_in_is_shown_with_living_sessions_and_the_newest_session
         (&bob["name"], &bob["unionid"]),
         (&"bob".into(), &Value::Null)
     );
-    // A login elsewhere, by another program that uses the same AppID.
+    // A login by another program with the same AppID.
     let base = sandbox.value("WECHAT_API_BASE");
     let secret = sandbox.value("WECHAT_SECRET");
     let url = format!(

@@ -1,4 +1,4 @@
-//! The sandbox as a process of its own, found by what it prints.
+//! The sandbox as a process. Its addresses are read from its output.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::app::{Answer, Client};
 /// The example, killed when it is dropped.
 pub struct Sandbox {
     child: Child,
-    /// What it printed when it started.
+    /// Its output at the start.
     pub printed: String,
 }
 
@@ -72,7 +72,7 @@ impl Sandbox {
         Self::of(&mut command(&[]))
     }
 
-    /// The value that it prints after a name.
+    /// The value after a name in its output.
     pub fn value(&self, name: &str) -> String {
         let (_, value) = self.printed.split_once(name).expect(&self.printed);
         let value = value.lines().next().unwrap();

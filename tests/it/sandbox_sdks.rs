@@ -1,5 +1,5 @@
-//! The sandbox's stand-in for other programs: the real binary and two SDKs that nobody here wrote, each by
-//! nothing but the lines that the sandbox prints.
+//! The sandbox's stand-in with other programs: the real binary and two third-party SDKs, configured by the
+//! lines that the sandbox prints.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn settings(sandbox: &Sandbox) -> BTreeMap<String, String> {
     settings
 }
 
-/// What a program that talks to the stand-in prints.
+/// The output of a program that uses the stand-in.
 #[track_caller]
 fn run(program: impl AsRef<Path>, script: &str, sandbox: &Sandbox) -> Value {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sandbox");

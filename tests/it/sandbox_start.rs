@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::fake_wechat::{APPID, SECRET};
 use crate::sandbox_process::{Sandbox, binary, command, ended_in_time};
 
-/// What fits a usual terminal, with room for lines about ports that are taken.
+/// The most lines of the output: fewer than a usual terminal has, for lines about ports that are taken.
 const MAX_LINES: usize = 24;
 const MAX_COLUMNS: usize = 100;
 
@@ -34,7 +34,7 @@ fn columns(line: &str) -> usize {
     line.chars().map(width).sum()
 }
 
-/// Runs one that must not start; returns the status and what it says.
+/// Runs one that must not start; returns the status and the output.
 fn ended(command: &mut Command) -> (Option<i32>, String) {
     let mut child = command
         .stdout(Stdio::null())
@@ -121,7 +121,7 @@ async fn every_curl_line_on_the_page_works_as_it_stands() {
 
 #[test]
 fn a_default_port_that_is_taken_is_replaced_and_that_is_said() {
-    // If this fails, somebody else has taken it.
+    // If this fails, another process has taken the port.
     let _taken = TcpListener::bind("127.0.0.1:3000");
     let mut command = command(&[]);
     let sandbox = Sandbox::of(command.env_remove("LISTEN_ADDR"));
@@ -202,7 +202,7 @@ fn lan_opens_the_public_door_alone_and_warns() {
         !url.contains("127.0.0.1") && !url.contains("0.0.0.0"),
         "{printed}"
     );
-    // Whoever opens it by hand is warned too.
+    // LISTEN_ADDR without the option gives the warning too.
     let by_hand = Sandbox::of(command(&[]).env("LISTEN_ADDR", "0.0.0.0:0"));
     assert_eq!(open(&by_hand), [true, false, false]);
     assert!(

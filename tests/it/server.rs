@@ -1,4 +1,4 @@
-//! Slow, idle and rude clients.
+//! Slow, idle and misbehaving clients.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ async fn a_client_that_does_not_finish_its_headers_is_cut_off() {
 async fn a_client_that_asks_and_never_reads_is_cut_off() {
     let app = TestApp::with_timeouts(IMPATIENT).await;
     let mut deaf = TcpStream::connect(app.client.addr).await.unwrap();
-    // As long as the service answers, it takes more; once no answer fits any more, it must end this.
+    // The service reads requests while it can write responses. When it cannot, it must close the connection.
     let asking = async {
         let requests = "GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
         while deaf.write_all(requests.as_bytes()).await.is_ok() {}
@@ -58,7 +58,7 @@ async fn idle_connections_do_not_stop_logins() {
 async fn endless_headers_are_refused() {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
-    // A process, since it is patient: what ends this is the limit, not the time.
+    // A process, which has long timeouts: the size limit ends this, not the time.
     let process = Process::start(dir.path(), &vars(&wechat.base(), &[]));
     let mut rude = TcpStream::connect(process.client.addr).await.unwrap();
     rude.write_all(b"GET /healthz HTTP/1.1\r\nx: ")
@@ -91,7 +91,7 @@ async fn an_idle_connection_lives_as_long_as_the_head_of_a_request_may_take() {
     let mut idle = TcpStream::connect(app.client.addr).await.unwrap();
     let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut answer = vec![0; 4096];
-    // Each request begins the time anew.
+    // Each request restarts the timeout.
     for _ in 0..3 {
         tokio::time::sleep(IMPATIENT.head / 2).await;
         idle.write_all(request).await.unwrap();

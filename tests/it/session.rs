@@ -192,7 +192,7 @@ async fn a_logout_whose_body_asks_for_more_is_refused_and_ends_nothing() {
         }
     }
     app.client.session(&token).await.assert_status(200);
-    // What wx.request sends for no data, or an empty object.
+    // wx.request sends these for no data, and for an empty object.
     end("/session", " {} ", json).await.assert_status(204);
     app.client.session(&token).await.assert_status(401);
     let other = app.client.token("user-alice.2").await;

@@ -1,4 +1,4 @@
-//! The settings, and what is said about them.
+//! The settings, their problems and their warnings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -491,7 +491,7 @@ fn addresses_of_redis() {
 fn an_address_of_redis_that_could_mean_another_is_refused_without_its_password() {
     let unescaped = "percent-encode";
     for (text, reason) in [
-        // To a URL, the first of these is the host `default` at port 57.
+        // A URL parser takes the first of these for the host `default` and port 57.
         ("redis://default:57#s3cret@host", unescaped),
         ("redis://:s3c/ret@host", unescaped),
         ("redis://:s3c?ret@host", unescaped),
@@ -547,7 +547,7 @@ fn an_address_of_redis_that_could_mean_another_is_refused_without_its_password()
     }
 }
 
-/// Names, commented out or not, with their values.
+/// The names and values, including those that are commented out.
 fn env_example() -> BTreeMap<String, String> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".env.example");
     let text = fs::read_to_string(path).unwrap();

@@ -1,5 +1,5 @@
-//! What is shipped: static binaries that need nothing around them, as the Dockerfile builds them, and
-//! the unit that the documentation shows.
+//! Static binaries, built as in the Dockerfile, in an empty root directory; and the systemd unit of the
+//! documentation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
 use crate::sandbox_process::{Sandbox, on_free_ports};
 
-/// Where both are, built once for all tests.
+/// The paths of both, built once for all tests.
 static BINARIES: LazyLock<PathBuf> = LazyLock::new(build);
 
 /// Builds them as the Dockerfile does, but without optimisation.
@@ -37,8 +37,8 @@ fn build() -> PathBuf {
     target.join(host).join("debug")
 }
 
-/// One of them, alone in a root directory but for what the image has too: CA certificates. And the names of
-/// hosts, which Docker adds.
+/// One of them in a root directory with what the image has: CA certificates, and the host names that Docker
+/// adds.
 async fn root_with(binary: &'static str) -> tempfile::TempDir {
     let built = tokio::task::spawn_blocking(move || BINARIES.join(binary));
     let root = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ async fn root_with(binary: &'static str) -> tempfile::TempDir {
     root
 }
 
-/// A command in a root directory of its own, without an environment.
+/// A command with this root directory, without an environment.
 fn in_root(root: &Path, arguments: &[&str]) -> Command {
     let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     let mut command = if is_root {
@@ -125,7 +125,7 @@ fn both_images_are_a_binary_and_ca_certificates_alone() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Dockerfile");
     let dockerfile = fs::read_to_string(path).unwrap();
     let stages: Vec<&str> = dockerfile.split("\nFROM ").collect();
-    // The last one is what `docker build` makes.
+    // `docker build` makes the last one.
     let [.., sandbox, service] = stages.as_slice() else {
         panic!("{stages:?}");
     };

@@ -1,4 +1,4 @@
-//! A stop: what is in flight is answered, and it ends by the clock whatever hangs.
+//! A stop: requests in flight are answered, and the process ends in time, whatever hangs.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use crate::disk::Disk;
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
 
-/// Ten seconds are promised.
+/// The documentation promises ten seconds.
 const LIMIT: Duration = Duration::from_secs(11);
 
 /// A service with its sessions on a disk.
@@ -48,7 +48,7 @@ async fn stop(what: &str, mut process: Process, in_flight: Vec<JoinHandle<bool>>
     );
 }
 
-/// Sends a request; says whether there was an answer.
+/// Sends a request; returns whether there was a response.
 fn is_answered(
     answer: impl Future<Output = reqwest::Result<Answer>> + Send + 'static,
 ) -> JoinHandle<bool> {
@@ -110,7 +110,7 @@ async fn with_a_stuck_login() {
     stop("stuck login", process, in_flight).await;
 }
 
-/// Stops it while it starts: with each call of this kind on the disk hanging, one after the other.
+/// Stops it while it starts, with one disk call of this kind hanging, each of them in turn.
 async fn while_it_starts(kind: &str, is_new: bool) {
     let wechat = FakeWechat::start().await;
     let settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]);
@@ -122,7 +122,7 @@ async fn while_it_starts(kind: &str, is_new: bool) {
             process.signal("KILL");
             process.wait();
         }
-        // Not the settings, which are read before there is anything to stop.
+        // Not the settings, which are read before signals are handled.
         disk.fault_once(kind, "hang", nth + u16::from(kind == "open"));
         let mut child = disk.command(&settings).stderr(Stdio::piped()).spawn();
         let child = child.as_mut().unwrap();
@@ -186,14 +186,14 @@ async fn with_a_client_that_never_reads() {
     let (_wechat, _disk, mut process) = start(&[]).await;
     let mut deaf = TcpStream::connect(process.client.addr).await.unwrap();
     let requests = "GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
-    // Until the system has no more room for answers, so that the service takes no more requests.
+    // Until the socket buffer is full, so that the service reads no more requests.
     let pause = Duration::from_millis(300);
     while let Ok(taken) = tokio::time::timeout(pause, deaf.write_all(requests.as_bytes())).await {
         taken.unwrap();
     }
     process.signal("TERM");
     let status = process.exit_within(LIMIT).await;
-    // An answer that was sent and not read is an answer.
+    // A response that was sent and not read counts as answered.
     assert!(
         matches!(status, Some(0 | 1)),
         "{status:?}: {}",
@@ -247,7 +247,7 @@ async fn a_request_on_an_open_connection_is_answered_after_the_signal_and_told_t
             )
     );
     let mut unused = TcpStream::connect(addr).await.unwrap();
-    // So that the service has taken the connection over from the system.
+    // So that the service has accepted the connection.
     process.client.get("/healthz").await.assert_status(200);
     process.signal("TERM");
     while TcpStream::connect(addr).await.is_ok() {
@@ -279,7 +279,7 @@ async fn connections_that_wait_to_be_accepted_at_the_signal_are_answered() {
     let addr = process.client.addr;
     let lookups = tokens.iter().map(|token| lookup(&Client::new(addr), token));
     let mut in_flight: Vec<_> = lookups.collect();
-    // Until every core hangs, and a connection waits.
+    // Until every core hangs, and a connection waits to be accepted.
     let mut took = Duration::ZERO;
     while took < Duration::from_millis(50) {
         let begin = Instant::now();

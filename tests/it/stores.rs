@@ -1,4 +1,4 @@
-//! What every store promises: one suite over a file, memory, a Redis server and a Redis cluster.
+//! The contract of every store: one suite over a file, memory, a Redis server and a Redis cluster.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +43,7 @@ fn open(place: &str, hands: &ManualClock) -> Store {
     Store::open(&settings(place), encryption, metrics(), hands.clock()).unwrap()
 }
 
-/// Settings for sessions that live for 1000 s.
+/// Settings with `SESSION_TTL` 1000 s.
 pub fn settings(place: &str) -> Settings {
     Settings {
         url: place.parse().unwrap(),
@@ -76,7 +76,7 @@ pub fn session(openid: &str, unionid: Option<&str>) -> Session {
     }
 }
 
-/// Stores a session, with a key of 16 such bytes; returns what names it.
+/// Stores a session, with a key of 16 such bytes; returns the id of its token.
 pub async fn create(store: &Store, session: Session, key: Option<u8>) -> TokenId {
     let token = store.create(token(), &new(session, key)).await.unwrap();
     token.id()
@@ -91,7 +91,7 @@ pub fn new(session: Session, exchange: Option<u8>) -> NewSession {
 }
 
 async fn a_session_is_found_as_it_was_stored(store: &Store) {
-    // Nothing in an id may confuse a key or a value.
+    // No character of an id may change the meaning of a key or a value.
     for (openid, unionid) in [("oAlice", Some("oUnion")), ("o:{a}\"\\*", None)] {
         assert!(store.find(token().id()).await.unwrap().is_none());
         let token = create(store, session(openid, unionid), None).await;
@@ -185,7 +185,7 @@ async fn a_users_two_newest_keys_are_kept(store: &Store) {
     ] {
         log_in(store, "oErin", key).await;
         assert_eq!(keys(store, "oErin").await, kept);
-        // A repeat of the same code brings no key.
+        // A repeat of the same code adds no key.
         create(store, session("oErin", None), None).await;
         assert_eq!(keys(store, "oErin").await, kept);
     }
@@ -282,7 +282,7 @@ async fn all_sessions_end_whatever_the_clock_says(store: &Store, hands: &ManualC
     }
 }
 
-/// The first byte of the key that is signed with.
+/// The first byte of the key for signing.
 async fn newest_key(store: &Store, openid: &str) -> Option<u8> {
     let key = store.newest_key(&user(openid)).await.unwrap();
     key.map(|key| key.expose_secret()[0])
@@ -293,7 +293,7 @@ async fn the_newest_key_needs_a_living_session(store: &Store) {
     let first = create(store, session("oOlivia", None), Some(1)).await;
     let second = create(store, session("oOlivia", None), Some(2)).await;
     assert_eq!(newest_key(store, "oOlivia").await, Some(2));
-    // The key belongs to the user, and not to the session that it came with.
+    // The key belongs to the user, not to the session of its login.
     store.end(second).await.unwrap();
     assert_eq!(newest_key(store, "oOlivia").await, Some(2));
     store.end(first).await.unwrap();
@@ -316,7 +316,7 @@ async fn a_users_keys_end_with_all_sessions(store: &Store) {
         assert!(keys(store, "oQuentin").await.is_empty(), "{round}");
         assert_eq!(newest_key(store, "oQuentin").await, None, "{round}");
         assert_eq!(keys(store, "oRupert").await[0], round);
-        // A repeat of an earlier code brings no key back.
+        // A repeat of an earlier code restores no key.
         create(store, session("oQuentin", None), None).await;
         assert!(keys(store, "oQuentin").await.is_empty(), "{round}");
     }

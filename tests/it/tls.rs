@@ -39,7 +39,7 @@ pub async fn serve(wechat: &FakeWechat, name: &str, protocols: &[&str]) -> (u16,
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, service) = (acceptor.clone(), service.clone());
             tokio::spawn(async move {
-                // A client that does not trust us ends the handshake.
+                // A client that does not trust the certificate ends the handshake.
                 let Ok(stream) = acceptor.accept(stream).await else {
                     return;
                 };

@@ -1,4 +1,4 @@
-//! A WeChat that answers something else than it documents: the service stays up and says so.
+//! Answers of WeChat that it does not document: they are reported, and the service stays up.
 
 use std::future::pending;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::app::{Answer, TestApp};
 use crate::backend::{self, Backend};
 use crate::fake_wechat::openid;
 
-/// What the other side does with a connection after it has read a request.
+/// What the upstream server does with a connection after it has read a request.
 #[derive(Clone, Copy)]
 enum Then {
     Close,
@@ -209,8 +209,8 @@ async fn a_broken_answer_is_told_within_the_timeout_and_does_no_harm() {
     }
 }
 
-/// The calls of a backend at a service whose WeChat answers so: to the request for an `access_token`, and
-/// then to the phone code and to `checksession` alone.
+/// The calls of a backend when WeChat gives this answer: first to the request for an `access_token`, then to
+/// the phone code and to `checksession` only.
 async fn calls_at(name: &str, bytes: &[u8], then: Then, code: &str) {
     let status = if code == "upstream_timeout" { 504 } else { 502 };
     let token = r#"{"access_token":"token","expires_in":7200}"#;
@@ -338,7 +338,7 @@ async fn loose_but_documented_answers_are_read() {
     answer.assert_problem(400, "invalid_code", "login_again");
 }
 
-/// What gzip makes of an answer; a gateway may send it to whoever does not ask for `identity`.
+/// An answer in gzip, which a gateway may send to clients that do not ask for `identity`.
 const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xabV*.M\x02\0";
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::fake_wechat::{APPID, encrypt, hex, openid, session_key, sign, user_in
 
 const NOW: u64 = 1_800_000_000;
 
-/// What WeChat would encrypt for a user who logged in with this code.
+/// The data that WeChat encrypts for a user who logged in with this code.
 fn data(code: &str, user: &str) -> (String, String) {
     let info = user_info(APPID, &openid(user), NOW);
     encrypt(&session_key(code), &info)
@@ -81,7 +81,7 @@ async fn the_official_example_of_a_signature_matches() {
         let refused = app.client.verify(token, raw_data, signature).await;
         refused.assert_problem(422, "bad_signature", "login_again");
     }
-    // However often that happens, it drops no keys: a signature cannot be found by trying.
+    // A failed verification is not counted: a signature cannot be guessed.
     for _ in 0..20 {
         app.client.verify(&token, raw_data, "").await;
     }
@@ -120,7 +120,7 @@ async fn data_opens_with_the_last_two_keys_from_any_token_of_the_user() {
             let gone = app.client.decrypt(token, &one).await;
             gone.assert_problem(422, "undecryptable", "login_again");
         }
-        // Nobody else's.
+        // Not with another user's token.
         let bob = app.client.token("user-bob").await;
         let others = app.client.decrypt(&bob, &three).await;
         others.assert_problem(422, "undecryptable", "login_again");
@@ -172,7 +172,7 @@ async fn base64_is_read_as_it_arrives() {
         let opened = app.client.decrypt(&token, changed).await;
         assert_eq!(opened.status, 200, "{changed:?}");
     }
-    // What cannot be read costs no keys, however often it comes.
+    // Data that cannot be decoded is not counted as a failure.
     let unreadable = [
         (String::new(), iv.clone()),
         (data[..data.len() - 5].to_owned(), iv.clone()),
@@ -309,7 +309,7 @@ async fn every_failure_to_open_is_the_same_answer() {
     ];
     let mut answers = std::collections::HashMap::new();
     for (number, (what, data)) in rows.iter().enumerate() {
-        // With the same key each time, and never ten failures.
+        // With the same key each time, and fewer than ten failures.
         let answer = json!({"openid": alice, "session_key": base64(&key)});
         let code = format!("scripted.{number}");
         app.wechat.script(&code, &answer.to_string());
@@ -368,7 +368,7 @@ async fn ten_failures_drop_the_keys_until_the_next_login_also_across_restarts() 
     app.client.decrypt(&token, &good).await.assert_status(200);
     app.client.decrypt(&token, &junk).await.assert_status(422);
     app.client.decrypt(&token, &good).await.assert_status(422);
-    // The session itself lives on, and the next login brings a key.
+    // The session stays alive, and the next login stores a key.
     app.client.session(&token).await.assert_status(200);
     app.client.login("user-alice.2").await.assert_status(200);
     let fresh = data("user-alice.2", "alice");
@@ -418,13 +418,13 @@ async fn bodies_and_callers_that_are_not_taken() {
         answer.assert_problem(405, "method_not_allowed", "fix_request");
         assert_eq!(answer.header("allow"), Some("POST"));
     }
-    // One that never comes to its end does not hold anything up for ever.
+    // A request that never ends does not block others for ever.
     let unfinished = format!(
         "POST /session/decrypt HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 9\r\n\r\n{{"
     );
     let answer = exchange_bytes(&app, unfinished.as_bytes()).await;
     assert!(answer.contains(r#""code":"malformed_body""#), "{answer}");
-    // Whatever else is in it, as wx.getUserInfo gives all four together.
+    // Other fields are ignored: wx.getUserInfo gives all four together.
     let (data, iv) = data("user-alice", "alice");
     let body = json!({"encryptedData": data, "iv": iv, "rawData": "", "signature": ""});
     let opened = app

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 const TO_JSON: &str = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)";
 
-/// A program of the virtual environment.
+/// A program of the Python virtual environment.
 pub fn python(program: &str) -> Command {
     let programs = root().join("target/python/bin");
     assert!(programs.is_dir(), "run tests/packages.sh first");

@@ -1,4 +1,7 @@
-//! The one table that says how each failure looks from outside: status, code, action and a sentence.
+//! The table of failures: status, code, action and detail of each.
+//!
+//! A new code also needs a row in docs/openapi.yaml and in "Error codes" of docs/*/http-api.md; one of a login
+//! also in `LOGIN_OUTCOMES`, and a new status in `STATUSES` (src/metrics/series.rs). Tests name what is missing.
 
 use std::borrow::Cow;
 
@@ -8,7 +11,7 @@ use serde::Serialize;
 use super::Problem;
 use crate::wechat::{self, Meaning};
 
-/// What the Mini Program is to do.
+/// What the client does about a failure.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Action {
@@ -19,7 +22,7 @@ pub(super) enum Action {
     FixRequest,
 }
 
-/// How a problem looks from outside.
+/// What a client gets of a problem.
 pub(super) struct Row {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
@@ -29,7 +32,7 @@ pub(super) struct Row {
     pub(super) retry_after: Option<u16>,
 }
 
-/// What WeChat was asked for, which decides what can be done about a failure.
+/// The purpose of a call to WeChat, which decides what the client does when it fails.
 #[derive(Clone, Copy)]
 enum Purpose {
     Login,
@@ -55,11 +58,33 @@ impl Row {
         self
     }
 
-    /// The same failure with a more exact sentence.
+    /// The same failure with another detail.
     fn with_detail(self, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             detail: detail.into(),
             ..self
+        }
+    }
+
+    /// For a failure after which a code may be used up, or not: sets the action by `purpose`, and ends the
+    /// detail with what the action is.
+    fn for_purpose(self, purpose: Purpose) -> Self {
+        let action = match purpose {
+            Purpose::Login => self.action,
+            Purpose::PhoneCode => Action::AskAgain,
+            Purpose::Call => Action::RetryLater,
+        };
+        let advice = match action {
+            Action::LoginAgain => ", and the code may be used up: log in again.",
+            Action::AskAgain => {
+                ", and the phone code may be used up: let the user press the phone number button again."
+            }
+            _ => ": try again later.",
+        };
+        let detail = format!("{}{advice}", self.detail);
+        Self {
+            action,
+            ..self.with_detail(detail)
         }
     }
 }
@@ -119,51 +144,47 @@ impl Problem {
     }
 }
 
-/// The details of failures without a code in them end with what the action is.
+/// A failed call to WeChat. The action of a row `for_purpose` depends on the purpose.
 #[rustfmt::skip] // a table
 fn wechat_row(error: &wechat::Error, purpose: Purpose) -> Row {
+    use Action::{LoginAgain, RetryLater};
+    use StatusCode as S;
+    match error {
+        wechat::Error::Unreachable(_) => row(S::BAD_GATEWAY, "upstream_unreachable", RetryLater,
+            "WeChat was not reached").for_purpose(purpose),
+        wechat::Error::Broken(_) => row(S::BAD_GATEWAY, "upstream_unreachable", LoginAgain,
+            "The connection to WeChat broke").for_purpose(purpose),
+        wechat::Error::Timeout => row(S::GATEWAY_TIMEOUT, "upstream_timeout", LoginAgain,
+            "WeChat did not answer in time").for_purpose(purpose),
+        wechat::Error::Invalid(_) => row(S::BAD_GATEWAY, "upstream_invalid", LoginAgain,
+            "WeChat's answer was not usable").for_purpose(purpose),
+        wechat::Error::Refused(refusal) => refusal_row(refusal.meaning(), purpose),
+    }
+}
+
+/// A call that WeChat answered with an errcode.
+#[rustfmt::skip] // a table
+fn refusal_row(meaning: Meaning, purpose: Purpose) -> Row {
     use Action::{AskAgain, GiveUp, LoginAgain, RetryLater};
     use StatusCode as S;
-    let row = match error {
-        wechat::Error::Unreachable(_) => row(S::BAD_GATEWAY, "upstream_unreachable", RetryLater,
-            "WeChat was not reached"),
-        wechat::Error::Broken(_) => row(S::BAD_GATEWAY, "upstream_unreachable", LoginAgain,
-            "The connection to WeChat broke"),
-        wechat::Error::Timeout => row(S::GATEWAY_TIMEOUT, "upstream_timeout", LoginAgain,
-            "WeChat did not answer in time"),
-        wechat::Error::Invalid(_) => row(S::BAD_GATEWAY, "upstream_invalid", LoginAgain,
-            "WeChat's answer was not usable"),
-        wechat::Error::Refused(refusal) => match (refusal.meaning(), purpose) {
-            (Meaning::InvalidCode, Purpose::PhoneCode) => return row(S::BAD_REQUEST, "invalid_phone_code", AskAgain,
-                "WeChat does not accept this phone code: it is too old, was used, or is not of this user and Mini Program."),
-            (Meaning::InvalidCode, _) => return row(S::BAD_REQUEST, "invalid_code", LoginAgain,
-                "WeChat does not accept this code: it is too old, or of another Mini Program than the one configured here."),
-            (Meaning::CodeUsed, _) => return row(S::BAD_REQUEST, "code_used", LoginAgain,
-                "This code was exchanged before: each code from wx.login works once."),
-            (Meaning::UserBlocked, _) => return row(S::FORBIDDEN, "user_blocked", GiveUp,
-                "WeChat blocks this user as high-risk."),
-            (Meaning::InvalidAccessToken | Meaning::Misconfigured(_), _) => return row(S::INTERNAL_SERVER_ERROR, "misconfigured", GiveUp,
-                "WeChat refuses this server's settings: its log tells the operator what to mend."),
-            (Meaning::RateLimited, _) => row(S::TOO_MANY_REQUESTS, "rate_limited", RetryLater,
-                "WeChat's limit of calls per minute is reached").after(60),
-            (Meaning::QuotaExhausted, _) => row(S::SERVICE_UNAVAILABLE, "quota_exhausted", RetryLater,
-                "The Mini Program's daily quota of calls to WeChat is used up").after(60),
-            (Meaning::Busy, _) => row(S::SERVICE_UNAVAILABLE, "upstream_busy", RetryLater,
-                "WeChat is busy").after(2),
-            (Meaning::StaleSessionKey | Meaning::Unknown, _) => row(S::BAD_GATEWAY, "upstream_error", RetryLater,
-                "WeChat answered with an errcode that has no meaning here"),
-        },
-    };
-    let action = match purpose {
-        Purpose::Login => row.action,
-        Purpose::PhoneCode => AskAgain,
-        Purpose::Call => RetryLater,
-    };
-    let advice = match action {
-        LoginAgain => ", and the code may be used up: log in again.",
-        AskAgain => ", and the phone code may be used up: let the user press the phone number button again.",
-        _ => ": try again later.",
-    };
-    let detail = format!("{}{advice}", row.detail);
-    Row { action, ..row.with_detail(detail) }
+    match (meaning, purpose) {
+        (Meaning::InvalidCode, Purpose::PhoneCode) => row(S::BAD_REQUEST, "invalid_phone_code", AskAgain,
+            "WeChat does not accept this phone code: it is too old, was used, or is not of this user and Mini Program."),
+        (Meaning::InvalidCode, _) => row(S::BAD_REQUEST, "invalid_code", LoginAgain,
+            "WeChat does not accept this code: it is too old, or of another Mini Program than the one configured here."),
+        (Meaning::CodeUsed, _) => row(S::BAD_REQUEST, "code_used", LoginAgain,
+            "This code was exchanged before: each code from wx.login works once."),
+        (Meaning::UserBlocked, _) => row(S::FORBIDDEN, "user_blocked", GiveUp,
+            "WeChat blocks this user as high-risk."),
+        (Meaning::InvalidAccessToken | Meaning::Misconfigured(_), _) => row(S::INTERNAL_SERVER_ERROR, "misconfigured", GiveUp,
+            "WeChat refuses this server's settings: its log tells the operator what to mend."),
+        (Meaning::RateLimited, _) => row(S::TOO_MANY_REQUESTS, "rate_limited", RetryLater,
+            "WeChat's limit of calls per minute is reached").after(60).for_purpose(purpose),
+        (Meaning::QuotaExhausted, _) => row(S::SERVICE_UNAVAILABLE, "quota_exhausted", RetryLater,
+            "The Mini Program's daily quota of calls to WeChat is used up").after(60).for_purpose(purpose),
+        (Meaning::Busy, _) => row(S::SERVICE_UNAVAILABLE, "upstream_busy", RetryLater,
+            "WeChat is busy").after(2).for_purpose(purpose),
+        (Meaning::StaleSessionKey | Meaning::Unknown, _) => row(S::BAD_GATEWAY, "upstream_error", RetryLater,
+            "WeChat answered with an errcode that has no meaning here").for_purpose(purpose),
+    }
 }

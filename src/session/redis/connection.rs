@@ -11,8 +11,8 @@ use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError};
 
 use super::RedisUrl;
 
-/// The least age of a connection that is replaced because a command failed.
-const RENEWAL: Duration = Duration::from_secs(1);
+/// A connection younger than this is not replaced when a command fails.
+const MIN_AGE_TO_REPLACE: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub(super) struct Connection {
@@ -60,29 +60,35 @@ impl Connection {
         })
     }
 
-    /// Sends an idempotent command; again if the connection was closed, as after a restart of Redis.
-    pub(super) async fn one<T: FromRedisValue>(&self, command: Cmd) -> Result<T, RedisError> {
+    /// Sends an idempotent command, and once more if the connection was closed, as after a restart of Redis.
+    pub(super) async fn query_idempotent<T: FromRedisValue>(
+        &self,
+        command: Cmd,
+    ) -> Result<T, RedisError> {
         let link = self.link();
         let result = match link.query(&command).await {
             Err(error) if error.is_connection_dropped() => link.query(&command).await,
             result => result,
         };
-        self.renew_after(result)
+        self.replace_after_failure(result)
     }
 
-    /// Sends a command that is not idempotent: never twice to a server, and to a cluster only if the
-    /// node that it went to is lost.
-    pub(super) async fn once<T: FromRedisValue>(&self, command: Cmd) -> Result<T, RedisError> {
+    /// Sends a command that is not idempotent. It is never sent twice to a server; to a cluster it is only if
+    /// the node that got it is lost.
+    pub(super) async fn query_once<T: FromRedisValue>(
+        &self,
+        command: Cmd,
+    ) -> Result<T, RedisError> {
         let result = self.link().query(&command).await;
-        self.renew_after(result)
+        self.replace_after_failure(result)
     }
 
-    /// Sends several commands as [`one`](Self::one) does: to a server as a pipeline, to a cluster, where
-    /// their keys are on different nodes, one after the other.
-    pub(super) async fn in_order(&self, commands: Vec<Cmd>) -> Result<(), RedisError> {
+    /// Sends idempotent commands in this order, and all once more if the connection was closed: to a server
+    /// as a pipeline; to a cluster, where their keys are on different nodes, one by one.
+    pub(super) async fn pipeline_idempotent(&self, commands: Vec<Cmd>) -> Result<(), RedisError> {
         let Link::Server(mut server) = self.link() else {
             for command in commands {
-                self.one::<()>(command).await?;
+                self.query_idempotent::<()>(command).await?;
             }
             return Ok(());
         };
@@ -94,7 +100,7 @@ impl Connection {
             Err(error) if error.is_connection_dropped() => pipeline.exec_async(&mut server).await,
             result => result,
         };
-        self.renew_after(result)
+        self.replace_after_failure(result)
     }
 
     /// A section of `INFO`, from each node.
@@ -116,12 +122,12 @@ impl Connection {
         current.link.clone()
     }
 
-    /// Replaces the connection after a failure. The redis crate reconnects after some errors only, and
-    /// not when a host was demoted, stopped answering, or refused a password that is right by now.
-    fn renew_after<T>(&self, result: Result<T, RedisError>) -> Result<T, RedisError> {
+    /// Replaces the connection if the result is an error. The redis crate reconnects after some errors only,
+    /// and not when a primary was demoted, a host stopped answering, or a password was refused.
+    fn replace_after_failure<T>(&self, result: Result<T, RedisError>) -> Result<T, RedisError> {
         if result.is_err() {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            if current.since.elapsed() >= RENEWAL
+            if current.since.elapsed() >= MIN_AGE_TO_REPLACE
                 && let Ok(link) = self.target.link(self.timeout)
             {
                 let since = Instant::now();

@@ -1,11 +1,11 @@
-//! Error messages for the operator: the cause, and nothing of what is stored.
+//! Error messages for the operator, without stored data.
 
 use std::error::Error;
 
 use redis::{ErrorKind, RedisError};
 
-/// Redis' code and the first words after it, or what the system says of the connection. The rest of
-/// the text can quote the command, and with it keys and values.
+/// Redis' error code and the words after it, or the system's error. The rest of Redis' text can quote the
+/// command, and so keys and values.
 pub(super) fn describe(error: &RedisError) -> String {
     let server_errors = error.clone().into_server_errors();
     if let Some((_, error)) = server_errors.as_deref().and_then(<[_]>::first) {
@@ -16,7 +16,7 @@ pub(super) fn describe(error: &RedisError) -> String {
         (ErrorKind::Io, Some(cause)) => cause.to_string(),
         (ErrorKind::Parse | ErrorKind::UnexpectedReturnType, _) => error.category().to_owned(),
         (_, _) => {
-            // The library's own text is in front of its kind and the detail.
+            // The library's message comes before the error kind and the detail.
             let text = error.to_string();
             let own = text.split(" - ").next().unwrap_or_default();
             match error.detail() {
@@ -27,8 +27,8 @@ pub(super) fn describe(error: &RedisError) -> String {
     }
 }
 
-/// Up to a colon, after which Redis quotes, or something that is neither a plain word nor the name of
-/// a command or a user in quotes.
+/// The text up to a colon, or up to what is neither a plain word nor a quoted command or user name: Redis
+/// quotes values after these.
 fn first_words(text: &str) -> String {
     let mut words = Vec::new();
     for word in text.split_ascii_whitespace().take(20) {

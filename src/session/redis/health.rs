@@ -1,4 +1,5 @@
-//! Whether Redis is fit for what sessions need of it: for readiness, the start and `wxlogin check`.
+//! Checks that Redis has the permissions, scripts and memory that sessions need: for `/readyz`, the start
+//! and `wxlogin check`.
 
 use super::super::record::EncryptedExchange;
 use super::{
@@ -6,13 +7,13 @@ use super::{
     UserId, session_at,
 };
 
-/// The session and the exchange that are made for a check.
+/// The token and the code of the check's login.
 const TOKEN: TokenHash = TokenHash([0; 32]);
 const HASH: ExchangeHash = ExchangeHash([0; 32]);
 
 impl Store {
-    /// Runs what a login, a lookup and a logout run, on keys of its own: permissions, scripts, memory
-    /// and a replica that is read-only show in these commands only.
+    /// Runs the commands of a login, a lookup and a logout on keys of its own: only these show missing
+    /// permissions, refused scripts, full memory or a read-only replica.
     pub(in crate::session) async fn check(&self) -> Result<(), Unavailable> {
         self.log_in().await?;
         self.exchanged(HASH).await?;
@@ -39,7 +40,7 @@ impl Store {
         .map(drop)
     }
 
-    /// What works for now and will not be enough, a sentence each.
+    /// Problems that do not fail requests yet, a sentence each.
     pub(in crate::session) async fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let (memory, replication) = (self.info("memory").await, self.info("replication").await);

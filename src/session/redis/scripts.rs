@@ -1,19 +1,19 @@
-//! The Lua scripts that change a user's keys and tokens atomically, so that replicas do not interfere.
+//! The Lua scripts that change a user's keys and tokens atomically, also with several replicas.
 
 use redis::{Cmd, cmd};
 
 use super::{EncryptedKey, MAX_FAILURES, TokenHash, UserId, encode};
 
-/// The session of token ARGV[1] begins and lives for ARGV[2] seconds. With ARGV[3], it is a new login,
-/// which has brought this key, encrypted; what follows is the same key encrypted with other AppSecrets.
+/// Adds the token ARGV[1], whose session lives for ARGV[2] seconds. ARGV[3], if given, is the `session_key`
+/// of a new login, encrypted; ARGV[4] and further ones are the same key encrypted with other AppSecrets.
 ///
-/// Forgets tokens whose sessions have expired. What time it is, the list tells itself: it expires when the
-/// last of its sessions does, so the highest score less the life that is left is now, on the clock that
-/// Redis expires keys by. The clock of a replica may be wrong, and a token that is missing here would
-/// survive the end of all sessions.
+/// Removes tokens whose sessions have expired. The current time is computed from the sorted set: it expires
+/// together with its highest score, so that score minus the remaining TTL is now, on the clock by which Redis
+/// expires keys. The clock of a replica may be wrong, and a token that is removed too early would survive
+/// `?all=true`.
 ///
-/// Here and below each call names its key as `KEYS[n]`, since proxies of managed Redis clusters refuse
-/// a script that keeps a key in a variable.
+/// Here and below each call names its key as `KEYS[n]`: proxies of managed Redis clusters refuse a script
+/// that holds a key in a variable.
 const LOG_IN: &str = "
     local seconds = tonumber(ARGV[2])
     if ARGV[3] then
@@ -41,7 +41,7 @@ const LOG_IN: &str = "
         redis.call('EXPIRE', KEYS[2], seconds)
     end";
 
-/// The keys, unless there have been ARGV[1] failures.
+/// Returns the keys, unless there have been ARGV[1] failures.
 const KEYS: &str = "
     if tonumber(redis.call('HGET', KEYS[1], 'failures') or 0) >= tonumber(ARGV[1]) then
         return {}
@@ -57,8 +57,8 @@ const BEGIN_ATTEMPT: &str = "
     redis.call('HINCRBY', KEYS[1], 'failures', 1)
     return redis.call('HMGET', KEYS[1], 'newest', 'previous')";
 
-/// Takes a failure back that was counted in advance, unless a login has reset the count since.
-const TAKE_BACK: &str = "
+/// Subtracts a failure that was counted in advance, unless a login has reset the count since.
+const UNDO_FAILURE: &str = "
     if tonumber(redis.call('HGET', KEYS[1], 'failures') or 0) > 0 then
         redis.call('HINCRBY', KEYS[1], 'failures', -1)
     end";
@@ -69,8 +69,8 @@ const DROP_KEYS: &str = "
         redis.call('HDEL', KEYS[1], 'newest', 'previous')
     end";
 
-/// Forgets the tokens in ARGV, and drops the keys unless the user has logged in meanwhile.
-const FORGET: &str = "
+/// Removes the tokens in ARGV, and drops the keys unless the user has logged in since.
+const REMOVE_TOKENS: &str = "
     for i = 1, #ARGV do
         redis.call('ZREM', KEYS[2], ARGV[i])
     end
@@ -78,12 +78,12 @@ const FORGET: &str = "
         redis.call('DEL', KEYS[1])
     end";
 
-/// A session that begins.
+/// A new session.
 pub(super) struct LogIn<'a> {
     pub(super) token: TokenHash,
-    /// From now until it expires.
+    /// The life of the session.
     pub(super) seconds: u64,
-    /// The `session_key` that came with it, if one did, encrypted with each AppSecret.
+    /// The `session_key` of the login, encrypted with each AppSecret; empty if the session repeats a login.
     pub(super) keys: &'a [EncryptedKey],
 }
 
@@ -110,10 +110,10 @@ pub(super) fn tokens(user: &UserId) -> Cmd {
     command
 }
 
-pub(super) fn forget(user: &UserId, tokens: &[String]) -> Cmd {
+pub(super) fn remove_tokens(user: &UserId, tokens: &[String]) -> Cmd {
     let mut command = cmd("EVAL");
     command
-        .arg(FORGET)
+        .arg(REMOVE_TOKENS)
         .arg(2)
         .arg(key(user))
         .arg(tokens_key(user));
@@ -135,7 +135,7 @@ pub(super) fn begin_attempt(user: &UserId) -> Cmd {
 
 pub(super) fn end_attempt(user: &UserId, failed: bool) -> Cmd {
     if !failed {
-        return script(TAKE_BACK, user);
+        return script(UNDO_FAILURE, user);
     }
     let mut command = script(DROP_KEYS, user);
     command.arg(MAX_FAILURES);
@@ -152,7 +152,7 @@ fn key(user: &UserId) -> String {
     format!("wxlogin:keys:{{{}:{}}}", user.appid, user.openid)
 }
 
-/// The hash tag in braces puts it into the same cluster slot as the keys, as a script requires.
+/// The hash tag in braces: both keys of a script must be in the same cluster slot.
 fn tokens_key(user: &UserId) -> String {
     format!("wxlogin:tokens:{{{}:{}}}", user.appid, user.openid)
 }

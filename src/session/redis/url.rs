@@ -1,4 +1,4 @@
-//! Where a Redis is: a URL, or for a cluster several hosts.
+//! The URL of a Redis server or cluster.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ pub struct RedisUrl {
     pub(super) is_cluster: bool,
 }
 
-/// Why a text is not the URL of a Redis. Holds no part of it, which can be of a password.
+/// Why a text is not the URL of a Redis. Holds no part of the text, which can hold a password.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidUrl(pub(crate) &'static str);
@@ -40,7 +40,7 @@ const CLUSTER_DATABASE: InvalidUrl = InvalidUrl("a cluster has no other database
 impl FromStr for RedisUrl {
     type Err = InvalidUrl;
 
-    /// Stricter than a URL: what could be meant in another way is refused.
+    /// Stricter than a URL parser: ambiguous text is refused.
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         let (scheme, rest) = text.split_once("://").ok_or(FORM)?;
         let (scheme, is_cluster) = match scheme {
@@ -86,7 +86,7 @@ fn check_credentials(credentials: &str) -> Result<&str, InvalidUrl> {
     Ok(credentials)
 }
 
-/// Unreserved characters and those that separate nothing here (RFC 3986), or `%` and two hex digits.
+/// Unreserved characters and sub-delims (RFC 3986), or `%` and two hex digits.
 fn is_escaped(text: &str) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -147,7 +147,7 @@ fn node(url: &str) -> Result<ConnectionInfo, InvalidUrl> {
 }
 
 impl fmt::Display for RedisUrl {
-    /// Hosts and ports, and whether TLS is spoken there: a server that does not only lets it time out.
+    /// Hosts and ports, and whether TLS is used: with a server without TLS, all that shows is a timeout.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.is_cluster { " cluster" } else { "" };
         let nodes = self.nodes.iter().map(|node| node.addr().to_string());

@@ -1,4 +1,4 @@
-//! What concerns all sessions of a user.
+//! Operations on all sessions of a user.
 
 use redis::Cmd;
 
@@ -10,15 +10,15 @@ impl Store {
         &self,
         user: &UserId,
     ) -> Result<Option<Vec<u8>>, Unavailable> {
-        let keys = self.connection.one(scripts::keys(user));
+        let keys = self.connection.query_idempotent(scripts::keys(user));
         let keys: Vec<Option<Vec<u8>>> = self.bounded(keys).await?;
         let Some(newest) = keys.into_iter().next().flatten() else {
             return Ok(None);
         };
         let tokens: Vec<String> = self
-            .bounded(self.connection.one(scripts::tokens(user)))
+            .bounded(self.connection.query_idempotent(scripts::tokens(user)))
             .await?;
-        // The newest first. A session that was ended is still in the list.
+        // The newest first. An ended session stays in the list.
         for token in tokens.iter().rev() {
             let session: Option<Session> = self.get(&format!("{SESSION}{token}")).await?;
             if session.is_some_and(|session| self.clock.now() < session.expires) {
@@ -28,9 +28,9 @@ impl Store {
         Ok(None)
     }
 
-    /// Ends the sessions that the user has, that of `token` last, so that its holder can try again. An
-    /// error if that one lived and the list of the user's sessions did not name it: Redis has evicted
-    /// the list, and there may be others.
+    /// Ends the user's sessions, that of `token` last, so that a client whose request failed can repeat it.
+    /// Fails if the session of `token` was alive but not in the user's list: then Redis has evicted the
+    /// list, and other sessions may be alive.
     pub(in crate::session) async fn end_all(
         &self,
         user: &UserId,
@@ -43,32 +43,38 @@ impl Store {
         }
     }
 
-    /// Whether nothing shows that the list of the user's sessions is incomplete.
+    /// Ends the sessions in the user's list, and that of `token`. `false` if the latter was alive but not in
+    /// the list.
     pub(super) async fn end_listed(
         &self,
         user: &UserId,
         token: Option<TokenHash>,
     ) -> Result<bool, Unavailable> {
         let listed: Vec<String> = self
-            .bounded(self.connection.one(scripts::tokens(user)))
+            .bounded(self.connection.query_idempotent(scripts::tokens(user)))
             .await?;
         let last = token.map(|token| encode(&token.0));
-        let others = listed.iter().filter(|token| Some(*token) != last.as_ref());
-        let others: Vec<_> = others
+        let all_but_last = listed.iter().filter(|token| Some(*token) != last.as_ref());
+        let deletes: Vec<_> = all_but_last
             .map(|token| Cmd::del(format!("{SESSION}{token}")))
             .collect();
-        if !others.is_empty() {
-            self.bounded(self.connection.in_order(others)).await?;
+        if !deletes.is_empty() {
+            self.bounded(self.connection.pipeline_idempotent(deletes))
+                .await?;
         }
         let ended: u64 = match token {
             Some(token) => {
-                self.bounded(self.connection.one(Cmd::del(session_at(token))))
-                    .await?
+                self.bounded(
+                    self.connection
+                        .query_idempotent(Cmd::del(session_at(token))),
+                )
+                .await?
             }
             None => 0,
         };
-        let forget = scripts::forget(user, &listed);
-        self.bounded(self.connection.one::<()>(forget)).await?;
+        let remove = scripts::remove_tokens(user, &listed);
+        self.bounded(self.connection.query_idempotent::<()>(remove))
+            .await?;
         Ok(ended == 0 || last.is_none_or(|last| listed.contains(&last)))
     }
 }

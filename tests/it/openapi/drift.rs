@@ -1,18 +1,25 @@
-//! Routes, failures and actions: in the description, in the tables of both languages, and in the code.
+//! The code, `docs/openapi.yaml` and the tables of both languages have the same routes, failures and actions;
+//! each has its metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use wxlogin::wechat::{Call, Errcode, Meaning};
 
 use super::{DESCRIPTION, root};
-use crate::backend;
+use crate::app::TestApp;
+use crate::backend::{self, Backend};
+use crate::fake_wechat::APPID;
 use crate::metrics::numbers;
 use crate::yaml;
 
 const PAGES: [&str; 2] = ["docs/en/http-api.md", "docs/zh-CN/http-api.md"];
 const TABLE: &str = "src/api/problem/table.rs";
+const SANDBOX: &str = "tests/it/sandbox/redaction.rs";
+/// The codes of a described response.
+const CODES: &str = "/content/application~1problem+json/schema/properties/code/enum";
 
 /// Method and path.
 type Routes = BTreeSet<(String, String)>;
@@ -66,7 +73,7 @@ fn table<'a>(page: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
         .collect()
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
 }
@@ -114,49 +121,150 @@ fn status(name: &str) -> u16 {
     all.find(is_meant).unwrap().as_u16()
 }
 
-/// The rows in the code as a login sees them, and with what else can be done about the failures of the
-/// other calls.
+/// The rows of the table in the code: with the actions after a login, and with those after every call.
 fn coded_failures() -> [Failures; 2] {
     let source = read(TABLE);
-    let (of_all, of_wechat) = source.split_once("fn wechat_row").unwrap();
     let mut failures = [Failures::new(), Failures::new()];
-    for (text, is_wechat) in [(of_all, false), (of_wechat, true)] {
-        for (before, row) in text
-            .match_indices("row(S::")
-            .map(|(at, _)| text.split_at(at))
-        {
-            let parts: Vec<_> = row.splitn(4, ['(', ',']).map(str::trim).collect();
-            let code = parts[2].trim_matches('"').to_owned();
-            let action = parts[3].split(',').next().unwrap();
-            let status = status(parts[1].trim_start_matches("S::"));
-            let mut actions = BTreeSet::from([snake_case(action)]);
-            for (index, failures) in failures.iter_mut().enumerate() {
-                if index == 1 && is_wechat && !before.ends_with("return ") {
-                    actions.extend(["ask_again".to_owned(), "retry_later".to_owned()]);
-                }
-                let row = failures
-                    .entry(code.clone())
-                    .or_insert((status, BTreeSet::new()));
-                assert_eq!(row.0, status, "{code}");
-                row.1.extend(actions.clone());
+    for row in source.split(" => row(").skip(1) {
+        let row = row.split(" => ").next().unwrap();
+        let parts: Vec<_> = row.splitn(4, ',').map(str::trim).collect();
+        let status = status(parts[0].trim_start_matches("S::"));
+        let code = parts[1].trim_matches('"').to_owned();
+        let mut actions = BTreeSet::from([snake_case(parts[2])]);
+        for (index, failures) in failures.iter_mut().enumerate() {
+            if index == 1 && row.contains(".for_purpose(") {
+                actions.extend(["ask_again".to_owned(), "retry_later".to_owned()]);
             }
+            let row = failures
+                .entry(code.clone())
+                .or_insert((status, BTreeSet::new()));
+            assert_eq!(row.0, status, "{code}");
+            row.1.extend(actions.clone());
         }
     }
     failures
 }
 
-#[tokio::test]
-async fn every_route_is_described_and_documented() {
-    let app = backend::start(&[]).await;
+/// The routes with series in the metrics.
+async fn counted_routes(app: &TestApp) -> Routes {
     let numbers = numbers(&app.internal).await;
     let labels = numbers.keys().filter_map(|name| {
         let (_, labels) = name.split_once("wxlogin_requests_total{method=\"")?;
         let (method, rest) = labels.split_once("\",route=\"")?;
         Some((method.to_owned(), rest.split('"').next()?.to_owned()))
     });
-    let served: Routes = labels.filter(|(_, route)| route != "none").collect();
+    labels.filter(|(_, route)| route != "none").collect()
+}
+
+/// The string literals in the code of the routers that are paths.
+fn coded_paths() -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for file in ["src/api.rs", "src/api/doors.rs", "src/api/internal.rs"] {
+        let source = read(file);
+        let lines = source.lines().filter(|line| !line.trim().starts_with("//"));
+        let literals = lines.flat_map(|line| line.split('"').skip(1).step_by(2));
+        paths.extend(
+            literals
+                .filter(|text| text.starts_with('/') && text.len() > 1)
+                .map(str::to_owned),
+        );
+    }
+    paths
+}
+
+#[tokio::test]
+async fn every_route_is_counted_and_its_path_is_loggable() {
+    let app = backend::start(&[]).await;
+    let counted = counted_routes(&app).await;
+    let backend = Backend::of(&app);
+    let sandbox = read(SANDBOX);
+    let counted_paths: BTreeSet<_> = counted.iter().map(|(_, path)| path.clone()).collect();
+    assert_eq!(
+        coded_paths(),
+        counted_paths,
+        "add each public route to SERIES in src/api.rs"
+    );
+    for route in counted_paths {
+        let path = route.replace("{appid}", APPID).replace("{openid}", "o1");
+        let mut answer = app.client.send(Method::PATCH, &path, &[]).await;
+        if answer.status == StatusCode::NOT_FOUND {
+            answer = backend.ask(Method::PATCH, &path).await;
+        }
+        answer.assert_status(405);
+        let allowed = answer.header("allow").unwrap().split(',');
+        let allowed: BTreeSet<_> = allowed.filter(|method| *method != "HEAD").collect();
+        let with_series = counted.iter().filter(|(_, path)| *path == route);
+        assert_eq!(
+            allowed,
+            with_series.map(|(method, _)| method.as_str()).collect(),
+            "{route}: add each method to SERIES in src/api.rs, or to the routes in src/api/internal.rs"
+        );
+
+        let segments = route.split('/').map(|segment| match segment.get(..1) {
+            Some("{") => "…",
+            _ => segment,
+        });
+        let segments: Vec<_> = segments.collect();
+        for segment in &segments {
+            assert!(
+                *segment == "…" || sandbox.contains(&format!("\"{segment}\"")),
+                "add {segment} to SEGMENTS in {SANDBOX}"
+            );
+        }
+        let redacted = segments.join("/");
+        let answer = app.client.get(&format!("{path}/x")).await;
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(
+            detail.contains(&format!(" {redacted}/… ")),
+            "add the segments of {route} to LOGGABLE_SEGMENTS in src/api/doors.rs: {detail}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_outcome_of_a_login_and_every_status_has_a_series() {
+    let app = backend::start(&[]).await;
+    let numbers = numbers(&app.internal).await;
+    let has_series = |metric: &str, label: &str| {
+        let mut names = numbers.keys();
+        names.any(|name| name.starts_with(metric) && name.contains(label))
+    };
+    for errcode in -1000..100_000 {
+        let meaning = Errcode(errcode).meaning(Call::CodeToSession);
+        assert!(
+            meaning == Meaning::Unknown
+                || has_series("wxlogin_logins_total", &format!("errcode=\"{errcode}\"")),
+            "add {errcode} with its outcome to LOGIN_OUTCOMES in src/metrics/series.rs: {meaning:?}"
+        );
+    }
+    let description = yaml::read(DESCRIPTION);
+    let responses = &description["paths"]["/onLogin"]["get"]["responses"];
+    for response in responses.as_object().unwrap().values() {
+        let Some(name) = response.get("$ref").and_then(Value::as_str) else {
+            continue;
+        };
+        let response = description.pointer(name.trim_start_matches('#')).unwrap();
+        for code in texts(response.pointer(CODES).unwrap()) {
+            assert!(
+                has_series("wxlogin_logins_total", &format!("outcome=\"{code}\"")),
+                "add {code} to LOGIN_OUTCOMES in src/metrics/series.rs"
+            );
+        }
+    }
+    for (code, (status, _)) in &coded_failures()[1] {
+        assert!(
+            has_series("wxlogin_requests_total", &format!("status=\"{status}\"")),
+            "add {status}, of {code}, to STATUSES in src/metrics/series.rs"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_documented() {
+    let app = backend::start(&[]).await;
+    let served = counted_routes(&app).await;
     assert!(!served.is_empty());
-    assert_eq!(described_routes(), served);
+    assert_eq!(described_routes(), served, "{DESCRIPTION}");
     for (page, headings) in PAGES.into_iter().zip([
         ["## Public door", "## Internal door"],
         ["## 公开端口", "## 内部端口"],
@@ -170,7 +278,7 @@ async fn every_route_is_described_and_documented() {
 fn every_failure_is_described_and_documented_with_its_status_and_actions() {
     let [of_logins, of_all] = coded_failures();
     let described = described_failures(&yaml::read(DESCRIPTION));
-    assert_eq!(described, of_all);
+    assert_eq!(described, of_all, "{DESCRIPTION} and {TABLE}");
     for (page, heading) in PAGES.into_iter().zip(["### Error codes", "### 错误码"]) {
         let documented = documented_failures(&read(page), heading);
         assert_eq!(documented, of_logins, "{page}");
@@ -211,7 +319,6 @@ fn every_response_has_the_status_of_its_codes_and_every_code_a_response() {
     let description = yaml::read(DESCRIPTION);
     let failures = described_failures(&description);
     let responses = &description["components"]["responses"];
-    let schema = "/content/application~1problem+json/schema/properties/code/enum";
     let mut named = BTreeSet::new();
     for item in description["paths"].as_object().unwrap().values() {
         let operations = item.as_object().unwrap().values();
@@ -221,7 +328,7 @@ fn every_response_has_the_status_of_its_codes_and_every_code_a_response() {
                     continue;
                 };
                 let response = &responses[name.rsplit('/').next().unwrap()];
-                let Some(codes) = response.pointer(schema) else {
+                let Some(codes) = response.pointer(CODES) else {
                     assert!(status.starts_with('2'), "{name}");
                     continue;
                 };
@@ -232,7 +339,7 @@ fn every_response_has_the_status_of_its_codes_and_every_code_a_response() {
             }
         }
     }
-    // No operation has it: it is the answer to a method that is none.
+    // It is the response to methods without an operation.
     named.insert("method_not_allowed".to_owned());
     assert_eq!(named, failures.into_keys().collect());
 }

@@ -109,7 +109,7 @@ pub async fn serve(listener: TcpListener, router: Router) {
         };
         let service = hyper_util::service::TowerToHyperService::new(router.clone());
         tokio::spawn(async move {
-            // The client may leave whenever it likes.
+            // The client may close the connection at any time.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
                 .await;

@@ -46,7 +46,7 @@ pub fn reply(model: &mut Model, method: &Method, query: &str) -> Reply {
             ),
             Err(_) => Reply::Now(invalid_code()),
         },
-        // What DevTools sends for a project with a real AppID: always the same developer.
+        // DevTools sends this for a project with a real AppID: the user is always the developer.
         _ if is_like_wechats(&code) => Reply::Now(success(model, &appid, &code, "devtools", true)),
         _ => Reply::Now(invalid_code()),
     }

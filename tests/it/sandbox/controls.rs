@@ -1,4 +1,4 @@
-//! What the page's buttons do, as HTTP calls with JSON, for a team's own end-to-end tests too.
+//! The controls of the page as an HTTP API with JSON, also for a team's own end-to-end tests.
 //!
 //! docs/en/mini-program.md describes them.
 
@@ -22,7 +22,7 @@ use super::to_wechat::Failures;
 
 type Given<T> = Result<Json<T>, JsonRejection>;
 
-/// A login code by what it asks for, such as `user-alice` or `error-40029`.
+/// A login code by its script, such as `user-alice` or `error-40029`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Login {
@@ -137,7 +137,7 @@ fn phone(sandbox: &Sandbox, phone: Phone) -> Result<(String, String), Refused> {
     Ok((fresh(&script)?, url))
 }
 
-/// A code that nobody has used, which asks for the same as any other of this script.
+/// An unused code with this script.
 fn fresh(script: &str) -> Result<String, Refused> {
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
     if script.is_empty() || script.len() > 64 || !script.bytes().all(is_allowed) {
@@ -158,7 +158,7 @@ fn bad(detail: &str) -> Refused {
     Refused(StatusCode::BAD_REQUEST, detail.to_owned())
 }
 
-/// A status, and a sentence for whoever asked.
+/// A status, and a sentence for the caller.
 struct Refused(StatusCode, String);
 
 impl IntoResponse for Refused {
@@ -167,7 +167,7 @@ impl IntoResponse for Refused {
     }
 }
 
-/// As wxlogin gave it, headers included.
+/// The response of wxlogin, headers included.
 async fn wxlogins_answer(request: reqwest::RequestBuilder) -> Response {
     let Ok(answer) = request.send().await else {
         return StatusCode::BAD_GATEWAY.into_response();

@@ -1,4 +1,4 @@
-//! wxlogin's two doors as the sandbox shows them: each request is passed on, and noted with its answer.
+//! wxlogin's two doors in the sandbox: each request is forwarded, and recorded with its response.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ use super::redaction::{code_in_query, path};
 use super::requests::{Answer, Begin, To};
 use super::state::Sandbox;
 
-/// One byte more than wxlogin takes: it refuses a body that is too large by itself.
+/// One byte more than wxlogin accepts, so that wxlogin itself refuses a body that is too large.
 const MAX_BODY: usize = 64 * 1024 + 1;
 /// Headers of one connection.
 const HOP_BY_HOP: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING];
@@ -108,7 +108,7 @@ impl Door {
         }
     }
 
-    /// A browser on this machine that opens the service's address wants the page. Everybody else gets
+    /// Redirects a browser on this machine that opens the service's address to the page. Other clients get
     /// wxlogin's 404.
     fn page_instead(&self, head: &Parts) -> Option<Response> {
         let wants_html = head
@@ -150,7 +150,7 @@ pub fn code_in_json(body: &[u8]) -> Option<String> {
     json["code"].as_str().map(str::to_owned)
 }
 
-/// Of a body that is too large, or breaks off, what came before.
+/// The bytes that were read of a body that is too large or incomplete.
 async fn read(mut body: Body) -> Bytes {
     let mut all = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {

@@ -1,4 +1,4 @@
-//! Who may use the page and its controls: the page itself and programs, no other site in a browser.
+//! Access to the page and its controls: for the page itself and for programs, not for other sites in a browser.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::options::Openness;
 use super::state::Sandbox;
 
-/// Against DNS rebinding: the page has no other name than those of this machine.
+/// Against DNS rebinding: only names of this machine are accepted as `Host`.
 pub async fn own_host(State(sandbox): State<Sandbox>, request: Request, next: Next) -> Response {
     let is_own = host(request.headers()).is_some_and(|host| is_own(&host, sandbox.openness));
     if is_own {
@@ -49,8 +49,8 @@ fn host(headers: &HeaderMap) -> Option<String> {
     host.host().map(str::to_owned)
 }
 
-/// In a container also an IP address, a name without dots such as Compose gives, and Docker's name of the
-/// machine: nobody outside can have DNS answer for them.
+/// In a container also an IP address, a name without dots as in Compose, and Docker's name of the host: an
+/// attacker cannot control the DNS of these names.
 fn is_own(host: &str, openness: Openness) -> bool {
     is_loopback(host)
         || openness == Openness::Everything

@@ -39,7 +39,7 @@ impl Wanted {
     }
 }
 
-/// A default that was taken, and what there is instead.
+/// A default address that was taken, and the one used instead.
 pub struct Replaced {
     pub wanted: SocketAddr,
     pub listening: SocketAddr,
@@ -79,7 +79,7 @@ pub fn local(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// This machine's address in the network that its default route leads to. Nothing is sent.
+/// This machine's address in the network of its default route. Nothing is sent.
 pub fn lan_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?; // an address that is nobody's (RFC 5737)

@@ -1,4 +1,4 @@
-//! Who has logged in: the users, the `session_key`s that WeChat gave for them, and their sessions.
+//! The users who have logged in, their `session_key`s from WeChat, and their sessions.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
@@ -19,7 +19,7 @@ struct Known {
     name: String,
     openid: String,
     unionid: Option<String>,
-    /// The code that each key came with, and when. The newest is the last.
+    /// The code and the time of each key. The newest is the last.
     keys: Vec<(String, SystemTime)>,
     sessions: Vec<KnownSession>,
 }
@@ -33,7 +33,7 @@ struct KnownSession {
 
 #[derive(Serialize)]
 pub struct User {
-    /// As the codes call it: `alice` of `user-alice.2`.
+    /// The name in the code: `alice` of `user-alice.2`.
     pub name: String,
     pub openid: String,
     pub unionid: Option<String>,
@@ -49,7 +49,7 @@ pub struct User {
 pub struct Session {
     #[serde(serialize_with = "rfc3339")]
     pub since: SystemTime,
-    /// The number of the `session_key` that came with this login.
+    /// The number of this login's `session_key`.
     pub session_key: usize,
 }
 
@@ -101,7 +101,7 @@ impl LoggedIn {
         });
     }
 
-    /// Who last logged in comes first. Asks wxlogin which sessions are alive.
+    /// The users, the last login first. Looks up at wxlogin which sessions are alive.
     pub async fn users(&self, wxlogin: &WxLogin) -> Vec<User> {
         let tokens: Vec<String> = {
             let users = self.lock();

@@ -1,4 +1,4 @@
-//! What the stand-in remembers.
+//! The state of the stand-in.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,12 +25,12 @@ pub struct Model {
     pub tokens: Tokens,
 }
 
-/// `access_token`s, and what a test has said about them.
+/// `access_token`s, and the settings of tests for them.
 #[derive(Default)]
 pub struct Tokens {
     /// The number of the current token by appid; the token is made from both.
     pub current: HashMap<String, u32>,
-    /// How many of the older kind, each of them another one.
+    /// The number of tokens of the older kind, which are all different.
     pub older: u32,
     /// Tokens that are refused, with the errcode.
     pub refused: HashMap<String, i64>,
@@ -112,7 +112,7 @@ impl Tokens {
     }
 }
 
-/// A query's parameter that is there once.
+/// A query parameter that is given once.
 pub fn parameter(query: &str, name: &str) -> Option<String> {
     let url = reqwest::Url::parse(&format!("http://localhost/?{query}")).unwrap();
     let mut values = url.query_pairs().filter(|(key, _)| key == name);
@@ -122,12 +122,12 @@ pub fn parameter(query: &str, name: &str) -> Option<String> {
         .map(|(_, value)| value.into())
 }
 
-/// What a code asks for: without its end, which makes it a new one.
+/// The script of a code: without the suffix that makes the code unique.
 pub fn script(code: &str) -> &str {
     code.split_once('.').map_or(code, |(script, _)| script)
 }
 
-/// Whether WeChat is too busy to look at this code, which it was asked about so often.
+/// Whether WeChat answers "busy" for this code, by the number of requests with it.
 pub fn is_busy(code: &str, asked: &[String]) -> bool {
     let script = script(code);
     let times = script.strip_prefix("busy-").map(str::parse::<usize>);

@@ -39,7 +39,7 @@ pub struct Options {
     pub openness: Openness,
 }
 
-/// What others than this machine can reach.
+/// What other machines can reach.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Openness {
     Nothing,
@@ -48,7 +48,7 @@ pub enum Openness {
 }
 
 impl Options {
-    /// Or what to end with, after saying why.
+    /// The options, or the exit status after printing the problem.
     pub fn read(
         arguments: &[String],
         variable: impl Fn(&str) -> Option<String>,
@@ -89,7 +89,7 @@ impl Options {
         let public = wanted("LISTEN_ADDR", 3000, openness != Openness::Nothing)?;
         let page = wanted("PAGE_ADDR", 3001, openness == Openness::Everything)?;
         let internal = wanted("INTERNAL_ADDR", 9090, openness == Openness::Everything)?;
-        // Whoever asks for such an address without an option is told the same as with one.
+        // Such an address without the option has the same effect as with it.
         if openness == Openness::Nothing && !public.addr().ip().is_loopback() {
             openness = Openness::PublicDoor;
         }

@@ -55,7 +55,7 @@ async fn whole(
     (headers, Html(page)).into_response()
 }
 
-/// What changes: the script asks for it again and again.
+/// The part of the page that the script refreshes.
 async fn live(
     State(sandbox): State<Sandbox>,
     RawQuery(query): RawQuery,
@@ -133,7 +133,7 @@ WECHAT_API_BASE=http://{page}</pre>
 }
 
 impl Texts {
-    /// `?lang=en` or `?lang=zh-CN`, else what the browser would rather read.
+    /// `?lang=en` or `?lang=zh-CN`, else by the browser's `Accept-Language`.
     fn wanted(query: Option<&str>, headers: &HeaderMap) -> &'static Self {
         let asked = parameter(query.unwrap_or_default(), "lang");
         let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|it| it.to_str().ok());

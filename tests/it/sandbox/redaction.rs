@@ -1,8 +1,8 @@
-//! What the page may show of a request: no secret, and none of the codes that a real WeChat gave.
+//! Redacts requests for the page: no secrets, and no codes of a real WeChat.
 
 use super::fake_wechat::parameter;
 
-/// Segments of paths that are shown: those of wxlogin (src/api/doors.rs) and of the stand-in.
+/// Path segments that are shown: those of wxlogin and of the stand-in.
 const SEGMENTS: &[&str] = &[
     "",
     "onLogin",
@@ -28,14 +28,14 @@ const SEGMENTS: &[&str] = &[
     "getuserphonenumber",
     "checksession",
 ];
-/// How the codes begin that only the stand-in knows.
+/// The prefixes of the stand-in's own codes.
 const SCRIPTS: &[&str] = &[
     "user-", "guest-", "phone-", "error-", "busy-", "slow-", "hang", "garbage", "empty", "html-502",
 ];
-/// Of a code, in characters.
+/// The longest code that is shown, in characters.
 const MAX_CODE: usize = 40;
 
-/// A path with `…` for what could be an openid or a token.
+/// The path with `…` for segments that could be an openid or a token.
 pub fn path(path: &str) -> String {
     let segments = path.split('/').map(|segment| {
         if SEGMENTS.contains(&segment) {
@@ -47,7 +47,7 @@ pub fn path(path: &str) -> String {
     segments.take(8).collect::<Vec<_>>().join("/")
 }
 
-/// A code as it is if it is one of the stand-in's own.
+/// The code, or `…` if it is not one of the stand-in's own.
 pub fn code(code: &str) -> String {
     if SCRIPTS.iter().any(|script| code.starts_with(script)) {
         code.chars().take(MAX_CODE).collect()

@@ -1,4 +1,4 @@
-//! What the stand-in sends back, and when.
+//! The responses of the stand-in, and their delays.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Reply {
         }
     }
 
-    /// What a code asks for that concerns no user; `None` if it is another one.
+    /// The response for a code that is not a user's; `None` for other codes.
     pub fn scripted(script: &str) -> Option<Self> {
         Some(Self::Now(
             match script.split_once('-').unwrap_or((script, "")) {

@@ -1,4 +1,4 @@
-//! The last requests on both sides: what was asked of wxlogin, and what of WeChat in consequence.
+//! The last requests on both sides: to wxlogin, and those to WeChat that they caused.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
-/// On each side.
+/// The most requests that are kept on each side.
 const KEPT: usize = 50;
 
 #[derive(Clone, Default)]
@@ -18,7 +18,7 @@ struct Kept {
     by_side: [VecDeque<Noted>; 2],
 }
 
-/// Whom a request was for.
+/// The server that a request was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum To {
@@ -27,12 +27,12 @@ pub enum To {
     Wechat,
 }
 
-/// One of them, and what came back.
+/// A request and its response.
 #[derive(Clone, Serialize)]
 pub struct Noted {
     pub id: u64,
     pub to: To,
-    /// Of a request to WeChat: the request to wxlogin that it was made for.
+    /// For a request to WeChat: the request to wxlogin that caused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub for_request: Option<u64>,
     #[serde(serialize_with = "rfc3339")]
@@ -42,21 +42,21 @@ pub struct Noted {
     /// The code in it, redacted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login_code: Option<String>,
-    /// What came back; absent while it is awaited.
+    /// The response; absent while it is awaited.
     #[serde(flatten)]
     pub answer: Option<Answer>,
     #[serde(skip)]
     begin: Instant,
-    /// To find out which requests belong together.
+    /// The code, to match requests on both sides.
     #[serde(skip)]
     raw_code: Option<String>,
 }
 
 #[derive(Clone, Default, Serialize)]
 pub struct Answer {
-    /// The HTTP status, unless the client has gone before.
+    /// The HTTP status; absent if the client closed the connection first.
     pub status: Option<u16>,
-    /// Of wxlogin: `ok`, or the `code` of the problem document.
+    /// For wxlogin: `ok`, or the `code` of the problem document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ pub struct Begin {
     pub code: Option<String>,
 }
 
-/// A request that is not answered yet. Dropped before it is, its client has gone.
+/// A request that is not answered yet. If it is dropped first, its client has closed the connection.
 pub struct Pending {
     requests: Requests,
     id: u64,
@@ -156,7 +156,7 @@ impl Pending {
     fn complete(&self, answer: Answer) {
         let mut kept = self.requests.lock();
         let side = &mut kept.by_side[side(self.to)];
-        // It is not there any more after a reset.
+        // Absent after a reset.
         if let Some(request) = side.iter_mut().find(|request| request.id == self.id) {
             let duration = request.begin.elapsed().as_millis();
             request.answer = Some(Answer {

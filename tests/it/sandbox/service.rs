@@ -1,4 +1,4 @@
-//! wxlogin itself: both doors on free ports of the loopback, behind those that the sandbox shows.
+//! wxlogin itself: both doors on free ports of the loopback, behind the doors of the sandbox.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,7 +24,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// With a WeChat at `base`, and no sessions.
+    /// With WeChat at `base`, without sessions.
     pub async fn start(base: &str) -> Self {
         let config = config(base);
         let wxlogin = WxLogin::new(config.service).unwrap();

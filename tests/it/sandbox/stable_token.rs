@@ -32,7 +32,7 @@ fn read(model: &mut Model, body: &Value) -> Result<String, Refused> {
     if text("grant_type") != Some("client_credential") {
         return Err((40002, "invalid grant_type"));
     }
-    // wxlogin never forces a new one: who does is told so at once.
+    // wxlogin never forces a new one, so that is refused here.
     if body["force_refresh"] == true {
         return Err((45009, "reach max api daily quota limit"));
     }

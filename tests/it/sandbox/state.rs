@@ -29,7 +29,7 @@ pub struct Parts {
     failures: Mutex<Option<Failures>>,
 }
 
-/// Where this machine finds them.
+/// The addresses at which this machine reaches them.
 #[derive(Clone, Copy)]
 pub struct Addresses {
     pub public: SocketAddr,
@@ -83,7 +83,7 @@ impl Sandbox {
         (fastrand::f64() < failures.probability).then_some(failures.errcode)
     }
 
-    /// Forgets everything: another wxlogin, and a WeChat that has seen nobody.
+    /// Resets everything: a new wxlogin, and a WeChat without users.
     pub async fn reset(&self) {
         let service = Service::start(&self.addresses.base()).await;
         let old = std::mem::replace(&mut *self.service.write().await, service);
@@ -91,6 +91,6 @@ impl Sandbox {
         self.wechat.reset();
         self.logged_in.clear();
         self.requests.clear();
-        drop(old); // finishes what it is answering
+        drop(old); // finishes its requests in flight
     }
 }

@@ -1,5 +1,5 @@
-//! The stand-in as the sandbox serves it: each request is noted with its answer, and some are refused if
-//! the page's switch says so.
+//! The stand-in as the sandbox serves it: each request is recorded with its answer, and some are refused as the
+//! page's switch is set.
 
 use std::collections::HashMap;
 

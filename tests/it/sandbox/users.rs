@@ -1,4 +1,4 @@
-//! Users of the stand-in: their ids, keys and data, each derived from a name or a code.
+//! Users of the stand-in: ids, keys and data, derived from a name or a code.
 
 use std::fmt::Write;
 
@@ -24,7 +24,7 @@ pub fn openid_in(appid: &str, name: &str) -> String {
     }
 }
 
-/// The key that comes with a code: each has its own.
+/// The `session_key` of a code: each code has another.
 pub fn session_key(code: &str) -> [u8; 16] {
     hash("session_key", code)[..16].try_into().unwrap()
 }

@@ -1,7 +1,6 @@
 //! A stand-in for WeChat: strict in what it accepts, one-time codes, scripted by the code itself.
 //!
-//! A model ([`Model`]) with a thin HTTP server over it, and a file for each call. It serves the tests and
-//! the sandbox.
+//! A model ([`Model`]), an HTTP server over it, and a file for each call. Used by the tests and the sandbox.
 
 mod calls;
 mod check_session;
@@ -51,13 +50,13 @@ impl FakeWechat {
         fake
     }
 
-    /// For who serves its routes at this address.
+    /// Without a listener: the caller serves its routes at this address.
     pub fn new(addr: SocketAddr) -> Self {
         let model = Arc::new(Mutex::new(Model::new()));
         Self { addr, model }
     }
 
-    /// Forgets everything.
+    /// Resets its state.
     pub fn reset(&self) {
         *self.model() = Model::new();
     }
@@ -81,12 +80,12 @@ impl FakeWechat {
         self.model().secrets.insert(appid.into(), secret.into());
     }
 
-    /// Lets it refuse every request with this errcode, whatever it asks.
+    /// Refuses every request with this errcode.
     pub fn refuse_everything(&self, errcode: i64) {
         self.model().refuses = Some(errcode);
     }
 
-    /// Lets it answer a code with this body.
+    /// Answers this code with this body.
     pub fn script(&self, code: &str, body: &str) {
         self.model().scripted.insert(code.into(), body.into());
     }
@@ -109,12 +108,12 @@ impl FakeWechat {
         asked.filter(|asked| *asked == code).count()
     }
 
-    /// How often it was asked with an AppSecret that is not right.
+    /// How many requests had a wrong AppSecret.
     pub fn wrong_secrets(&self) -> usize {
         self.model().wrong_secrets
     }
 
-    /// The codes that it gave a `session_key` for, and these.
+    /// The codes with a `session_key`, and the keys.
     pub fn keys(&self) -> Vec<(String, [u8; 16])> {
         let model = self.model();
         let named = model.exchanged.iter().cloned();
@@ -123,12 +122,12 @@ impl FakeWechat {
             .collect()
     }
 
-    /// A user logs in elsewhere: the key that was the newest is not any more.
+    /// A user logs in elsewhere: the newest key is replaced.
     pub fn replace_key(&self, openid: &str) {
         self.model().keys.insert(openid.into(), [0x77; 16]);
     }
 
-    /// The `access_token` that everybody gets.
+    /// The current `access_token`.
     pub fn access_token(&self, appid: &str) -> String {
         self.model().tokens.current(appid)
     }
@@ -151,7 +150,7 @@ impl FakeWechat {
         *self.model().tokens.current.entry(appid.into()).or_insert(1) += 1;
     }
 
-    /// Refuses requests for an `access_token`, or does not any more.
+    /// Starts or stops refusing requests for an `access_token`.
     pub fn refuse_access_tokens(&self, errcode: Option<i64>) {
         self.model().tokens.refuses = errcode;
     }

@@ -1,11 +1,11 @@
-//! All kinds of codes.
+//! The list of scripted codes.
 
 use std::fmt::Write;
 
 use super::html::code;
 use super::texts::Texts;
 
-/// What a code asks for, in English and in Chinese.
+/// What a code does, in English and in Chinese.
 const SCRIPTS: &[(&str, [&str; 2])] = &[
     (
         "user-NAME",

@@ -1,4 +1,4 @@
-//! The buttons.
+//! The buttons of the page.
 
 use std::fmt::Write;
 
@@ -26,7 +26,7 @@ const FAILURES: &[&str] = &[
 /// The errcodes that the switch offers; any other can be typed.
 const ERRCODES: &[i64] = &[-1, 40029, 40163, 40226, 45009, 45011, 40001, 40125, 40164];
 
-/// The first button that a newcomer presses and what comes back; and the rest.
+/// The first button to try, with its result; and the rest.
 pub fn render(texts: &Texts) -> [String; 2] {
     let Texts {
         log_in_title,

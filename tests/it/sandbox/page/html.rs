@@ -1,4 +1,4 @@
-//! Pieces of HTML.
+//! HTML helpers.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! What fills itself while one watches: users, and requests on both sides.
+//! The parts of the page that are refreshed: users, and requests on both sides.
 
 use std::fmt::Write;
 
@@ -78,7 +78,7 @@ fn requests_table([to_wxlogin, to_wechat]: [Vec<Noted>; 2], texts: &Texts) -> St
     if to_wxlogin.is_empty() && to_wechat.is_empty() {
         return format!(r#"<p class="empty">{}</p>"#, texts.no_requests);
     }
-    // A request to WeChat that belongs to none of ours has a row of its own.
+    // A request to WeChat from another program has its own row.
     let is_shown = |id: u64| to_wxlogin.iter().any(|request| request.id == id);
     let alone = to_wechat
         .iter()

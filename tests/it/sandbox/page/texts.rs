@@ -1,4 +1,4 @@
-//! The words of the page.
+//! The texts of the page, in both languages.
 
 pub struct Texts {
     pub lang: &'static str,

@@ -1,17 +1,17 @@
-//! Undoes what happens to base64 and hex between WeChat and here: percent-encoding and JSON escapes,
-//! quotes, line breaks, spaces for `+`, the URL alphabet, lost padding. None of it can be part of the
-//! text itself.
+//! Lenient decoding of base64 and hex that clients, proxies and templates have re-encoded: percent-encoding,
+//! JSON escapes, quotes, line breaks, spaces for `+`, the URL-safe alphabet, missing padding. The text
+//! itself can hold none of these.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use percent_encoding::percent_decode_str;
 
-/// How often a text is decoded that was encoded more than once.
+/// The most layers of percent-encoding or JSON escapes that are removed.
 const MAX_ROUNDS: usize = 3;
 
-/// The bytes in base64. A space was a `+`, or was added: `is_fit` tells by the number of bytes.
-pub(super) fn base64(text: &str, is_fit: impl Fn(usize) -> bool) -> Option<Vec<u8>> {
-    let text = unwrapped(text)?;
+/// Decodes base64. A space was a `+`, or was added: the first reading whose number of bytes `is_length` accepts.
+pub(super) fn base64(text: &str, is_length: impl Fn(usize) -> bool) -> Option<Vec<u8>> {
+    let text = without_wrapping(text)?;
     let (inner, outer) = (text.trim_matches(' '), &*text);
     let readings = [
         outer.replace(' ', "+"),
@@ -21,17 +21,17 @@ pub(super) fn base64(text: &str, is_fit: impl Fn(usize) -> bool) -> Option<Vec<u
     readings
         .iter()
         .filter_map(|text| STANDARD_NO_PAD.decode(text.trim_end_matches('=')).ok())
-        .find(|bytes| is_fit(bytes.len()))
+        .find(|bytes| is_length(bytes.len()))
 }
 
 /// The lower-case hex digits in a text.
 pub(super) fn hex(text: &str) -> String {
-    let text = unwrapped(text).unwrap_or_default();
+    let text = without_wrapping(text).unwrap_or_default();
     text.trim_matches(' ').to_ascii_lowercase()
 }
 
-/// Without encodings around it, in the standard alphabet, with spaces.
-fn unwrapped(text: &str) -> Option<String> {
+/// Removes the encodings around base64 or hex and maps the URL-safe alphabet to the standard one. Spaces stay.
+fn without_wrapping(text: &str) -> Option<String> {
     let mut text = text.to_owned();
     for _ in 0..MAX_ROUNDS {
         if text.contains('%') {
