@@ -54,12 +54,14 @@ fn main() {
 async fn stages(dir: &Path) {
     println!("stage                                  CPU us");
     let code = JsCode::parse("0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P").unwrap();
-    stage("login: name the code (SHA-256)", || code.hash(APPID));
+    stage("login: hash the code (SHA-256)", || code.hash(APPID));
     let answer = br#"{"session_key":"HyVFkGl5F5OQWJZZaNzBBg==","openid":"oGkj9kdQzr6JxeDdgF6Wzgs3xepK","unionid":"ouf1sjynTnx5HThsh7NIFNU6LO9n"}"#;
-    stage("login: read WeChat's answer", || {
+    stage("login: parse WeChat's answer", || {
         CodeSession::from_json(answer).unwrap()
     });
-    stage("login: make a token", || Token::generate().unwrap().id());
+    stage("login: generate a token", || {
+        Token::generate().unwrap().id()
+    });
     for (name, place) in [
         ("memory", "memory:".into()),
         ("file", at(&dir.join("stages"))),
@@ -68,9 +70,9 @@ async fn stages(dir: &Path) {
         let tokens = log_in(&store, 0, LOGINS).await;
         let begin = cpu();
         log_in(&store, LOGINS, LOGINS).await;
-        let (name, used) = (format!("login: seal and store ({name})"), cpu() - begin);
+        let (name, used) = (format!("login: encrypt and store ({name})"), cpu() - begin);
         print_stage(&name, used, LOGINS);
-        let name = name.replace("login: seal and store", "lookup: find");
+        let name = name.replace("login: encrypt and store", "lookup: find");
         print_stage(&name, look_up(&store, &tokens).await, LOOKUPS);
         store.close().await;
     }
@@ -168,14 +170,20 @@ fn at(path: &Path) -> String {
 
 fn open(place: &str) -> Store {
     let secret = ["0123456789abcdef0123456789abcdef".to_owned().into()];
-    let seals = Encryption::new([(APPID, &secret[..])]).unwrap();
+    let encryption = Encryption::new([(APPID, &secret[..])]).unwrap();
     let settings = Settings {
         url: place.parse().unwrap(),
         ttl: TTL,
     };
     let now = || NOW.load(Ordering::Relaxed);
     let clock = Clock::new(now, move || Duration::from_secs(now()));
-    Store::open(&settings, seals, Arc::new(Metrics::new().unwrap()), clock).unwrap()
+    Store::open(
+        &settings,
+        encryption,
+        Arc::new(Metrics::new().unwrap()),
+        clock,
+    )
+    .unwrap()
 }
 
 /// So many users log in, [`CLIENTS`] at a time.

@@ -127,7 +127,7 @@ impl Metrics {
         self.request_duration.with_label_values(&[route]);
     }
 
-    /// A request was answered. `method`, `route` and `status` are each one of few.
+    /// Counts a response. `method`, `route` and `status` must each be one of few.
     pub(crate) fn answered(&self, method: &str, route: &str, status: &str, duration: Duration) {
         let requests = self.requests.with_label_values(&[method, route, status]);
         requests.inc();
@@ -173,7 +173,7 @@ impl Metrics {
     }
 }
 
-/// The log counts them itself, for the whole process.
+/// The log writer counts them, for the whole process.
 #[cfg(feature = "server")]
 fn dropped_lines() -> prometheus::Result<Vec<prometheus::proto::MetricFamily>> {
     let help = "Log lines that were dropped: standard error took them too slowly or refused them";
@@ -183,7 +183,7 @@ fn dropped_lines() -> prometheus::Result<Vec<prometheus::proto::MetricFamily>> {
 }
 
 impl StoreOperation {
-    /// The store did this, or failed to.
+    /// Counts an operation and its duration.
     pub(crate) fn done(&self, duration: Duration, failed: bool) {
         self.duration.observe(duration.as_secs_f64());
         if failed {

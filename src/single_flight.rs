@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::clock::Clock;
 
 /// The most answers that are remembered. Beyond it, those that expire first are evicted.
-const MAX_REMEMBERED: usize = 65_536;
+const MAX_REMEMBERED: usize = 50_000;
 
 /// Identifies an operation: a hash, so that no secret is kept in memory.
 pub(crate) type Key = [u8; 32];

@@ -19,7 +19,7 @@ const STORE_BUCKETS: [f64; 10] = [
     0.000_01, 0.000_05, 0.000_2, 0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 5.0,
 ];
 
-/// The statuses of our routes; 499 is a client that went before it was answered.
+/// The statuses of our routes; 499 is a client that closed the connection before the response.
 pub(super) const STATUSES: [&str; 16] = [
     "200", "204", "400", "401", "403", "404", "405", "409", "413", "422", "429", "499", "500",
     "502", "503", "504",

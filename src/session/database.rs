@@ -1,4 +1,4 @@
-//! What opens a session store, once for a process, and connects each runtime to it.
+//! Opens a session store, once for a process, and connects each runtime to it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::{OpenError, RedisUrl, Settings, StoreUrl, redis};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// What all runtimes of a process share of the session store.
+/// An open session store, which all runtimes of a process share.
 pub struct Database {
     kind: DatabaseKind,
     encryption: Arc<Encryption>,
@@ -59,8 +59,8 @@ impl Database {
         })
     }
 
-    /// The store for one runtime, with connections of its own. `may_block`: whether lookups in files may
-    /// hold up its thread if the disk hangs, which makes them cheaper.
+    /// Connects a runtime. `may_block`: whether lookups in files may block its thread while the disk hangs,
+    /// which makes them cheaper.
     ///
     /// # Errors
     /// [`OpenError`] if a connection cannot be set up.
@@ -83,7 +83,7 @@ impl Database {
     }
 }
 
-/// With gauges of its size, which are asked for at every scrape.
+/// Registers gauges of the store's size, which are read at every scrape.
 #[cfg(feature = "file-store")]
 fn measured(database: embedded::Database, metrics: &Metrics) -> Result<DatabaseKind, OpenError> {
     let size = database.size()?;

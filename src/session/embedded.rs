@@ -65,15 +65,15 @@ const SCHEMA: &str = "
 /// A slice has 8,192 sessions. With 16,384 a login costs a fifth more, as its index has more pages; with
 /// fewer, there are more slices to search for a user.
 const SLICE_BITS: u32 = 13;
-/// So short that the index is dense: a slice has few users with the same bits, and they are told apart by
+/// Bits of a user's hash in the index. Few users of a slice have the same bits; a search compares the ids in
 /// their sessions.
 const USER_BITS: u32 = 24;
 const SLICE_LEN: i64 = 1 << SLICE_BITS;
 
-/// What all runtimes of a process share.
-pub struct Database(Arc<Shared>);
+/// An open store, which all runtimes of a process share.
+pub struct Database(Arc<SharedDatabase>);
 
-struct Shared {
+struct SharedDatabase {
     place: Place,
     exchanges: Exchanges,
     mask: Mask,
@@ -85,13 +85,13 @@ enum Place {
     Directory {
         database: PathBuf,
         jobs: SyncSender<Job>,
-        /// Of all runtimes.
+        /// The reading connections of all runtimes, closed with the store.
         readers: Mutex<Vec<Reader>>,
     },
     Memory(Mutex<Maps>),
 }
 
-/// A connection that reads, until the store is closed.
+/// A reading connection; `None` once the store is closed.
 type Reader = Arc<Mutex<Option<Connection>>>;
 
 impl Database {
@@ -109,7 +109,7 @@ impl Database {
         directory.note_files()?;
         let jobs = writer::start(engine, directory)
             .map_err(|error| OpenError::Other(format!("cannot start a thread: {error}")))?;
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(SharedDatabase {
             place: Place::Directory {
                 database,
                 jobs,
@@ -123,7 +123,7 @@ impl Database {
     }
 
     pub(super) fn in_memory(clock: Clock) -> Result<Self, OpenError> {
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(SharedDatabase {
             place: Place::Memory(Mutex::default()),
             exchanges: Exchanges::default(),
             mask: Mask::generate()?,
@@ -132,7 +132,7 @@ impl Database {
         })))
     }
 
-    /// The store for a runtime. `may_block`: whether lookups may hold up its thread.
+    /// Connects a runtime. `may_block`: whether lookups may block its thread.
     pub(super) fn connect(&self, may_block: bool) -> Result<Store, OpenError> {
         let Place::Directory {
             database, readers, ..
@@ -154,7 +154,7 @@ impl Database {
     }
 }
 
-/// Slices of an eighth of a session's life, so that little is kept for long after its time.
+/// An eighth of `SESSION_TTL`, so that expired sessions are not kept for much longer than that.
 fn slice_age(settings: &Settings) -> u64 {
     (settings.ttl.as_secs() / 8).max(1)
 }
@@ -163,7 +163,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What SQLite says, with the exact kind of error.
+/// SQLite's error message and extended result code.
 fn describe(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqliteFailure(kind, Some(message)) => format!("{message} ({kind})"),

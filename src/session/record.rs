@@ -1,10 +1,10 @@
-//! What a store passes on to a backend.
+//! A session as [`Store`](super::Store) passes it to a backend.
 
 use super::encryption::EncryptedKey;
 use super::token::TokenHash;
 use super::{ExchangeHash, Session};
 
-/// A session as a backend stores it.
+/// A session to be stored.
 pub(super) struct Record<'a> {
     pub(super) token: TokenHash,
     pub(super) session: &'a Session,
@@ -13,6 +13,6 @@ pub(super) struct Record<'a> {
 
 pub(super) struct EncryptedExchange {
     pub(super) hash: ExchangeHash,
-    /// The `session_key`, encrypted as it is to be stored and as it may be stored already.
+    /// The `session_key`, encrypted with each AppSecret: the first one is stored, the others may be already.
     pub(super) keys: Vec<EncryptedKey>,
 }

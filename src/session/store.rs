@@ -54,7 +54,7 @@ macro_rules! call {
 }
 
 impl Store {
-    /// Opens a session store for one runtime only.
+    /// Opens a session store for a single runtime.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -67,14 +67,14 @@ impl Store {
         Database::open(settings, encryption, metrics, clock)?.connect(true)
     }
 
-    /// Whether other processes use it too.
+    /// Whether other processes can use the same store.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self.backend, Backend::Redis(_))
     }
 
-    /// Stores a session under a fresh token, and what came with it; durable, as far as the store is,
-    /// when this returns. Returns the token as it is to be given out.
+    /// Stores a session and its exchange; durable, as far as the store is, when this returns. Returns the
+    /// token to give out, whose selector the store may have set.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -110,8 +110,8 @@ impl Store {
         call!(self.find(token))
     }
 
-    /// Whom another process exchanged a code for in the last minute: a replica, or this one before a restart.
-    /// What this process exchanges it remembers itself.
+    /// The user for whom another process exchanged a code in the last minute: a replica, or this service before
+    /// a restart. Exchanges of this process may be missing.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -119,7 +119,7 @@ impl Store {
         call!(self.exchanged(exchange))
     }
 
-    /// The two newest `session_key`s of a user, the newest first, as far as they are there.
+    /// The two newest `session_key`s of a user, the newest first.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -139,9 +139,9 @@ impl Store {
 
     /// Tries the user's keys with `open`, the newest first, until one works.
     ///
-    /// If no key works, that is a failure; after [`MAX_FAILURES`](super::MAX_FAILURES) since the user's last login
-    /// the keys cannot be used until the next one. A failure is counted before the attempt, so that neither concurrent attempts, nor
-    /// a crash, nor a store that refuses writes allow more.
+    /// If no key works, that is a failure. After [`MAX_FAILURES`](super::MAX_FAILURES) failures since the
+    /// user's last login the keys cannot be used until the next login. A failure is counted before the attempt,
+    /// so that neither concurrent attempts, nor a crash, nor a store that refuses writes allow more.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -183,7 +183,7 @@ impl Store {
         Ok(opened)
     }
 
-    /// The two newest keys. One may be there several times, also encrypted with several AppSecrets.
+    /// Decrypts the two newest keys. The same key may be stored several times, with different AppSecrets.
     fn decrypted(&self, user: &UserId, stored: &[Vec<u8>]) -> Vec<Key> {
         let mut keys: Vec<Key> = Vec::with_capacity(2);
         for key in stored
@@ -223,7 +223,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes sure that the store answers and can be written to.
+    /// Checks that the store answers and can be written to.
     ///
     /// # Errors
     /// If not.
@@ -231,7 +231,7 @@ impl Store {
         call!(self.check())
     }
 
-    /// What works for now and will not be enough, a sentence each.
+    /// Settings of the store that will cause trouble later, a sentence each.
     pub async fn warnings(&self) -> Vec<String> {
         match &self.backend {
             #[cfg(feature = "file-store")]

@@ -83,14 +83,18 @@ impl TestApp {
 
     /// With these settings, a name and a value each.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let hands = ManualClock::at(1_800_000_000);
-        let clock = hands.clock();
-        Self::with_clock(settings, hands, clock).await
+        let manual_clock = ManualClock::at(1_800_000_000);
+        let clock = manual_clock.clock();
+        Self::with_clock(settings, manual_clock, clock).await
     }
 
     /// With this clock.
-    pub async fn with_clock(settings: &[(&str, &str)], hands: ManualClock, clock: Clock) -> Self {
-        Self::beside(FakeWechat::start().await, settings, hands, clock).await
+    pub async fn with_clock(
+        settings: &[(&str, &str)],
+        manual_clock: ManualClock,
+        clock: Clock,
+    ) -> Self {
+        Self::beside(FakeWechat::start().await, settings, manual_clock, clock).await
     }
 
     /// With sessions in memory, default settings and these timeouts.
@@ -104,16 +108,16 @@ impl TestApp {
     pub async fn beside(
         wechat: FakeWechat,
         settings: &[(&str, &str)],
-        hands: ManualClock,
+        manual_clock: ManualClock,
         clock: Clock,
     ) -> Self {
-        Self::serve(wechat, settings, hands, clock, TIMEOUTS).await
+        Self::serve(wechat, settings, manual_clock, clock, TIMEOUTS).await
     }
 
     async fn serve(
         wechat: FakeWechat,
         settings: &[(&str, &str)],
-        hands: ManualClock,
+        manual_clock: ManualClock,
         clock: Clock,
         timeouts: Timeouts,
     ) -> Self {
@@ -139,7 +143,7 @@ impl TestApp {
             client,
             internal: Client::new(internal_addr),
             wechat,
-            clock: hands,
+            clock: manual_clock,
             stop,
             running,
         }

@@ -185,14 +185,14 @@ async fn paths_methods_and_bodies_that_are_not_taken() {
 
 #[tokio::test]
 async fn a_panic_is_answered_and_the_service_goes_on() {
-    let hands = ManualClock::at(0);
-    let odd = hands.clock();
+    let manual_clock = ManualClock::at(0);
+    let odd = manual_clock.clock();
     let wall = move || match odd.now() {
         13 => panic!("an odd time"),
         now => now,
     };
     let clock = Clock::new(wall, || Duration::ZERO);
-    let app = TestApp::with_clock(&[], hands, clock).await;
+    let app = TestApp::with_clock(&[], manual_clock, clock).await;
     app.clock.forward(13);
     app.client
         .login("user-alice")

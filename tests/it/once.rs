@@ -110,10 +110,10 @@ async fn a_stop_waits_for_an_exchange_whose_client_hung_up() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     drop(gone);
-    let (wechat, hands, clock) = (app.wechat.clone(), app.clock.clone(), app.clock.clock());
+    let (wechat, manual_clock, clock) = (app.wechat.clone(), app.clock.clone(), app.clock.clock());
     app.stop().await;
 
-    let app = TestApp::beside(wechat, &[("SESSION_STORE", &file)], hands, clock).await;
+    let app = TestApp::beside(wechat, &[("SESSION_STORE", &file)], manual_clock, clock).await;
     app.client.login("slow-500").await.assert_status(200);
     assert_eq!(app.wechat.requests_for("slow-500"), 1);
 }

@@ -17,9 +17,9 @@ use crate::redis_server::{RedisCluster, RedisServer, Relay};
 const NOW: u64 = 1_800_000_000;
 
 async fn keeps_its_promises(place: &str) {
-    let hands = ManualClock::at(NOW);
-    an_exchange_is_known_to_the_next_process_for_a_minute(place, &hands).await;
-    let store = open(place, &hands);
+    let clock = ManualClock::at(NOW);
+    an_exchange_is_known_to_the_next_process_for_a_minute(place, &clock).await;
+    let store = open(place, &clock);
     store.check().await.unwrap();
     a_session_is_found_as_it_was_stored(&store).await;
     an_end_ends_one_session(&store).await;
@@ -30,17 +30,17 @@ async fn keeps_its_promises(place: &str) {
     many_attempts_at_once_fail_ten_times_at_most(&store).await;
     good_attempts_at_once_are_all_good(&store).await;
     all_sessions_of_a_user_end_together(&store).await;
-    all_sessions_end_whatever_the_clock_says(&store, &hands).await;
+    all_sessions_end_whatever_the_clock_says(&store, &clock).await;
     the_newest_key_needs_a_living_session(&store).await;
     a_users_keys_end_with_all_sessions(&store).await;
-    a_session_dies_at_its_time(&store, &hands).await;
+    a_session_dies_at_its_time(&store, &clock).await;
     store.check().await.unwrap();
     store.close().await;
 }
 
-fn open(place: &str, hands: &ManualClock) -> Store {
+fn open(place: &str, clock: &ManualClock) -> Store {
     let encryption = encryption(&["s1"]);
-    Store::open(&settings(place), encryption, metrics(), hands.clock()).unwrap()
+    Store::open(&settings(place), encryption, metrics(), clock.clock()).unwrap()
 }
 
 /// Settings with `SESSION_TTL` 1000 s.
@@ -134,30 +134,30 @@ async fn a_write_that_is_given_up_holds_up_no_other(store: &Store) {
     }
 }
 
-async fn an_exchange_is_known_to_the_next_process_for_a_minute(place: &str, hands: &ManualClock) {
+async fn an_exchange_is_known_to_the_next_process_for_a_minute(place: &str, clock: &ManualClock) {
     let [hash, unknown] = [3, 4].map(|byte| ExchangeHash([byte; 32]));
-    let store = open(place, hands);
+    let store = open(place, clock);
     assert!(store.exchanged(hash).await.unwrap().is_none());
     create(&store, session("oCarol", Some("oUnion")), Some(3)).await;
     store.close().await;
 
-    let store = open(place, hands);
+    let store = open(place, clock);
     let known = async |hash| store.exchanged(hash).await.unwrap();
     assert!(known(unknown).await.is_none());
     if place == "memory:" {
         assert!(known(hash).await.is_none());
-        hands.forward(60);
+        clock.forward(60);
         return;
     }
     let user = known(hash).await.unwrap();
     let unionid = user.unionid.as_deref();
     assert_eq!((&*user.openid, unionid), ("oCarol", Some("oUnion")));
     // However the wall clock is set meanwhile.
-    hands.set_wall(NOW + 1000);
-    hands.forward(59);
+    clock.set_wall(NOW + 1000);
+    clock.forward(59);
     assert!(known(hash).await.is_some());
-    hands.set_wall(NOW + 59);
-    hands.forward(1);
+    clock.set_wall(NOW + 59);
+    clock.forward(1);
     // Redis forgets it by itself.
     assert_eq!(known(hash).await.is_some(), store.is_shared());
     store.close().await;
@@ -261,24 +261,24 @@ async fn all_sessions_of_a_user_end_together(store: &Store) {
     assert!(store.find(all_ended[0]).await.unwrap().is_none());
 }
 
-async fn all_sessions_end_whatever_the_clock_says(store: &Store, hands: &ManualClock) {
-    let now = hands.clock().now();
+async fn all_sessions_end_whatever_the_clock_says(store: &Store, clock: &ManualClock) {
+    let now = clock.clock().now();
     for wrong in [now + 700_000, 0] {
         let mut tokens = Vec::new();
-        for clock in [now, wrong, wrong, now, wrong] {
-            hands.set_wall(clock);
+        for time in [now, wrong, wrong, now, wrong] {
+            clock.set_wall(time);
             let mut session = session("oPeggy", None);
-            (session.created, session.expires) = (clock, clock + 1000);
+            (session.created, session.expires) = (time, time + 1000);
             tokens.push(create(store, session, None).await);
         }
         store.end_all(&user("oPeggy"), None).await.unwrap();
-        for clock in [now, wrong] {
-            hands.set_wall(clock);
+        for time in [now, wrong] {
+            clock.set_wall(time);
             for token in &tokens {
                 assert!(store.find(*token).await.unwrap().is_none(), "{wrong}");
             }
         }
-        hands.set_wall(now);
+        clock.set_wall(now);
     }
 }
 
@@ -344,14 +344,14 @@ async fn an_older_key_does_not_stand_in_for_a_newest_one_that_cannot_be_decrypte
     }
 }
 
-async fn a_session_dies_at_its_time(store: &Store, hands: &ManualClock) {
+async fn a_session_dies_at_its_time(store: &Store, clock: &ManualClock) {
     let mut dying = session("oDave", None);
     dying.expires = NOW + 100; // 40 s from now
     let token = create(store, dying, Some(5)).await;
-    hands.forward(39);
+    clock.forward(39);
     assert!(store.find(token).await.unwrap().is_some());
     assert_eq!(newest_key(store, "oDave").await, Some(5));
-    hands.forward(1);
+    clock.forward(1);
     assert!(store.find(token).await.unwrap().is_none());
     assert_eq!(newest_key(store, "oDave").await, None);
 }
@@ -446,20 +446,20 @@ async fn keys_go_with_the_last_session_of_their_user() {
     let dir = tempfile::tempdir().unwrap();
     let file = format!("file:{}", dir.path().join("s.sessions").display());
     for place in ["memory:", &file] {
-        let hands = ManualClock::at(NOW);
+        let clock = ManualClock::at(NOW);
         let settings = settings(place);
-        let store = Store::open(&settings, encryption(&["s1"]), metrics(), hands.clock()).unwrap();
+        let store = Store::open(&settings, encryption(&["s1"]), metrics(), clock.clock()).unwrap();
         log_in(&store, "oMallory", 1).await;
         log_in(&store, "oNiaj", 1).await;
         // An eighth of a session's life later they are kept apart.
-        hands.forward(125);
+        clock.forward(125);
         let mut later = session("oNiaj", None);
         later.expires = NOW + 1125;
         create(&store, later, Some(2)).await;
-        hands.forward(874);
+        clock.forward(874);
         assert_eq!(keys(&store, "oMallory").await, [1], "{place}");
         assert_eq!(keys(&store, "oNiaj").await, [2, 1], "{place}");
-        hands.forward(1);
+        clock.forward(1);
         store.check().await.unwrap();
         assert!(keys(&store, "oMallory").await.is_empty(), "{place}");
         assert_eq!(keys(&store, "oNiaj").await, [2], "{place}");

@@ -1,4 +1,4 @@
-//! How SQLite is used: all that is tuned stands here, with the reason.
+//! SQLite connections. Every tuning parameter is here, with its reason.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,30 +8,30 @@ use rusqlite::{Connection, OpenFlags, Result};
 
 use super::SCHEMA;
 
-/// In the header of the file: it is ours.
+/// In the header of the file: identifies wxlogin's databases.
 pub(super) const APPLICATION_ID: u32 = 0x7778_6c67; // "wxlg"
-/// The version of the tables.
+/// The version of the schema.
 pub(super) const VERSION: u32 = 1;
 
-/// With 8,192 a login costs as much, and a lookup more.
+/// With 8,192 bytes a login costs the same CPU, and a lookup more.
 pub(super) const PAGE_SIZE: u32 = 4096;
-/// KiB of the writer's page cache: the pages of the current slice are in it.
+/// KiB of the writer's page cache, which holds the pages of the current slice.
 const WRITER_CACHE: i32 = 4096;
-/// KiB of the page cache of each reading connection. It is emptied whenever something was committed.
+/// KiB of the page cache of each reading connection. A commit invalidates it.
 const READER_CACHE: i32 = 1024;
-/// Pages in the write-ahead log from which on a commit also writes them into the database: so many that fewer
-/// than one login in a hundred waits for that.
+/// Pages in the write-ahead log at which a commit also runs a checkpoint: so many that fewer than one login
+/// in a hundred waits for one.
 const CHECKPOINT: u32 = 4096;
-/// Bytes of the write-ahead log that are kept when it begins anew.
+/// Bytes to which the write-ahead log is truncated after a checkpoint.
 const KEPT_WAL: u64 = CHECKPOINT as u64 * (PAGE_SIZE as u64 + 24);
-/// Bytes of the write-ahead log from which on nothing is written before it could be emptied.
+/// Bytes of the write-ahead log above which nothing is written until a checkpoint succeeds.
 pub(super) const MAX_WAL: u64 = 4 * KEPT_WAL;
-/// Another program that has the file open, such as sqlite3, may hold us up for so long.
+/// The longest wait for a lock that another program holds, such as the sqlite3 shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Every statement there is.
+/// Prepared statements that a connection keeps: more than there are.
 const STATEMENTS: usize = 32;
 
-/// Makes an empty database, complete when this returns.
+/// Creates an empty database.
 pub(super) fn create(path: &Path, mask: [u8; 32]) -> Result<()> {
     let db = open(path)?;
     db.pragma_update(None, "page_size", PAGE_SIZE)?;
@@ -45,20 +45,20 @@ pub(super) fn create(path: &Path, mask: [u8; 32]) -> Result<()> {
     db.close().map_err(|(_, error)| error)
 }
 
-/// The connection that writes.
+/// Opens the writing connection.
 pub(super) fn writer(path: &Path) -> Result<Connection> {
     let db = open(path)?;
-    // What is acknowledged is on the disk.
+    // A commit returns when it is synced to the disk.
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "cache_size", -WRITER_CACHE)?;
     db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
     db.pragma_update(None, "journal_size_limit", KEPT_WAL.cast_signed())?;
-    // Otherwise the ids and keys of users stay in the file for long after their sessions.
+    // Overwrites deleted rows: otherwise openids and keys stay readable in the file.
     db.pragma_update(None, "secure_delete", true)?;
     Ok(db)
 }
 
-/// A connection that reads.
+/// Opens a reading connection.
 pub(super) fn reader(path: &Path) -> Result<Connection> {
     let db = open(path)?;
     db.pragma_update(None, "cache_size", -READER_CACHE)?;
@@ -66,14 +66,14 @@ pub(super) fn reader(path: &Path) -> Result<Connection> {
     Ok(db)
 }
 
-/// Looks whether a database is as it must be, without changing it: neither its file nor its write-ahead
-/// log. Returns what is wrong. The whole is checked only if asked for, as that takes long.
+/// Checks a database without changing its file or its write-ahead log. Returns what is wrong. `whole`: with
+/// `quick_check`, which reads every page.
 pub(super) fn check(path: &Path, whole: bool) -> Result<Option<String>> {
     let db = open(path)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // So that it needs no file for what it shares with others.
+    // Needs no shared-memory file.
     db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    // The newest are on the last pages, which are missing if something is.
+    // The newest rows are on the last pages, which a truncated file lacks.
     for sql in [
         "SELECT count(*) FROM (SELECT * FROM session ORDER BY id DESC LIMIT 100)",
         "SELECT count(*) FROM (SELECT * FROM user_session ORDER BY key DESC LIMIT 100)",
@@ -89,19 +89,18 @@ pub(super) fn check(path: &Path, whole: bool) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Writes what it can of the write-ahead log into the database, as commits do too, but says what went wrong.
-/// If that was all, the next commit begins the log anew.
+/// Runs a checkpoint as far as readers allow. Unlike the automatic one of a commit, it returns its error.
 pub(super) fn checkpoint(db: &Connection) -> Result<()> {
     db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
-/// Writes all of the write-ahead log into the database, and truncates it.
+/// Runs a complete checkpoint and truncates the write-ahead log.
 pub(super) fn empty_log(db: &Connection) -> Result<()> {
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
 fn open(path: &Path) -> Result<Connection> {
-    // Without a lock around each call: a connection is in one thread at a time.
+    // No mutex: one thread uses a connection at a time.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);

@@ -1,5 +1,5 @@
 //! The directory of a store: `sessions.sqlite` and, while it is in use or after a crash,
-//! `sessions.sqlite-wal` and `sessions.sqlite-shm`. The directory itself is locked while a process has it.
+//! `sessions.sqlite-wal` and `sessions.sqlite-shm`. A lock on the directory keeps other processes out.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -15,26 +15,26 @@ use super::{OpenError, connection, describe};
 const DATABASE: &str = "sessions.sqlite";
 const WAL: &str = "sessions.sqlite-wal";
 const SHM: &str = "sessions.sqlite-shm";
-/// A database that is about to be made: never one with a session in it.
+/// A database that is being created. It has no sessions.
 const UNFINISHED: [&str; 2] = ["unfinished.sqlite", "unfinished.sqlite-journal"];
-/// What the storage engine of earlier versions called its main file.
+/// The main file of the storage engine of earlier versions.
 const EARLIER: &str = "wxlogin.store";
-/// What all but the owner may do.
+/// Permission bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
-/// Databases up to so many bytes are checked as a whole at the start, which takes some 20 ms.
+/// The largest database that is checked as a whole at start, in bytes: that takes some 20 ms.
 const CHECKED: u64 = 16 << 20;
 
 pub(super) struct Directory {
     path: PathBuf,
-    /// Itself, held for its lock.
+    /// The open directory, which holds the lock.
     lock: File,
     /// Device and inode of the files that SQLite writes to.
     files: Vec<(PathBuf, (u64, u64))>,
 }
 
 impl Directory {
-    /// Opens a store, or makes one of a directory that is empty or not there yet. What is refused is
-    /// left as it is.
+    /// Opens a store. Creates it if the directory is empty or does not exist. A directory that is refused is
+    /// not changed.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {}
@@ -77,7 +77,7 @@ impl Directory {
         self.path.join(DATABASE)
     }
 
-    /// Makes a database; it is there as a whole or not at all.
+    /// Creates the database under another name and renames it, so that a crash leaves none that is incomplete.
     fn create(&self) -> Result<(), OpenError> {
         let [unfinished, journal] = UNFINISHED.map(|name| self.path.join(name));
         for left in [&unfinished, &journal] {
@@ -100,7 +100,7 @@ impl Directory {
             .map_err(io_error(&self.path))
     }
 
-    /// Notes which files are open, once SQLite has them all.
+    /// Remembers the identity of the files that SQLite has opened.
     pub(super) fn note_files(&mut self) -> Result<(), OpenError> {
         for path in [DATABASE, WAL].map(|name| self.path.join(name)) {
             let identity = identity(&path).map_err(io_error(&path))?;
@@ -109,8 +109,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Whether what is written will be there after a restart: not if the files were deleted or replaced,
-    /// since SQLite goes on to write to those that it opened.
+    /// An error if the files were deleted or replaced: SQLite would go on writing to the ones that it opened,
+    /// and a restart would not find them.
     pub(super) fn verify(&self) -> Result<(), String> {
         for (path, known) in &self.files {
             let found = identity(path);
@@ -125,8 +125,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Whether the write-ahead log is not too long, as it becomes if its content cannot be written into
-    /// the database.
+    /// Limits the length of the write-ahead log, which grows while checkpoints fail.
     pub(super) fn limit_log(&self, db: &Connection) -> Result<(), String> {
         let length = fs::metadata(self.path.join(WAL)).map_or(0, |metadata| metadata.len());
         if length > connection::MAX_WAL {
@@ -135,12 +134,12 @@ impl Directory {
         Ok(())
     }
 
-    /// Leaves the database complete in one file, and lets another process have it.
+    /// Runs a complete checkpoint, closes the database and releases the lock.
     pub(super) fn close(self, db: Connection) {
         if let Err(error) = connection::empty_log(&db) {
             tracing::warn!(%error, "the write-ahead log of the session store stays for the next start");
         }
-        // The lock is the last to go.
+        // The lock is released last.
         drop(db);
         drop(self.lock);
     }
@@ -155,7 +154,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Looks into a database without changing anything.
+/// Checks a database without changing anything.
 fn examine(path: &Path) -> Result<(), OpenError> {
     // Read without SQLite, which refuses a file without its write-ahead log if a crash interrupted a
     // checkpoint: https://www.sqlite.org/fileformat.html#the_database_header
@@ -187,7 +186,7 @@ fn examine(path: &Path) -> Result<(), OpenError> {
     }
     let checked = connection::check(path, length <= CHECKED);
     if wal_length.is_err() {
-        // It was made by looking.
+        // The check created it.
         let _ = fs::remove_file(wal);
     }
     match checked {
@@ -197,7 +196,7 @@ fn examine(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Why SQLite does not open a database.
+/// The reason why SQLite does not open a database.
 pub(super) fn refusal(path: &Path, error: &rusqlite::Error) -> OpenError {
     use ErrorCode::{DatabaseBusy, DatabaseCorrupt, DatabaseLocked, NotADatabase};
     match error.sqlite_error_code() {
@@ -221,15 +220,15 @@ fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError {
     }
 }
 
-/// Made durable with its name, like the files in it.
+/// Creates a directory and syncs its parent.
 fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
     let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Lets nobody but the owner in, if it is there: it may have come from a backup that did. Only if it has
-/// to be, since only its owner may do it.
+/// Removes the permissions of everybody but the owner, which a restored backup may have. A file that does not
+/// exist is no error, nor is one of another owner that is private already.
 fn make_private(path: &Path) -> io::Result<()> {
     let mode = match fs::metadata(path) {
         Ok(metadata) => metadata.permissions().mode(),

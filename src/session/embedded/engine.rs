@@ -1,4 +1,4 @@
-//! Writes to the tables: what comes together in one transaction.
+//! Transactions: several writes are committed together.
 
 use rusqlite::{Connection, Result};
 
@@ -9,13 +9,13 @@ use crate::clock::Clock;
 
 pub(super) enum Write {
     Create(Box<NewRow>),
-    /// The same change of several rows.
+    /// The same change to several rows.
     Change(Change, Vec<i64>),
-    /// Whether a session could be created.
+    /// Checks that a session could be stored.
     Check,
 }
 
-/// Has the only connection that writes.
+/// Owns the only writing connection.
 pub(super) struct Engine {
     db: Connection,
     clock: Clock,
@@ -42,8 +42,8 @@ impl Engine {
         self.db
     }
 
-    /// Does all of it, or nothing: durable when this returns. Returns the row of each session that was
-    /// created, and 0 for the rest.
+    /// Commits all writes or none; they are durable when this returns. Returns the id of each session that was
+    /// created, and 0 for other writes.
     pub(super) fn commit<'a>(
         &mut self,
         writes: impl Iterator<Item = &'a Write>,
@@ -75,8 +75,7 @@ impl Engine {
         done
     }
 
-    /// Deletes a few expired rows, if there are any, when nothing else is to be written. Returns whether
-    /// there may be more.
+    /// Deletes a few expired rows in a transaction of their own. Returns whether there may be more.
     pub(super) fn delete_expired(&mut self) -> Result<bool> {
         let is_due = self.expiry.is_due(&self.db, &mut self.slices);
         if is_due {
@@ -86,7 +85,7 @@ impl Engine {
     }
 }
 
-/// With a statement that is kept: rusqlite's own transactions parse theirs each time.
+/// Executes a cached statement: rusqlite's own transactions parse theirs each time.
 fn execute(db: &Connection, sql: &str) -> Result<()> {
     db.prepare_cached(sql)?.execute([]).map(drop)
 }

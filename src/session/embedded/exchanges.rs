@@ -1,5 +1,5 @@
-//! Whom codes were exchanged for in the minute before the store was opened. Later exchanges need not be
-//! known here: the process that makes them remembers them for as long.
+//! The users of codes that were exchanged in the minute before the store was opened. Later exchanges are
+//! remembered by the process that makes them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use rusqlite::{Connection, Result};
 use crate::clock::Clock;
 use crate::session::{EXCHANGE_TTL, ExchangeHash, User};
 
-/// Exchanges that are remembered: a thousand a second.
+/// The most exchanges that are remembered: a thousand a second.
 const MAX_EXCHANGES: u32 = 1 << 16;
 
-/// Users, each with the time until when it is known, by the monotonic clock.
+/// Users, each with the time of the monotonic clock when it is forgotten.
 #[derive(Default)]
 pub(super) struct Exchanges(HashMap<ExchangeHash, (User, Duration)>);
 
 impl Exchanges {
-    /// By the wall clock, as there is no other for what was before.
+    /// Reads the ages by the wall clock: the monotonic clock began with this process.
     pub(super) fn load(db: &Connection, clock: &Clock) -> Result<Self> {
         let (now, monotonic) = (clock.now(), clock.monotonic());
         let sql = "SELECT exchange, created, openid, unionid FROM session ORDER BY id DESC LIMIT ?";
@@ -27,7 +27,7 @@ impl Exchanges {
         while let Some(row) = rows.next()? {
             let created = row.get::<_, i64>(1)?.cast_unsigned();
             let age = Duration::from_secs(now.saturating_sub(created));
-            // They are nearly in the order of their times.
+            // Ids are nearly in the order of `created`.
             if age >= 2 * EXCHANGE_TTL {
                 break;
             }

@@ -1,8 +1,7 @@
-//! Deletes what has expired, a few rows with each commit.
+//! Deletes expired sessions, a few rows with each commit.
 //!
-//! Expired is not the same as deleted: a wall clock that is wrong for a moment must not cost a session.
-//! So sessions are kept for a while, and deleted only while the wall clock has agreed with the monotonic
-//! one for some minutes.
+//! A wall clock that is wrong for a moment must not delete a session. So rows are deleted some time after
+//! they expire, and only while the wall clock has agreed with the monotonic clock for some minutes.
 
 use std::time::Duration;
 
@@ -15,28 +14,28 @@ use crate::clock::Clock;
 
 /// How long sessions are kept after they have expired, in seconds.
 const DELETE_AFTER: u64 = 3600;
-/// How long the two clocks must have agreed.
+/// How long the wall clock and the monotonic clock must have agreed.
 const CLOCKS_AGREE_FOR: Duration = Duration::from_secs(300);
-/// How many seconds they may differ by.
+/// The difference between the clocks that counts as agreement, in seconds.
 const TOLERANCE: u64 = 5;
-/// Rows that are deleted with a commit: two thousand doubled the p99 of logins.
+/// Rows deleted with a commit: two thousand doubled the p99 of logins.
 const ROWS: usize = 256;
-/// Pages that are given back with a commit.
+/// Free pages returned to the file system with a commit.
 const PAGES: usize = 32;
-/// After a failure, logins go on without.
+/// The pause after a deletion failed. Logins go on.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 pub(super) struct Expiry {
     clock: Clock,
-    /// What the two clocks said when they began to agree.
+    /// Both clocks at the time when they began to agree.
     agreed: (u64, Duration),
-    /// When expired slices were looked for last, in Unix seconds.
+    /// When expired slices were searched for last, in Unix seconds.
     looked: u64,
-    /// What is being deleted.
+    /// The slice that is being deleted.
     slice: Option<i64>,
     /// Whether there may be too many free pages.
     vacuum: bool,
-    /// When to go on after a failure.
+    /// The end of the pause after a failure, by the monotonic clock.
     resume: Duration,
 }
 
@@ -52,8 +51,8 @@ impl Expiry {
         }
     }
 
-    /// Whether something is to be deleted or given back now. No session is stored any more in a slice that
-    /// is being deleted.
+    /// Whether rows are to be deleted or pages to be returned now. A slice that is being deleted takes no more
+    /// sessions.
     pub(super) fn is_due(&mut self, db: &Connection, slices: &mut Slices) -> bool {
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         let (wall, since) = self.agreed;
@@ -79,7 +78,7 @@ impl Expiry {
         self.slice.is_some() || self.vacuum
     }
 
-    /// Deletes a few rows, or gives a few pages back, beside a commit that stores so many sessions.
+    /// Deletes a few rows or returns a few pages, in a transaction with `stored` writes.
     pub(super) fn run(&mut self, db: &mut Connection, stored: usize) {
         let done = db.savepoint().and_then(|savepoint| {
             match self.slice {
@@ -99,7 +98,7 @@ impl Expiry {
     }
 }
 
-/// A slice whose sessions have all expired: any, as their life may have been set to another length.
+/// A slice whose sessions have all expired. Not always the oldest: `SESSION_TTL` may have been changed.
 fn expired(db: &Connection, before: u64) -> Result<Option<i64>> {
     let sql = "SELECT id FROM slice WHERE expires <= ? LIMIT 1";
     let mut statement = db.prepare_cached(sql)?;
@@ -108,7 +107,7 @@ fn expired(db: &Connection, before: u64) -> Result<Option<i64>> {
         .optional()
 }
 
-/// Deletes at most so many rows, the index first. Returns 0 when the slice is gone.
+/// Deletes at most `rows` rows, those of the index first. Returns 0 when the slice is deleted.
 fn delete(db: &Connection, slice: i64, rows: usize) -> Result<usize> {
     let rows = i64::try_from(rows).unwrap_or(i64::MAX);
     for (sql, bits) in [
@@ -133,8 +132,8 @@ fn delete(db: &Connection, slice: i64, rows: usize) -> Result<usize> {
     Ok(0)
 }
 
-/// Gives free pages back to the file system, unless the next logins will need them. Returns whether
-/// there are more.
+/// Returns free pages to the file system, unless they are few enough for the next logins to use. Returns
+/// whether there are more.
 fn vacuum(db: &Connection) -> Result<bool> {
     let pragma = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (free, pages) = (pragma("freelist_count")?, pragma("page_count")?);

@@ -1,5 +1,5 @@
-//! In which thread the files are read. In another one than the runtime's a lookup costs three times as
-//! much CPU; in the runtime's, a disk that hangs holds up all its requests.
+//! Reads of the files. In a thread of its own a lookup costs three times as much CPU as in the runtime's
+//! thread, where a disk that hangs blocks all requests of that runtime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,22 +15,21 @@ use crate::clock::Clock;
 /// The longest wait for a read. A disk that takes longer is not answering.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest lookup that is no sign of a disk that hangs.
+/// A lookup that takes longer means that the disk hangs.
 const LIMIT: Duration = Duration::from_millis(100);
 
-/// When a lookup began that has not ended, in milliseconds of the monotonic clock; 0 if there is none. Of
-/// several, one.
+/// When one of the running lookups began, in milliseconds of the monotonic clock; 0 if none runs.
 #[derive(Default)]
 pub(super) struct Lookups(AtomicU64);
 
-/// A lookup, until this is dropped.
+/// A running lookup. It ends when this is dropped.
 pub(super) struct Lookup<'a> {
     lookups: &'a Lookups,
     is_noted: bool,
 }
 
 impl Lookups {
-    /// A lookup begins in the thread of its runtime, unless another one hangs.
+    /// Begins a lookup in the thread of its runtime; `None` if another one hangs.
     pub(super) fn begin(&self, clock: &Clock) -> Option<Lookup<'_>> {
         let now = clock.monotonic().max(Duration::from_millis(1));
         let noted = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
@@ -56,13 +55,13 @@ impl Drop for Lookup<'_> {
     }
 }
 
-/// Reads in a thread that may wait.
+/// Reads in a thread that may block.
 pub(super) async fn read_in_another_thread<T: Send + 'static>(
     reader: Arc<AsyncMutex<Reader>>,
     query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> Result<T, Unavailable> {
     let answer = async {
-        // Kept by the thread when nobody waits for it any more, so that one hangs and no other.
+        // The thread keeps the connection after the timeout, so that at most one thread hangs on it.
         let reader = reader.lock_owned().await;
         let answer = tokio::task::spawn_blocking(move || read(&reader, query));
         answer

@@ -1,4 +1,4 @@
-//! Sessions in memory, in plain maps: SQLite in memory costs a login a sixth more CPU.
+//! Sessions in memory, in plain maps: a login with SQLite in memory uses a third more CPU.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::search::{Search, UserRow};
 use super::tables::{Change, NewRow, Row};
 use crate::session::UserId;
 
-/// Sessions that a login removes at most: more than it adds, and so few that it does not wait for them.
+/// The most expired sessions that a login removes: more than it adds, and few enough not to delay it.
 const MAX_REMOVED: usize = 4;
 
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct Entry {
     row: NewRow,
     failures: u8,
     is_ended: bool,
-    /// When it is removed, by the monotonic clock: a wall clock that is wrong must not cost a session.
+    /// When it is removed, by the monotonic clock: a wall clock that is wrong must not delete a session.
     end: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Maps {
         0
     }
 
-    /// The number of sessions that have not expired, those included that were ended before their time.
+    /// The number of sessions that have not expired, including those that were ended early.
     pub(super) fn len(&self, now: Duration) -> usize {
         let expired = self.sessions.values().take_while(|it| it.end <= now);
         self.sessions.len() - expired.count()

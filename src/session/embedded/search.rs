@@ -1,4 +1,4 @@
-//! Searches for what a user has in all slices.
+//! Searches of a user's sessions in all slices.
 
 use rusqlite::{Connection, Result, params};
 
@@ -7,10 +7,10 @@ use super::{SLICE_BITS, SLICE_LEN, USER_BITS};
 use crate::session::encryption::EncryptedKey;
 use crate::session::{MAX_FAILURES, UserId};
 
-/// Different keys of a user that are looked for: two, each as two AppSecrets may encrypt it.
+/// The most different keys of a user: two, each encrypted with up to two AppSecrets.
 const MAX_KEYS: usize = 4;
 
-/// What is looked at in a session when those of a user are searched.
+/// A session of the user, with the columns that searches need.
 pub(super) struct UserRow {
     pub(super) id: i64,
     pub(super) key: Option<EncryptedKey>,
@@ -19,13 +19,13 @@ pub(super) struct UserRow {
     pub(super) is_ended: bool,
 }
 
-/// What is searched for in the sessions of a user.
+/// The result of a search, built session by session.
 pub(super) trait Search: Default + Send + 'static {
-    /// Looks at a session, the newest first. Returns whether older ones may matter.
+    /// Adds a session; the newest comes first. Returns whether older ones are needed too.
     fn add(&mut self, row: UserRow) -> bool;
 }
 
-/// All sessions. Those that were ended too: that may not be durable yet.
+/// The ids of all sessions, including ended ones, as that may not be durable yet.
 #[derive(Default)]
 pub(super) struct Sessions(pub(super) Vec<i64>);
 
@@ -95,7 +95,7 @@ impl NewestKey {
 
 /// Searches the sessions of a user that have not expired, slice by slice.
 pub(super) fn search<T: Search>(db: &Connection, user: &UserId, now: u64) -> Result<T> {
-    // The tables are joined in this order.
+    // CROSS JOIN: SQLite keeps this order of the tables.
     let sql = "SELECT session.id, session_key, failures, ended FROM slice
         CROSS JOIN user_session ON key BETWEEN (slice.id << ?5) + ?1 AND (slice.id << ?5) + ?1 + ?6
         CROSS JOIN session ON session.id = (slice.id << ?7) + (key & ?6)

@@ -1,4 +1,4 @@
-//! The selector in a token: the row of its session, masked.
+//! The selector in a token: the masked id of its session.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
@@ -6,7 +6,7 @@ use aws_lc_rs::rand;
 use crate::session::OpenError;
 use crate::session::token::{TokenHash, TokenId};
 
-/// Masks row numbers in tokens, because they tell how many sessions there are.
+/// Masks ids, which would show how many sessions there are.
 #[derive(Clone, Copy)]
 pub(super) struct Mask(pub(super) [u8; 32]);
 
@@ -17,20 +17,20 @@ impl Mask {
         Ok(Self(key))
     }
 
-    /// The selector of the token with this hash, whose session is in this row.
-    pub(super) fn selector(&self, row: i64, token: TokenHash) -> [u8; 8] {
-        (row.cast_unsigned() ^ self.pad(token)).to_be_bytes()
+    /// The selector for the token with this hash.
+    pub(super) fn selector(&self, id: i64, token: TokenHash) -> [u8; 8] {
+        (id.cast_unsigned() ^ self.keystream(token)).to_be_bytes()
     }
 
-    /// The row that a token names. It may be any, if the token is not one of ours.
-    pub(super) fn row(&self, id: TokenId) -> i64 {
-        (u64::from_be_bytes(id.selector) ^ self.pad(id.hash)).cast_signed()
+    /// The id that a token's selector names: an arbitrary one if the token is forged.
+    pub(super) fn id(&self, token: TokenId) -> i64 {
+        (u64::from_be_bytes(token.selector) ^ self.keystream(token.hash)).cast_signed()
     }
 
-    fn pad(&self, token: TokenHash) -> u64 {
+    fn keystream(&self, token: TokenHash) -> u64 {
         let digest = digest(&SHA256, [self.0, token.0].as_flattened());
-        let mut pad = [0; 8];
-        pad.copy_from_slice(&digest.as_ref()[..8]);
-        u64::from_be_bytes(pad)
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&digest.as_ref()[..8]);
+        u64::from_be_bytes(bytes)
     }
 }

@@ -1,4 +1,4 @@
-//! How large the store is, for the metrics. It has a connection of its own, so that no login waits for it.
+//! The size of the store, for the metrics. It is read with a connection of its own, so that no login waits.
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -6,22 +6,24 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{Database, OpenError, Place, Reader, SLICE_BITS, Shared, connection, directory, lock};
+use super::{
+    Database, OpenError, Place, Reader, SLICE_BITS, SharedDatabase, connection, directory, lock,
+};
 
-/// Rows are numbered without gaps within a slice, so that nothing is counted one by one.
+/// Ids have no gaps within a slice, so the first and the last one tell the number.
 const SESSIONS: &str = "SELECT coalesce(sum(
         (SELECT max(id) FROM session WHERE id >= slice.id << ?1 AND id < slice.id + 1 << ?1)
         - (SELECT min(id) FROM session WHERE id >= slice.id << ?1 AND id < slice.id + 1 << ?1) + 1
     ), 0) FROM slice WHERE expires > ?2";
 const BYTES: &str = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
 
-/// The longest wait for a look. A disk that takes longer is not answering.
+/// The longest wait for a read. A disk that takes longer is not answering.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Looks at the store whenever it is asked.
+/// Reads the size at every call.
 #[derive(Clone)]
 pub struct Size {
-    shared: Arc<Shared>,
+    shared: Arc<SharedDatabase>,
     reader: Reader,
 }
 
@@ -47,7 +49,7 @@ impl Database {
 }
 
 impl Size {
-    /// Sessions, those included that were ended before their time.
+    /// Sessions that have not expired, including those that were ended early.
     pub(in crate::session) fn sessions(&self) -> f64 {
         let clock = &self.shared.clock;
         if let Place::Memory(maps) = &self.shared.place {
@@ -66,13 +68,12 @@ impl Size {
         self.ask(|db| db.query_row(BYTES, [], |row| row.get(0)))
     }
 
-    /// Not a number if there are no files, or the store is closed or does not answer: metrics are most
-    /// needed then.
+    /// NaN if there are no files, or the store is closed or does not answer in time.
     fn ask(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<f64> + Send + 'static) -> f64 {
         let (sender, answer) = mpsc::channel();
         let reader = self.reader.clone();
         let look = move || {
-            // An earlier look has it if the disk hangs.
+            // A read that hangs still holds the connection.
             let reader = reader.try_lock().ok()?;
             let answer = ask(reader.as_ref()?).ok()?;
             sender.send(answer).ok()

@@ -1,7 +1,7 @@
-//! Which row comes next: rows are numbered in the order of arrival, in slices of [`SLICE_LEN`] numbers.
+//! Assigns ids in the order of arrival, in slices of [`SLICE_LEN`].
 //!
-//! The index by user is sorted within a slice, so that inserts stay among its few pages however large
-//! the store is, and what has expired goes slice by slice.
+//! The index by user is sorted within a slice, so that inserts touch the same few pages however large the
+//! store is, and expired sessions are deleted slice by slice.
 
 use rusqlite::{Connection, OptionalExtension, Result};
 
@@ -15,8 +15,8 @@ pub(super) struct Slices {
     begun: Option<u64>,
     /// When the last session of the slice expires, in Unix seconds.
     expires: u64,
-    /// A slice that was begun so many seconds ago is followed by another, so that what is kept in it
-    /// does not outlive the sessions for long where few users log in.
+    /// Seconds after which the next slice begins although this one is not full, so that rows are not kept
+    /// for long after they expire where few users log in.
     max_age: u64,
 }
 
@@ -42,7 +42,7 @@ impl Slices {
         }))
     }
 
-    /// The row for a session that is stored now.
+    /// The id for a session that is stored now.
     pub(super) fn assign_id(&mut self, db: &Connection, now: u64, expires: u64) -> Result<i64> {
         if self
             .begun
@@ -66,12 +66,12 @@ impl Slices {
         Ok(id)
     }
 
-    /// The row that comes next.
+    /// The next id.
     pub(super) fn next(&self) -> i64 {
         self.next
     }
 
-    /// Stores nothing more in a slice.
+    /// Ends a slice: the next session begins another.
     pub(super) fn close(&mut self, slice: i64) {
         if self.current() == slice {
             self.next = (slice + 1) << SLICE_BITS;

@@ -1,4 +1,4 @@
-//! The store as one runtime uses it.
+//! The store of one runtime: the operations that the other stores have too.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::engine::Write;
 use super::search::{self, Keys, NewestKey, Search, Sessions};
 use super::tables::{self, Change, NewRow, Row};
 use super::writer::{Answer, Job};
-use super::{Place, Reader, Shared, describe, lock, lookups};
+use super::{Place, Reader, SharedDatabase, describe, lock, lookups};
 use crate::session::token::TokenId;
 use crate::session::{ExchangeHash, Record, Session, Unavailable, User, UserId};
 
@@ -23,17 +23,17 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The store for one runtime.
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
-    /// For one row.
+    shared: Arc<SharedDatabase>,
+    /// The connection for lookups of one row.
     rows: Arc<AsyncMutex<Reader>>,
-    /// For searches in all slices, which take longer.
+    /// The connection for searches in all slices, which take longer.
     searches: Arc<AsyncMutex<Reader>>,
-    /// Whether lookups may hold up the runtime's thread.
+    /// Whether lookups may block the runtime's thread.
     may_block: bool,
 }
 
 impl Store {
-    pub(super) fn new(shared: Arc<Shared>, readers: [Reader; 2], may_block: bool) -> Self {
+    pub(super) fn new(shared: Arc<SharedDatabase>, readers: [Reader; 2], may_block: bool) -> Self {
         let [rows, searches] = readers.map(|reader| Arc::new(AsyncMutex::new(reader)));
         Self {
             shared,
@@ -92,8 +92,8 @@ impl Store {
         Ok(newest.key().map(|key| key.0.to_vec()))
     }
 
-    /// The keys, if one more attempt may fail, and the row where that was counted. Two attempts of one
-    /// user must not overlap.
+    /// The keys, unless too many attempts have failed, and the row in which this attempt is counted as a
+    /// failure. Attempts of one user must not overlap.
     pub(in crate::session) async fn begin_attempt(
         &self,
         user: &UserId,
@@ -106,7 +106,7 @@ impl Store {
         Ok((keys.to_vecs(), keys.failure_row))
     }
 
-    /// Takes the failure back that was counted in this row, unless it did happen.
+    /// Takes the counted failure back if the attempt did not fail.
     pub(in crate::session) async fn end_attempt(
         &self,
         _: &UserId,
@@ -124,7 +124,7 @@ impl Store {
 
     pub(in crate::session) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
         if self.row(token).await?.is_some() {
-            let end = Write::Change(Change::End, vec![self.shared.mask.row(token)]);
+            let end = Write::Change(Change::End, vec![self.shared.mask.id(token)]);
             self.write(end).await?;
         }
         Ok(())
@@ -135,7 +135,7 @@ impl Store {
         user: &UserId,
         _: Option<TokenId>,
     ) -> Result<(), Unavailable> {
-        // Also those that seem to have expired: the clock may be wrong.
+        // Including expired ones: the wall clock may be wrong.
         let Sessions(rows) = self.search(user, 0).await?;
         let end = Write::Change(Change::EndAndDropKey, rows);
         self.write(end).await.map(drop)
@@ -145,7 +145,7 @@ impl Store {
         self.write(Write::Check).await.map(drop)
     }
 
-    /// Finishes what waits, and lets another process have the directory.
+    /// Commits the writes that wait, closes all connections and releases the directory.
     pub(in crate::session) async fn close(&self) {
         let Place::Directory { jobs, readers, .. } = &self.shared.place else {
             return;
@@ -164,12 +164,12 @@ impl Store {
     }
 
     async fn row(&self, token: TokenId) -> Result<Option<Row>, Unavailable> {
-        let id = self.shared.mask.row(token);
+        let id = self.shared.mask.id(token);
         let found = self.lookup(id).await?;
         Ok(found.filter(|row| row.token == token.hash))
     }
 
-    /// In the runtime's thread, unless a disk seems to hang.
+    /// Reads in the runtime's thread, unless the disk seems to hang.
     async fn lookup(&self, id: i64) -> Result<Option<Row>, Unavailable> {
         if let Place::Memory(maps) = &self.shared.place {
             return Ok(lock(maps).row(id));
@@ -183,7 +183,7 @@ impl Store {
         lookups::read_in_another_thread(self.rows.clone(), move |db| tables::row(db, id)).await
     }
 
-    /// Of those that have not expired at this time.
+    /// Searches the sessions of a user that expire after `now`.
     async fn search<T: Search>(&self, user: &UserId, now: u64) -> Result<T, Unavailable> {
         if let Place::Memory(maps) = &self.shared.place {
             return Ok(lock(maps).search(user, now));
@@ -193,7 +193,7 @@ impl Store {
         lookups::read_in_another_thread(self.searches.clone(), search).await
     }
 
-    /// Returns when it is durable: the row of a session that was created.
+    /// Returns when the write is durable: the id of a session that was created, else 0.
     async fn write(&self, write: Write) -> Result<i64, Unavailable> {
         let jobs = match &self.shared.place {
             Place::Directory { jobs, .. } => jobs,

@@ -1,4 +1,4 @@
-//! What is read from the tables, and what is written to them.
+//! Rows: SQL statements that read and write one session.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Result, params};
@@ -8,7 +8,7 @@ use crate::session::encryption::EncryptedKey;
 use crate::session::token::TokenHash;
 use crate::session::{ExchangeHash, Session, UserId};
 
-/// A session that was found.
+/// A stored session.
 pub(super) struct Row {
     pub(super) token: TokenHash,
     pub(super) session: Session,
@@ -23,19 +23,19 @@ pub(super) struct NewRow {
     pub(super) key: Option<EncryptedKey>,
 }
 
-/// A change of one row.
+/// A change to one row.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Change {
     End,
-    /// With the `session_key` that came with it.
+    /// Deletes its `session_key` too.
     EndAndDropKey,
-    /// A failure to open user data, before it can happen.
+    /// Counts a failed decryption, before the attempt.
     CountFailure,
-    /// It did not happen.
+    /// Takes it back, after an attempt that did not fail.
     TakeFailureBack,
 }
 
-/// Stores a session in a row of its own.
+/// Stores a session.
 pub(super) fn insert(db: &Connection, id: i64, row: &NewRow) -> Result<()> {
     let session = &row.session;
     db.prepare_cached("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)")?
@@ -55,7 +55,7 @@ pub(super) fn insert(db: &Connection, id: i64, row: &NewRow) -> Result<()> {
     Ok(())
 }
 
-/// Writes what a login writes, and nothing that stays.
+/// Writes what a login writes, and deletes it.
 pub(super) fn insert_and_delete(db: &Connection, id: i64) -> Result<()> {
     let key = key_of(id, 0);
     for (sql, id) in [
@@ -72,7 +72,7 @@ pub(super) fn insert_and_delete(db: &Connection, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// A row, ended or not, expired or not.
+/// Reads a session, also an ended or expired one.
 pub(super) fn row(db: &Connection, id: i64) -> Result<Option<Row>> {
     let sql = "SELECT token, appid, openid, unionid, created, expires, ended
         FROM session WHERE id = ?";
@@ -94,7 +94,7 @@ pub(super) fn row(db: &Connection, id: i64) -> Result<Option<Row>> {
     row.optional()
 }
 
-/// Changes a row, if it is still there.
+/// Changes a session, if it has not been deleted.
 pub(super) fn change(db: &Connection, id: i64, change: Change) -> Result<()> {
     let sql = match change {
         Change::End => "UPDATE session SET ended = 1 WHERE id = ?",
@@ -108,7 +108,7 @@ pub(super) fn change(db: &Connection, id: i64, change: Change) -> Result<()> {
     Ok(())
 }
 
-/// A session in the index of its slice, where other users may have the same bits. NUL is in no id.
+/// The key of a session in the index. Other users may have the same bits. No appid or openid contains NUL.
 pub(super) fn index_key(id: i64, user: &UserId) -> i64 {
     let ids = [user.appid.as_bytes(), user.openid.as_bytes()].join(&0);
     let user = digest(&SHA256, &ids);
@@ -120,12 +120,12 @@ fn key_of(id: i64, user: i64) -> i64 {
     (id >> SLICE_BITS << USER_BITS | user) << SLICE_BITS | id & (SLICE_LEN - 1)
 }
 
-/// A time as SQLite can compare it.
+/// Unix seconds as an SQLite integer.
 pub(super) fn seconds(time: u64) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
 }
 
-/// What masks row numbers in tokens.
+/// The key that masks ids in tokens.
 pub(super) fn mask(db: &Connection) -> Result<[u8; 32]> {
     db.query_row("SELECT key FROM mask", [], |row| row.get(0))
 }

@@ -1,5 +1,4 @@
-//! The thread that writes to the files: it takes all that waits, commits it with one sync, so that many
-//! logins share it, and answers each only then.
+//! The writer thread: commits all waiting writes with one sync (group commit) and then answers them.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,43 +12,43 @@ use super::directory::Directory;
 use super::engine::{Engine, Write};
 use super::{Reader, Unavailable, describe, lock};
 
-/// Writes that wait, at most: more only come if the disk hangs.
+/// The most writes that wait. More come only if the disk hangs.
 const MAX_WAITING: usize = 4096;
-/// Writes that share a sync, at most.
+/// The most writes that share a sync.
 const MAX_BATCH: usize = 1024;
-/// The least time from one commit to the next, so that those who come in a crowd share one.
+/// The least time between two commits, so that concurrent logins share one.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(1);
 /// How often an idle store looks for expired sessions.
 const IDLE: Duration = Duration::from_secs(1);
-/// And while it deletes them.
+/// How often it goes on deleting them.
 const DELETING: Duration = Duration::from_millis(20);
 
-/// What the thread is asked for.
+/// A job for the writer thread.
 pub(super) enum Job {
-    /// With the thread of the runtime that waits.
+    /// With the thread in which the answer is awaited.
     Write(Write, Reply, ThreadId),
-    /// The last one: closes these connections and its own. Not the caller's thread, because a read of a
-    /// disk that hangs holds its connection.
+    /// The last job: closes the reading connections and the writing one. The caller's thread does not, because
+    /// a read that hangs holds its connection.
     Close(Vec<Reader>, oneshot::Sender<()>),
 }
 
-/// Where a write is answered.
+/// Answers a write.
 type Reply = oneshot::Sender<Answer>;
 
 type WriteResult = Result<i64, Unavailable>;
 
-/// The answer to a write: the row of a session that was created.
+/// The answer to a write: the id of a session that was created, else 0.
 pub(super) struct Answer {
     result: WriteResult,
     others: Others,
 }
 
-/// Answers to other writes that wait in the same thread. They go on from there when this is dropped, because
-/// to wake that thread again for each costs more than the writes.
+/// Answers to other writes that are awaited in the same thread. They are sent from that thread, when this is
+/// dropped: to wake it from here for each answer costs more CPU than the writes.
 struct Others(Vec<(Reply, WriteResult)>);
 
 impl Answer {
-    /// Passes the other answers on.
+    /// Sends the other answers.
     pub(super) fn take(self) -> WriteResult {
         drop(self.others);
         self.result
@@ -69,11 +68,11 @@ impl Drop for Others {
 struct Writer {
     engine: Engine,
     directory: Directory,
-    /// What went wrong with the last commit, if something did.
+    /// The error of the last commit.
     failure: Option<String>,
 }
 
-/// Starts the thread, which ends with the last sender.
+/// Starts the thread. It ends when the last sender is dropped.
 pub(super) fn start(engine: Engine, directory: Directory) -> io::Result<SyncSender<Job>> {
     let (sender, jobs) = sync_channel(MAX_WAITING);
     let writer = Writer {
@@ -154,7 +153,7 @@ impl Writer {
     }
 }
 
-/// Wakes each thread that waits once.
+/// Sends the answers, with one wake-up for each waiting thread.
 fn answer(replies: Vec<(Reply, ThreadId)>, done: &Result<Vec<i64>, Unavailable>) {
     let mut by_thread = HashMap::<_, Vec<_>>::new();
     for (nth, (reply, thread)) in replies.into_iter().enumerate() {
