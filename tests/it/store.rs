@@ -115,7 +115,7 @@ async fn only_the_owner_can_read_it_also_if_it_was_made_otherwise() {
     for _ in 0..2 {
         let app = start(&path).await;
         app.client.login("user-alice").await.assert_status(200);
-        assert_private(3);
+        assert_private(2);
         app.stop().await;
         assert_private(1);
         for (file, _) in files(&path) {
@@ -215,7 +215,7 @@ async fn a_store_that_a_crash_left_is_refused_without_its_database_and_otherwise
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sessions");
     used(&path, true).await;
-    assert_eq!(names(&path).len(), 3);
+    assert_eq!(names(&path).len(), 2);
     let file = path.join("sessions.sqlite");
     let good = fs::read(&file).unwrap();
     fs::write(&file, vec![b'x'; good.len()]).unwrap();

@@ -1,5 +1,5 @@
 //! The directory of a store: `sessions.sqlite` and, while it is in use or after a crash,
-//! `sessions.sqlite-wal` and `sessions.sqlite-shm`. A lock on the directory keeps other processes out.
+//! `sessions.sqlite-wal`. A lock on the directory keeps other processes out.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -14,7 +14,6 @@ use super::{OpenError, connection, describe};
 
 const DATABASE: &str = "sessions.sqlite";
 const WAL: &str = "sessions.sqlite-wal";
-const SHM: &str = "sessions.sqlite-shm";
 /// A database that is being created. It has no sessions.
 const UNFINISHED: [&str; 2] = ["unfinished.sqlite", "unfinished.sqlite-journal"];
 /// The main file of the storage engine of earlier versions.
@@ -67,7 +66,7 @@ impl Directory {
         } else {
             return Err(OpenError::NotOurs(path.to_owned()));
         }
-        for name in ["", DATABASE, WAL, SHM] {
+        for name in ["", DATABASE, WAL] {
             make_private(&path.join(name)).map_err(io_error(path))?;
         }
         Ok(directory)
