@@ -19,7 +19,7 @@ const CLOCKS_AGREE_FOR: Duration = Duration::from_secs(300);
 /// The difference between the clocks that counts as agreement, in seconds.
 const TOLERANCE: u64 = 5;
 /// Rows deleted with a commit: two thousand doubled the p99 of logins.
-const ROWS: usize = 256;
+const ROWS: usize = 128;
 /// Free pages returned to the file system with a commit.
 const PAGES: usize = 32;
 /// The pause after a deletion failed. Logins go on.
