@@ -45,7 +45,7 @@ impl Exchanges {
                     openid: row.get(2)?,
                     unionid: row.get(3)?,
                 };
-                let end = monotonic + EXCHANGE_TTL - age;
+                let end = (monotonic + EXCHANGE_TTL).saturating_sub(age);
                 users.entry(ExchangeHash(hash)).or_insert((user, end));
             }
         }
