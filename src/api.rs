@@ -1,4 +1,4 @@
-//! The HTTP interface: routes, handlers and problem documents. The only module that knows axum.
+//! The HTTP interface: routes, handlers and problem documents. The only module with handlers and extractors of axum.
 //!
 //! The same layer ([`layer`]) is around the routes of the binary's two doors and those for another app.
 
@@ -39,8 +39,8 @@ const SERIES: [(&str, &str); 5] = [
 
 impl WxLogin {
     /// The public paths for another Axum app, without the probes: `/onLogin`, `/session`,
-    /// `/session/decrypt` and `/session/verify`. They do not change the paths, 404s, layers and request ids of
-    /// the app that merges or nests them.
+    /// `/session/decrypt` and `/session/verify`. The other routes, 404s and request ids of the app that merges
+    /// or nests them are not changed.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         self.finish(self.paths())
     }

@@ -16,10 +16,10 @@ use crate::user_data::UserData;
 use crate::users::{SharedUsers, Users};
 use crate::wechat::{self, TokenCache, TokenClient};
 
-/// The login service. Cheap to clone; all clones are the same service.
+/// The login service. Cheap to clone.
 ///
-/// Its connections to WeChat and to the session store live in the tokio runtime that uses them first, so
-/// one `WxLogin` serves one runtime.
+/// Its connections to WeChat and to the session store live in the tokio runtime that uses them first, so all
+/// clones belong to one runtime. For another one use [`WxLogin::for_another_runtime`].
 #[derive(Clone)]
 pub struct WxLogin(Arc<RuntimeParts>);
 

@@ -38,8 +38,13 @@
 //! # }
 //! ```
 //!
-//! Failures of the routes and of [`SignedIn`] are `application/problem+json` documents ([`Problem`]). 404s,
-//! request ids and layers of the host app are not changed. Call [`WxLogin::close`] when the host stops.
+//! Failures of the routes and of [`SignedIn`] are `application/problem+json` documents ([`Problem`]). A layer
+//! on wxlogin's own routes sets `X-Request-Id` (keeping a valid one) and `Cache-Control: no-store`, logs and
+//! counts. The host's other routes and its 404s are not changed; layers that it adds after `merge` are around
+//! wxlogin's routes too. Call [`WxLogin::close`] when the host stops.
+//!
+//! Keep the host's log at INFO for `reqwest`, `hyper` and `h2`: below it they log URLs, and the URLs of WeChat's
+//! API contain the AppSecret.
 //!
 //! Operations that need the AppSecret or a user's `session_key` are functions for the host's own code, not for
 //! clients: [`WxLogin::phone_number`], [`WxLogin::sign`], [`WxLogin::check_session`],

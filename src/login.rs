@@ -29,7 +29,7 @@ use outcome::{ExchangedUser, LoginAnswer, Outcome};
 
 /// The exchanges in flight and of the last minute, by the hash of the code. If the session could not be
 /// stored, the next request with the code stores it.
-type Exchanges = SingleFlight<LoginAnswer, CodeSession>;
+type ExchangeFlights = SingleFlight<LoginAnswer, CodeSession>;
 type Leader = single_flight::Leader<LoginAnswer, CodeSession>;
 
 /// Logs users in, in one runtime.
@@ -45,7 +45,7 @@ pub struct SharedLogin {
     ttl: Duration,
     metrics: Arc<Metrics>,
     clock: Clock,
-    exchanges: Arc<Exchanges>,
+    exchanges: Arc<ExchangeFlights>,
     slots: Slots,
 }
 
@@ -146,12 +146,12 @@ impl Login {
         self.shared.metrics.repeat();
         match outcome {
             Outcome::Refused(error) => Err(error.into()),
-            Outcome::Exchanged(user) => Box::pin(self.log_in_again(request, &user)).await,
+            Outcome::Exchanged(user) => Box::pin(self.open_further_session(request, &user)).await,
         }
     }
 
     /// Opens a further session from an earlier exchange.
-    async fn log_in_again(
+    async fn open_further_session(
         &self,
         request: &LoginRequest,
         exchanged: &ExchangedUser,
@@ -194,7 +194,7 @@ impl Login {
             ExchangeEnd::ExchangedBefore(user) => {
                 let exchanged = Arc::new(ExchangedUser::new(user));
                 leader.answer_and_remember(Ok(Outcome::Exchanged(exchanged.clone())), EXCHANGE_TTL);
-                Box::pin(self.log_in_again(&request, &exchanged)).await
+                Box::pin(self.open_further_session(&request, &exchanged)).await
             }
             ExchangeEnd::Refused(error) => {
                 leader.answer_and_remember(Ok(Outcome::Refused(error.clone())), EXCHANGE_TTL);

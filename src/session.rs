@@ -36,10 +36,11 @@ pub const EXCHANGE_TTL: Duration = Duration::from_secs(60);
 /// How often a user's data may fail to decrypt between two logins, counted by [`Store::try_keys`] over all
 /// tokens of the user. A failed [`verify`](crate::user_data::UserData::verify) is not counted.
 ///
-/// Then the user's keys are dropped: [`Store::keys`] and [`Store::newest_key`] return none until the next login
-/// stores a new one and counts from 0. Meanwhile `/session/decrypt` answers `undecryptable`, `/session/verify`
-/// `bad_signature`, and [`Users::sign`](crate::users::Users::sign) fails with
-/// [`NoSessionKey`](crate::UsersError::NoSessionKey). The sessions stay alive.
+/// Then the user's keys are no longer used (Redis deletes them, the embedded store keeps them until the rows
+/// expire): [`Store::keys`] and [`Store::newest_key`] return none until the next login stores a new one and
+/// counts from 0. Meanwhile `/session/decrypt` answers `undecryptable`, `/session/verify` `bad_signature`,
+/// [`Users::sign`](crate::users::Users::sign) fails with [`NoSessionKey`](crate::UsersError::NoSessionKey), and
+/// [`Users::check_session`](crate::users::Users::check_session) returns `false`. The sessions stay alive.
 pub const MAX_FAILURES: u8 = 10;
 
 /// Where sessions are stored, and their life.
@@ -137,7 +138,7 @@ pub struct User {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeHash(pub [u8; 32]);
 
-/// A session to be stored.
+/// A session for [`Store::create`].
 pub struct NewSession {
     /// The session of the new token.
     pub session: Session,

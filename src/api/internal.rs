@@ -42,8 +42,8 @@ struct SignRequest {
     data: String,
 }
 
-/// The backend's routes. Each also needs its segments in `LOGGABLE_SEGMENTS` (doors.rs), docs/openapi.yaml and
-/// docs/*/http-api.md: tests/it/openapi/drift.rs names what is missing.
+/// The backend's routes. A new one has its use case in users.rs and a function for embedding in app/backend.rs.
+/// What else it needs (log segments, docs/openapi.yaml, docs/*/http-api.md), tests/it/openapi/drift.rs names.
 pub(super) fn routes(wxlogin: &WxLogin, door: &InternalDoor) -> Router<WxLogin> {
     if door.tokens.is_empty() {
         return Router::new();

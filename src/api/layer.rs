@@ -31,7 +31,7 @@ pub(super) async fn observe(
     request.headers_mut().insert(REQUEST_ID, id.header());
     let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
     let ignores_body = matches!(*request.method(), Method::GET | Method::HEAD);
-    let record = Record {
+    let record = RequestRecord {
         begin: Instant::now(),
         id,
         method: method_label(request.method()),
@@ -59,7 +59,7 @@ pub(super) async fn observe(
 }
 
 /// What is logged and counted of a request, also if it is never answered.
-struct Record {
+struct RequestRecord {
     wxlogin: WxLogin,
     begin: Instant,
     id: RequestId,
@@ -69,7 +69,7 @@ struct Record {
     is_complete: bool,
 }
 
-impl Record {
+impl RequestRecord {
     fn complete(mut self, status: StatusCode, problem: Option<&Problem>) {
         self.is_complete = true;
         self.count(status.as_str());
@@ -138,7 +138,7 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         if self.is_complete {
             return;

@@ -231,7 +231,7 @@ impl From<UserDataError> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// The document, without `request_id`: the layer adds it.
+    /// The document, without `request_id`, which the layer on wxlogin's own routes adds.
     fn into_response(self) -> Response {
         let mut response = self.document(Response::default(), None);
         response.extensions_mut().insert(self);

@@ -30,10 +30,10 @@ use super::{OpenError, Settings, Unavailable};
 use crate::clock::Clock;
 use directory::Directory;
 use engine::Engine;
-use exchanges::Exchanges;
-use lookups::Lookups;
+use exchanges::EarlierExchanges;
+use lookups::HangDetector;
 use maps::Maps;
-use selector::Mask;
+use selector::SelectorKey;
 pub use store::Store;
 use writer::Job;
 
@@ -75,9 +75,9 @@ pub struct Database(Arc<SharedDatabase>);
 
 struct SharedDatabase {
     place: Place,
-    exchanges: Exchanges,
-    mask: Mask,
-    lookups: Lookups,
+    exchanges: EarlierExchanges,
+    mask: SelectorKey,
+    lookups: HangDetector,
     clock: Clock,
 }
 
@@ -101,8 +101,8 @@ impl Database {
         let opened = connection::writer(&database)
             .and_then(|db| Engine::new(db, slice_age(settings), clock.clone()))
             .and_then(|engine| {
-                let mask = Mask(tables::mask(engine.db())?);
-                Ok((mask, Exchanges::load(engine.db(), &clock)?, engine))
+                let mask = SelectorKey(tables::mask(engine.db())?);
+                Ok((mask, EarlierExchanges::load(engine.db(), &clock)?, engine))
             });
         let (mask, exchanges, engine) =
             opened.map_err(|error| directory::refusal(&database, &error))?;
@@ -117,7 +117,7 @@ impl Database {
             },
             exchanges,
             mask,
-            lookups: Lookups::default(),
+            lookups: HangDetector::default(),
             clock,
         })))
     }
@@ -125,9 +125,9 @@ impl Database {
     pub(super) fn in_memory(clock: Clock) -> Result<Self, OpenError> {
         Ok(Self(Arc::new(SharedDatabase {
             place: Place::Memory(Mutex::default()),
-            exchanges: Exchanges::default(),
-            mask: Mask::generate()?,
-            lookups: Lookups::default(),
+            exchanges: EarlierExchanges::default(),
+            mask: SelectorKey::generate()?,
+            lookups: HangDetector::default(),
             clock,
         })))
     }

@@ -4,7 +4,7 @@ use super::encryption::EncryptedKey;
 use super::token::TokenHash;
 use super::{ExchangeHash, Session};
 
-/// A session to be stored.
+/// A session to be stored, with its key encrypted.
 pub(super) struct Record<'a> {
     pub(super) token: TokenHash,
     pub(super) session: &'a Session,

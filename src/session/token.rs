@@ -1,7 +1,7 @@
 //! The session token: `wxs_` and 32 bytes in base64url, split into a selector of 8 bytes and a verifier of
 //! 24. The verifier is random and secret; the store holds only its SHA-256, so that whoever reads the
-//! store cannot log in with what they find. The selector tells the embedded store where the session is,
-//! encrypted, and nobody else anything.
+//! store cannot log in with what they find. The selector names the row in the embedded store, masked; with Redis
+//! it is random and unused.
 
 use aws_lc_rs::{digest, rand};
 use base64::Engine;

@@ -1,7 +1,7 @@
 //! WeChat's errcodes: their meaning for each call, and the remedy that the operator is given.
 //!
-//! A new errcode of `jscode2session` also needs a row in `LOGIN_OUTCOMES` (`src/metrics/series.rs`); a new
-//! [`Meaning`] one in `refusal_row` (`src/api/problem/table.rs`).
+//! A new errcode also needs a row in docs/*/troubleshooting.md, and one of `jscode2session` in `LOGIN_OUTCOMES`
+//! (`src/metrics/series.rs`); a new [`Meaning`] one in `refusal_row` (`src/api/problem/table.rs`).
 
 /// A call of WeChat's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

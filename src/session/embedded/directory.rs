@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode};
 
 use super::connection::{APPLICATION_ID, PAGE_SIZE, VERSION};
-use super::selector::Mask;
+use super::selector::SelectorKey;
 use super::{OpenError, connection, describe};
 
 const DATABASE: &str = "sessions.sqlite";
@@ -92,7 +92,7 @@ impl Directory {
             .mode(0o600)
             .open(&unfinished);
         made.map_err(io_error(&unfinished))?;
-        connection::create(&unfinished, Mask::generate()?.0)
+        connection::create(&unfinished, SelectorKey::generate()?.0)
             .map_err(|error| refusal(&unfinished, &error))?;
         fs::rename(&unfinished, self.database())
             .and_then(|()| File::open(&self.path)?.sync_all())

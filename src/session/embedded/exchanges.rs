@@ -16,14 +16,14 @@ const MAX_EXCHANGES: u32 = 1 << 16;
 
 /// Times are of the monotonic clock.
 #[derive(Default)]
-pub(super) struct Exchanges {
+pub(super) struct EarlierExchanges {
     /// Each with the time when it is forgotten.
     users: Mutex<HashMap<ExchangeHash, (User, Duration)>>,
     /// When all are forgotten.
     end: Duration,
 }
 
-impl Exchanges {
+impl EarlierExchanges {
     /// Reads the ages by the wall clock: the monotonic clock began with this process.
     pub(super) fn load(db: &Connection, clock: &Clock) -> Result<Self> {
         let (now, monotonic) = (clock.now(), clock.monotonic());

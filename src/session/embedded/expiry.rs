@@ -1,7 +1,8 @@
 //! Deletes expired sessions, a few rows with each commit.
 //!
 //! A wall clock that is wrong for a moment must not delete a session. So rows are deleted some time after
-//! they expire, and only while the wall clock has agreed with the monotonic clock for some minutes.
+//! they expire, and only while the wall clock has agreed with the monotonic clock for some minutes. A clock
+//! that has been wrong since the start is not noticed.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ const DELETE_AFTER: u64 = 3600;
 const CLOCKS_AGREE_FOR: Duration = Duration::from_secs(300);
 /// The difference between the clocks that counts as agreement, in seconds.
 const TOLERANCE: u64 = 5;
-/// Rows deleted with a commit: two thousand doubled the p99 of logins.
-const ROWS: usize = 128;
+/// Rows deleted with a commit, at least, and two for each write in it: two thousand doubled the p99 of logins.
+const MIN_ROWS: usize = 128;
 /// Free pages returned to the file system with a commit.
 const PAGES: usize = 32;
 /// The pause after a deletion failed. Logins go on.
@@ -28,9 +29,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Expiry {
     clock: Clock,
     /// Both clocks at the time when they began to agree.
-    agreed: (u64, Duration),
+    baseline: (u64, Duration),
     /// When expired slices were searched for last, in Unix seconds.
-    looked: u64,
+    searched: u64,
     /// The slice that is being deleted.
     slice: Option<i64>,
     /// Whether there may be too many free pages.
@@ -42,9 +43,9 @@ pub(super) struct Expiry {
 impl Expiry {
     pub(super) fn new(clock: Clock) -> Self {
         Self {
-            agreed: (clock.now(), clock.monotonic()),
+            baseline: (clock.now(), clock.monotonic()),
             clock,
-            looked: 0,
+            searched: 0,
             slice: None,
             vacuum: true,
             resume: Duration::ZERO,
@@ -55,21 +56,21 @@ impl Expiry {
     /// sessions.
     pub(super) fn is_due(&mut self, db: &Connection, slices: &mut Slices) -> bool {
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
-        let (wall, since) = self.agreed;
+        let (wall, since) = self.baseline;
         let elapsed = monotonic.saturating_sub(since);
         if now.abs_diff(wall.saturating_add(elapsed.as_secs())) > TOLERANCE {
-            if self.looked > 0 {
+            if self.searched > 0 {
                 tracing::warn!("the clock was set: for some minutes nothing is deleted");
             }
-            self.agreed = (now, monotonic);
+            self.baseline = (now, monotonic);
             self.slice = None;
             return false;
         }
         if elapsed < CLOCKS_AGREE_FOR || monotonic < self.resume {
             return false;
         }
-        if self.slice.is_none() && self.looked != now {
-            self.looked = now;
+        if self.slice.is_none() && self.searched != now {
+            self.searched = now;
             self.slice = expired(db, now.saturating_sub(DELETE_AFTER)).unwrap_or_default();
         }
         if let Some(slice) = self.slice {
@@ -83,8 +84,8 @@ impl Expiry {
         let done = db.savepoint().and_then(|savepoint| {
             match self.slice {
                 Some(slice) => {
-                    if delete(&savepoint, slice, ROWS.max(2 * stored))? == 0 {
-                        (self.slice, self.looked, self.vacuum) = (None, 0, true);
+                    if delete(&savepoint, slice, MIN_ROWS.max(2 * stored))? == 0 {
+                        (self.slice, self.searched, self.vacuum) = (None, 0, true);
                     }
                 }
                 None => self.vacuum = vacuum(&savepoint)?,

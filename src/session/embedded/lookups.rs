@@ -1,5 +1,5 @@
 //! Reads of the files. In a thread of its own a lookup costs three times as much CPU as in the runtime's
-//! thread, where a disk that hangs blocks all requests of that runtime.
+//! thread, where it has no timeout: a disk that hangs blocks all requests of that runtime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,40 +16,42 @@ use crate::clock::Clock;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A lookup that takes longer means that the disk hangs.
-const LIMIT: Duration = Duration::from_millis(100);
+const HANG_THRESHOLD: Duration = Duration::from_millis(100);
 
 /// When one of the running lookups began, in milliseconds of the monotonic clock; 0 if none runs.
 #[derive(Default)]
-pub(super) struct Lookups(AtomicU64);
+pub(super) struct HangDetector(AtomicU64);
 
 /// A running lookup. It ends when this is dropped.
-pub(super) struct Lookup<'a> {
-    lookups: &'a Lookups,
-    is_noted: bool,
+pub(super) struct RunningLookup<'a> {
+    lookups: &'a HangDetector,
+    is_tracked: bool,
 }
 
-impl Lookups {
+impl HangDetector {
     /// Begins a lookup in the thread of its runtime; `None` if another one hangs.
-    pub(super) fn begin(&self, clock: &Clock) -> Option<Lookup<'_>> {
+    pub(super) fn begin(&self, clock: &Clock) -> Option<RunningLookup<'_>> {
         let now = clock.monotonic().max(Duration::from_millis(1));
         let noted = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let begun = self
             .0
             .compare_exchange(0, noted, Ordering::Relaxed, Ordering::Relaxed)
             .err();
-        if begun.is_some_and(|begun| now.saturating_sub(Duration::from_millis(begun)) > LIMIT) {
+        if begun
+            .is_some_and(|begun| now.saturating_sub(Duration::from_millis(begun)) > HANG_THRESHOLD)
+        {
             return None;
         }
-        Some(Lookup {
+        Some(RunningLookup {
             lookups: self,
-            is_noted: begun.is_none(),
+            is_tracked: begun.is_none(),
         })
     }
 }
 
-impl Drop for Lookup<'_> {
+impl Drop for RunningLookup<'_> {
     fn drop(&mut self) {
-        if self.is_noted {
+        if self.is_tracked {
             self.lookups.0.store(0, Ordering::Relaxed);
         }
     }

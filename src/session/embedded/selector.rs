@@ -8,9 +8,9 @@ use crate::session::token::{TokenHash, TokenId};
 
 /// Masks ids, which would show how many sessions there are.
 #[derive(Clone, Copy)]
-pub(super) struct Mask(pub(super) [u8; 32]);
+pub(super) struct SelectorKey(pub(super) [u8; 32]);
 
-impl Mask {
+impl SelectorKey {
     pub(super) fn generate() -> Result<Self, OpenError> {
         let mut key = [0; 32];
         rand::fill(&mut key).map_err(|_| OpenError::Other("there are no random bytes".into()))?;

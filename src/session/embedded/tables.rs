@@ -15,7 +15,7 @@ pub(super) struct Row {
     pub(super) is_ended: bool,
 }
 
-/// A session to be stored.
+/// A row to be inserted.
 pub(super) struct NewRow {
     pub(super) token: TokenHash,
     pub(super) session: Session,

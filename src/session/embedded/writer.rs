@@ -40,12 +40,12 @@ type WriteResult = Result<i64, Unavailable>;
 /// The answer to a write: the id of a session that was created, else 0.
 pub(super) struct Answer {
     result: WriteResult,
-    others: Others,
+    others: BatchedAnswers,
 }
 
 /// Answers to other writes that are awaited in the same thread. They are sent from that thread, when this is
 /// dropped: to wake it from here for each answer costs more CPU than the writes.
-struct Others(Vec<(Reply, WriteResult)>);
+struct BatchedAnswers(Vec<(Reply, WriteResult)>);
 
 impl Answer {
     /// Sends the other answers.
@@ -55,10 +55,10 @@ impl Answer {
     }
 }
 
-impl Drop for Others {
+impl Drop for BatchedAnswers {
     fn drop(&mut self) {
         for (reply, result) in self.0.drain(..) {
-            let others = Others(Vec::new());
+            let others = BatchedAnswers(Vec::new());
             // Whoever asked may have gone away meanwhile.
             let _ = reply.send(Answer { result, others });
         }
@@ -165,7 +165,7 @@ fn answer(replies: Vec<(Reply, ThreadId)>, done: &Result<Vec<i64>, Unavailable>)
     }
     for mut waiting in by_thread.into_values() {
         if let Some((reply, result)) = waiting.pop() {
-            let others = Others(waiting);
+            let others = BatchedAnswers(waiting);
             let _ = reply.send(Answer { result, others });
         }
     }

@@ -57,7 +57,7 @@ fn row_of_user(user: &User, texts: &Texts) -> String {
     let newest = texts.newest_key.replace("{}", &number.to_string());
     let again = format!(r#"{{"script":"user-{}"}}"#, user.name);
     let buttons = [
-        button(texts.log_in_again, "POST /sandbox/logins", &again),
+        button(texts.open_further_session, "POST /sandbox/logins", &again),
         button(
             texts.phone_number,
             "POST /sandbox/phone_numbers",
