@@ -55,7 +55,7 @@
 //!
 //! Both are on by default.
 //!
-//! - `file-store`: sessions in files or in memory, by SQLite (bundled). A host that links another version
+//! - `file-store`: sessions in files, by SQLite (bundled), or in memory. A host that links another version
 //!   of SQLite (sqlx, diesel) leaves it out and keeps sessions in Redis.
 //! - `server`: the code that only the `wxlogin` binary needs. A host leaves it out.
 

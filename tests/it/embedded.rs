@@ -477,6 +477,38 @@ proptest! {
 }
 
 #[tokio::test]
+async fn a_write_that_is_not_polled_delays_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(
+        &on_file(&dir.path().join("s.sessions")),
+        1000,
+        &ManualClock::at(NOW),
+    );
+    let mut unpolled = Vec::new();
+    for _ in 0..20 {
+        let begin = || {
+            let store = store.clone();
+            let mut write = Box::pin(async move { store.check().await });
+            assert!((&mut write).now_or_never().is_none());
+            write
+        };
+        // In one commit: the first, the last, and those between.
+        unpolled.push(begin());
+        let logins = (0..3).map(|key| create(&store, session("oAlice", None), Some(key)));
+        let logins = join_all(logins);
+        let mut logins = Box::pin(logins);
+        assert!((&mut logins).now_or_never().is_none());
+        unpolled.push(begin());
+        let done = tokio::time::timeout(Duration::from_secs(3), logins).await;
+        done.expect("logins wait for a future that is not polled");
+    }
+    for write in unpolled {
+        write.await.unwrap();
+    }
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_close_waits_for_its_place_in_a_full_queue() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sessions");

@@ -344,6 +344,32 @@ async fn files_that_were_deleted_or_replaced_are_noticed_before_anything_is_ackn
 }
 
 #[tokio::test]
+async fn no_other_process_can_open_the_database_of_a_running_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sessions");
+    let count = || {
+        let script = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], timeout=0); \
+            print(db.execute('SELECT count(*) FROM session').fetchone())";
+        let python = Command::new("python3")
+            .args(["-c", script])
+            .arg(path.join("sessions.sqlite"))
+            .output();
+        let output = python.unwrap();
+        (
+            output.status.success(),
+            String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
+        )
+    };
+    let app = start(&path).await;
+    let token = app.client.token("user-alice").await;
+    let (is_open, said) = count();
+    assert!(!is_open && said.contains("database is locked"), "{said}");
+    app.client.session(&token).await.assert_status(200);
+    app.stop().await;
+    assert_eq!(count(), (true, "(1,)\n".into()));
+}
+
+#[tokio::test]
 async fn a_logout_that_could_not_be_committed_is_done_by_its_retry() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sessions");

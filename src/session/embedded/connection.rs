@@ -71,8 +71,6 @@ pub(super) fn reader(path: &Path) -> Result<Connection> {
 pub(super) fn check(path: &Path, whole: bool) -> Result<Option<String>> {
     let db = open(path)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // Needs no shared-memory file.
-    db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     // The newest rows are on the last pages, which a truncated file lacks.
     for sql in [
         "SELECT count(*) FROM (SELECT * FROM session ORDER BY id DESC LIMIT 100)",
@@ -102,7 +100,7 @@ pub(super) fn empty_log(db: &Connection) -> Result<()> {
 fn open(path: &Path) -> Result<Connection> {
     // No mutex: one thread uses a connection at a time.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    // The connections of this process share locks in memory; no other process can open the database. File
+    // The connections of this process share locks in memory; no other process can open the database, unless this one opens and closes its file otherwise. File
     // locks, which each lookup would need twice, cost it a seventh of its CPU.
     let db = Connection::open_with_flags_and_vfs(path, flags, "unix-excl")?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);

@@ -19,7 +19,7 @@ const DELETE_AFTER: u64 = 3600;
 const CLOCKS_AGREE_FOR: Duration = Duration::from_secs(300);
 /// The difference between the clocks that counts as agreement, in seconds.
 const TOLERANCE: u64 = 5;
-/// Rows deleted with a commit, at least, and two for each write in it: two thousand doubled the p99 of logins.
+/// Rows deleted with a commit, at least, and three for each write in it: two thousand doubled the p99 of logins.
 const MIN_ROWS: usize = 128;
 /// Free pages returned to the file system with a commit.
 const PAGES: usize = 32;
@@ -84,7 +84,7 @@ impl Expiry {
         let done = db.savepoint().and_then(|savepoint| {
             match self.slice {
                 Some(slice) => {
-                    if delete(&savepoint, slice, MIN_ROWS.max(2 * stored))? == 0 {
+                    if delete(&savepoint, slice, MIN_ROWS.max(3 * stored))? == 0 {
                         (self.slice, self.searched, self.vacuum) = (None, 0, true);
                     }
                 }

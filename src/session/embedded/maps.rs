@@ -28,8 +28,8 @@ struct Entry {
 }
 
 impl Maps {
-    pub(super) fn row(&self, id: i64) -> Option<Row> {
-        let entry = self.sessions.get(&id)?;
+    pub(super) fn row(&self, id: i64, monotonic: Duration) -> Option<Row> {
+        let entry = self.get(id, monotonic)?;
         Some(Row {
             token: entry.row.token,
             session: entry.row.session.clone(),
@@ -37,11 +37,11 @@ impl Maps {
         })
     }
 
-    /// Searches the sessions of a user that have not expired.
-    pub(super) fn search<T: Search>(&self, user: &UserId, now: u64) -> T {
+    /// Searches the sessions of a user that have not expired by either clock.
+    pub(super) fn search<T: Search>(&self, user: &UserId, now: u64, monotonic: Duration) -> T {
         let [first, last] = [i64::MIN, i64::MAX].map(|id| (user.clone(), id));
         let ids = self.by_user.range(first..=last).rev().map(|(_, id)| *id);
-        let entries = ids.filter_map(|id| Some((id, self.sessions.get(&id)?)));
+        let entries = ids.filter_map(|id| Some((id, self.get(id, monotonic)?)));
         let living = entries.filter(|(_, entry)| now < entry.row.session.expires);
         let mut rows = living.map(|(id, entry)| UserRow {
             id,
@@ -54,10 +54,10 @@ impl Maps {
         found
     }
 
-    /// Returns the id of a session that was created. `now` is by the monotonic clock.
-    pub(super) fn write(&mut self, write: Write, now: Duration) -> i64 {
+    /// Returns the id of a session that was created, else 0.
+    pub(super) fn write(&mut self, write: Write, monotonic: Duration) -> i64 {
         match write {
-            Write::Create(row) => return self.create(*row, now),
+            Write::Create(row) => return self.create(*row, monotonic),
             Write::Change(change, ids) => {
                 for id in ids {
                     if let Some(entry) = self.sessions.get_mut(&id) {
@@ -71,15 +71,29 @@ impl Maps {
     }
 
     /// The number of sessions that have not expired, including those that were ended early.
-    pub(super) fn len(&self, now: Duration) -> usize {
-        let expired = self.sessions.values().take_while(|it| it.end <= now);
-        self.sessions.len() - expired.count()
+    pub(super) fn len(&self, monotonic: Duration) -> i64 {
+        // A binary search: ids have no gaps, and sessions expire in the order of their ids.
+        let (first, mut last) = (self.sessions.first_key_value(), self.next);
+        let mut first = first.map_or(self.next, |(id, _)| *id);
+        while first < last {
+            let middle = i64::midpoint(first, last);
+            match self.get(middle, monotonic) {
+                Some(_) => last = middle,
+                None => first = middle + 1,
+            }
+        }
+        self.next - first
     }
 
-    fn create(&mut self, row: NewRow, now: Duration) -> i64 {
+    fn get(&self, id: i64, monotonic: Duration) -> Option<&Entry> {
+        let entry = self.sessions.get(&id)?;
+        (monotonic < entry.end).then_some(entry)
+    }
+
+    fn create(&mut self, mut row: NewRow, monotonic: Duration) -> i64 {
         for _ in 0..MAX_REMOVED {
             let first = self.sessions.first_entry();
-            let Some(first) = first.filter(|it| it.get().end <= now) else {
+            let Some(first) = first.filter(|it| it.get().end <= monotonic) else {
                 break;
             };
             let (id, entry) = first.remove_entry();
@@ -88,7 +102,8 @@ impl Maps {
         let id = self.next;
         self.next += 1;
         let life = row.session.expires.saturating_sub(row.session.created);
-        let end = now.saturating_add(Duration::from_secs(life));
+        let end = monotonic.saturating_add(Duration::from_secs(life));
+        row.exchange = None; // for the next process, and there is none
         self.by_user.insert((row.session.user.clone(), id));
         let (failures, is_ended) = (0, false);
         let entry = Entry {

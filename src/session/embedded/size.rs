@@ -54,7 +54,7 @@ impl Size {
         let clock = &self.shared.clock;
         if let Place::Memory(maps) = &self.shared.place {
             let sessions = lock(maps).len(clock.monotonic());
-            return f64::from(u32::try_from(sessions).unwrap_or(u32::MAX));
+            return f64::from(i32::try_from(sessions).unwrap_or(i32::MAX));
         }
         let now = clock.now();
         self.ask(move |db| {

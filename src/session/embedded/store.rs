@@ -1,9 +1,8 @@
 //! The store of one runtime: the operations that the other stores have too.
 
 use std::future::{Ready, ready};
-use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
-use std::thread;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -12,7 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use super::engine::Write;
 use super::search::{self, Keys, NewestKey, Search, Sessions};
 use super::tables::{self, Change, NewRow, Row};
-use super::writer::{Answer, Job};
+use super::writer::{Answering, Job};
 use super::{Place, Reader, SharedDatabase, describe, lock, lookups};
 use crate::session::token::TokenId;
 use crate::session::{ExchangeHash, Record, Session, Unavailable, User, UserId};
@@ -30,6 +29,8 @@ pub struct Store {
     searches: Arc<AsyncMutex<Reader>>,
     /// Whether lookups may block the runtime's thread.
     may_block: bool,
+    /// Spawned with the first write, in its runtime.
+    answering: Arc<OnceLock<Answering>>,
 }
 
 impl Store {
@@ -40,6 +41,7 @@ impl Store {
             rows,
             searches,
             may_block,
+            answering: Arc::default(),
         }
     }
 
@@ -172,7 +174,7 @@ impl Store {
     /// Reads in the runtime's thread, unless the disk seems to hang.
     async fn lookup(&self, id: i64) -> Result<Option<Row>, Unavailable> {
         if let Place::Memory(maps) = &self.shared.place {
-            return Ok(lock(maps).row(id));
+            return Ok(lock(maps).row(id, self.shared.clock.monotonic()));
         }
         if self.may_block
             && let Ok(reader) = self.rows.try_lock()
@@ -186,7 +188,8 @@ impl Store {
     /// Searches the sessions of a user that expire after `now`.
     async fn search<T: Search>(&self, user: &UserId, now: u64) -> Result<T, Unavailable> {
         if let Place::Memory(maps) = &self.shared.place {
-            return Ok(lock(maps).search(user, now));
+            let monotonic = self.shared.clock.monotonic();
+            return Ok(lock(maps).search(user, now, monotonic));
         }
         let user = user.clone();
         let search = move |db: &Connection| search::search(db, &user, now);
@@ -203,13 +206,14 @@ impl Store {
             }
         };
         let (reply, answer) = oneshot::channel();
-        let job = Job::Write(write, reply, thread::current().id());
+        let answering = self.answering.get_or_init(Answering::spawn).clone();
+        let job = Job::Write(write, reply, answering);
         jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => Unavailable("too many writes wait for the disk".into()),
             TrySendError::Disconnected(_) => closed(),
         })?;
         match tokio::time::timeout(WRITE_TIMEOUT, answer).await {
-            Ok(answer) => answer.map_or_else(|_| Err(closed()), Answer::take),
+            Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),
             Err(_) => Err(Unavailable("no write in time".into())),
         }
     }

@@ -1,11 +1,11 @@
 //! The writer thread: commits all waiting writes with one sync (group commit) and then answers them.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{self, ThreadId};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::directory::Directory;
@@ -25,43 +25,39 @@ const DELETING: Duration = Duration::from_millis(20);
 
 /// A job for the writer thread.
 pub(super) enum Job {
-    /// With the thread in which the answer is awaited.
-    Write(Write, Reply, ThreadId),
+    /// With the runtime in which the answer is awaited.
+    Write(Write, Reply, Answering),
     /// The last job: closes the reading connections and the writing one. The caller's thread does not, because
     /// a read that hangs holds its connection.
     Close(Vec<Reader>, oneshot::Sender<()>),
 }
 
-/// Answers a write.
-type Reply = oneshot::Sender<Answer>;
-
+/// Answers a write: with the id of a session that was created, else 0.
+type Reply = oneshot::Sender<WriteResult>;
 type WriteResult = Result<i64, Unavailable>;
 
-/// The answer to a write: the id of a session that was created, else 0.
-pub(super) struct Answer {
-    result: WriteResult,
-    others: BatchedAnswers,
-}
+/// A task that sends the answers of a commit in its runtime. The writer thread wakes it once: to wake the
+/// runtime's thread for each answer costs more CPU than the writes.
+#[derive(Clone)]
+pub(super) struct Answering(UnboundedSender<Vec<(Reply, WriteResult)>>);
 
-/// Answers to other writes that are awaited in the same thread. They are sent from that thread, when this is
-/// dropped: to wake it from here for each answer costs more CPU than the writes.
-struct BatchedAnswers(Vec<(Reply, WriteResult)>);
-
-impl Answer {
-    /// Sends the other answers.
-    pub(super) fn take(self) -> WriteResult {
-        drop(self.others);
-        self.result
+impl Answering {
+    /// Spawns the task in the current runtime. It ends when the last clone of this is dropped.
+    pub(super) fn spawn() -> Self {
+        let (sender, mut commits) = unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(answers) = commits.recv().await {
+                send(answers);
+            }
+        });
+        Self(sender)
     }
 }
 
-impl Drop for BatchedAnswers {
-    fn drop(&mut self) {
-        for (reply, result) in self.0.drain(..) {
-            let others = BatchedAnswers(Vec::new());
-            // Whoever asked may have gone away meanwhile.
-            let _ = reply.send(Answer { result, others });
-        }
+fn send(answers: Vec<(Reply, WriteResult)>) {
+    for (reply, result) in answers {
+        // Whoever asked may have gone away meanwhile.
+        let _ = reply.send(result);
     }
 }
 
@@ -109,9 +105,9 @@ impl Writer {
             let (mut writes, mut replies, mut closing) = (Vec::new(), Vec::new(), None);
             for job in [first].into_iter().chain(jobs.try_iter()).take(MAX_BATCH) {
                 match job {
-                    Job::Write(write, reply, thread) => {
+                    Job::Write(write, reply, runtime) => {
                         writes.push(write);
-                        replies.push((reply, thread));
+                        replies.push((reply, runtime));
                     }
                     Job::Close(readers, closed) => {
                         closing = Some((readers, closed));
@@ -153,20 +149,26 @@ impl Writer {
     }
 }
 
-/// Sends the answers, with one wake-up for each waiting thread.
-fn answer(replies: Vec<(Reply, ThreadId)>, done: &Result<Vec<i64>, Unavailable>) {
-    let mut by_thread = HashMap::<_, Vec<_>>::new();
-    for (nth, (reply, thread)) in replies.into_iter().enumerate() {
+/// Sends the answers, with one wake-up for each runtime.
+fn answer(replies: Vec<(Reply, Answering)>, done: &Result<Vec<i64>, Unavailable>) {
+    let mut by_runtime: Vec<(Answering, Vec<_>)> = Vec::new();
+    for (nth, (reply, runtime)) in replies.into_iter().enumerate() {
         let result = match done {
             Ok(rows) => Ok(rows.get(nth).copied().unwrap_or_default()),
             Err(error) => Err(error.clone()),
         };
-        by_thread.entry(thread).or_default().push((reply, result));
+        let known = by_runtime
+            .iter_mut()
+            .find(|it| it.0.0.same_channel(&runtime.0));
+        match known {
+            Some((_, answers)) => answers.push((reply, result)),
+            None => by_runtime.push((runtime, vec![(reply, result)])),
+        }
     }
-    for mut waiting in by_thread.into_values() {
-        if let Some((reply, result)) = waiting.pop() {
-            let others = BatchedAnswers(waiting);
-            let _ = reply.send(Answer { result, others });
+    for (runtime, answers) in by_runtime {
+        // The runtime of the task may have ended before the one in which the answers are awaited.
+        if let Err(error) = runtime.0.send(answers) {
+            send(error.0);
         }
     }
 }
