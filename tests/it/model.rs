@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
@@ -199,13 +199,23 @@ async fn run(events: Vec<Event>, redis: &RedisServer) {
 /// Starts a login of 30 ms, cancels it half-way, and waits until the exchange has ended.
 async fn hang_up(world: &mut World, code: u8) {
     let text = format!("slow-30.{code}");
+    let before = world.codes.get(&text).map_or(0, |code| code.exchanges);
     world.expect(&text, Kind::Good);
     let mut gone = TcpStream::connect(world.app.client.addr).await.unwrap();
     let request = format!("GET /onLogin?code={text} HTTP/1.1\r\nhost: x\r\n\r\n");
     gone.write_all(request.as_bytes()).await.unwrap();
-    while world.app.wechat.requests_for(&text) < world.codes[&text].exchanges {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    // The service must have got the request, or it would act on it during a later event.
+    let exchanges = world.codes[&text].exchanges;
+    let arrived = async {
+        if exchanges == before {
+            gone.read_u8().await.unwrap(); // its answer
+        }
+        while world.app.wechat.requests_for(&text) < exchanges {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let arrived = tokio::time::timeout(Duration::from_secs(20), arrived).await;
+    arrived.expect("WeChat is not asked");
     drop(gone);
     // A request now joins the exchange in flight.
     let expected = world.expect(&text, Kind::Good);
