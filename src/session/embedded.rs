@@ -49,7 +49,7 @@ const SCHEMA: &str = "
         expires INTEGER NOT NULL,
         exchange BLOB,            -- SHA-256 of appid and code, if this login exchanged it
         session_key BLOB,         -- encrypted; the key that came with the exchange
-        failures INTEGER NOT NULL, -- to open user data since this login
+        failures INTEGER NOT NULL, -- failed decryptions since this login
         ended INTEGER NOT NULL    -- 1 after a logout; kept, because the user's other sessions need the key
     ) STRICT;
     CREATE TABLE user_session (   -- the sessions of a user in a slice
@@ -76,8 +76,8 @@ pub struct Database(Arc<SharedDatabase>);
 struct SharedDatabase {
     place: Place,
     exchanges: EarlierExchanges,
-    mask: SelectorKey,
-    lookups: HangDetector,
+    selector_key: SelectorKey,
+    hang_detector: HangDetector,
     clock: Clock,
 }
 
@@ -101,10 +101,14 @@ impl Database {
         let opened = connection::writer(&database)
             .and_then(|db| Engine::new(db, slice_age(settings), clock.clone()))
             .and_then(|engine| {
-                let mask = SelectorKey(tables::mask(engine.db())?);
-                Ok((mask, EarlierExchanges::load(engine.db(), &clock)?, engine))
+                let selector_key = SelectorKey(tables::mask(engine.db())?);
+                Ok((
+                    selector_key,
+                    EarlierExchanges::load(engine.db(), &clock)?,
+                    engine,
+                ))
             });
-        let (mask, exchanges, engine) =
+        let (selector_key, exchanges, engine) =
             opened.map_err(|error| directory::refusal(&database, &error))?;
         directory.note_files()?;
         let jobs = writer::start(engine, directory)
@@ -116,8 +120,8 @@ impl Database {
                 readers: Mutex::default(),
             },
             exchanges,
-            mask,
-            lookups: HangDetector::default(),
+            selector_key,
+            hang_detector: HangDetector::default(),
             clock,
         })))
     }
@@ -126,8 +130,8 @@ impl Database {
         Ok(Self(Arc::new(SharedDatabase {
             place: Place::Memory(Mutex::default()),
             exchanges: EarlierExchanges::default(),
-            mask: SelectorKey::generate()?,
-            lookups: HangDetector::default(),
+            selector_key: SelectorKey::generate()?,
+            hang_detector: HangDetector::default(),
             clock,
         })))
     }

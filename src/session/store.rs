@@ -18,8 +18,7 @@ use super::{
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// Sessions by their token, the `session_key`s of users, and whom codes were exchanged for. Cheap to
-/// clone. Its connections live in one runtime.
+/// The session store. Cheap to clone. Its connections live in one runtime.
 #[derive(Clone)]
 pub struct Store {
     pub(super) backend: Backend,

@@ -40,6 +40,7 @@ mod metrics;
 mod miniprogram;
 mod mistakes;
 mod model;
+mod node;
 mod once;
 mod openapi;
 mod overload;

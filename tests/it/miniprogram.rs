@@ -3,7 +3,8 @@
 //! As it is and as build tools make it: Vite for uni-app, webpack for Taro.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use crate::node::node;
 
 /// The tests of a client, whichever file it is in.
 const CLIENT: [&str; 4] = [
@@ -14,28 +15,19 @@ const CLIENT: [&str; 4] = [
 ];
 
 #[track_caller]
-fn node(args: &[&str], client: &Path) {
+fn run(args: &[&str], client: &Path) {
     let binary = std::env::current_exe().unwrap();
-    let target = binary.ancestors().nth(2).unwrap();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new("node")
-        .args(args)
-        .current_dir(root.join("tests/miniprogram"))
-        .env("WXLOGIN_SANDBOX", target.join("examples/sandbox"))
-        .env("WXLOGIN_CLIENT", client)
-        .output()
-        .expect("not installed: tests/run.sh installs it");
-    assert!(
-        output.status.success(),
-        "tests/run.sh installs what may be missing\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let sandbox = binary.ancestors().nth(2).unwrap().join("examples/sandbox");
+    let vars = [
+        ("WXLOGIN_SANDBOX", sandbox.to_str().unwrap()),
+        ("WXLOGIN_CLIENT", client.to_str().unwrap()),
+    ];
+    node("tests/miniprogram", args, &vars);
 }
 
 #[track_caller]
 fn test_files(files: &[&str], client: &Path) {
-    node(&[&["--test"], files].concat(), client);
+    run(&[&["--test"], files].concat(), client);
 }
 
 fn example(file: &str) -> PathBuf {
@@ -59,7 +51,7 @@ fn the_mini_programs_client_passes_its_tests_after_a_build_by_vite_and_by_webpac
     let project = Path::new(env!("CARGO_TARGET_TMPDIR")).join("miniprogram");
     let dist = project.join("dist");
     let _ = std::fs::remove_dir_all(&project); // what an earlier run built
-    node(&["build.mjs", project.to_str().unwrap()], &project);
+    run(&["build.mjs", project.to_str().unwrap()], &project);
     test_files(&CLIENT, &dist.join("vite.cjs"));
     test_files(&CLIENT, &dist.join("webpack.cjs"));
 }

@@ -44,10 +44,7 @@ impl Engine {
 
     /// Commits all writes or none; they are durable when this returns. Returns the id of each session that was
     /// created, and 0 for other writes.
-    pub(super) fn commit<'a>(
-        &mut self,
-        writes: impl Iterator<Item = &'a Write>,
-    ) -> Result<Vec<i64>> {
+    pub(super) fn commit(&mut self, writes: &[Write]) -> Result<Vec<i64>> {
         let slices = self.slices.clone();
         let done = self.transaction(writes);
         if done.is_err() {
@@ -56,11 +53,13 @@ impl Engine {
         done
     }
 
-    fn transaction<'a>(&mut self, writes: impl Iterator<Item = &'a Write>) -> Result<Vec<i64>> {
+    fn transaction(&mut self, writes: &[Write]) -> Result<Vec<i64>> {
         let now = self.clock.now();
         let is_due = self.expiry.is_due(&self.db, &mut self.slices);
         execute(&self.db, "BEGIN IMMEDIATE")?;
-        let rows = writes.map(|write| apply(&self.db, write, &mut self.slices, now));
+        let rows = writes
+            .iter()
+            .map(|write| apply(&self.db, write, &mut self.slices, now));
         let done = rows.collect::<Result<Vec<_>>>().and_then(|rows| {
             if is_due {
                 self.expiry.run(&mut self.db, rows.len());
@@ -79,7 +78,7 @@ impl Engine {
     pub(super) fn delete_expired(&mut self) -> Result<bool> {
         let is_due = self.expiry.is_due(&self.db, &mut self.slices);
         if is_due {
-            self.commit([].iter())?;
+            self.commit(&[])?;
         }
         Ok(is_due)
     }

@@ -24,7 +24,7 @@ pub(super) struct HangDetector(AtomicU64);
 
 /// A running lookup. It ends when this is dropped.
 pub(super) struct RunningLookup<'a> {
-    lookups: &'a HangDetector,
+    detector: &'a HangDetector,
     is_tracked: bool,
 }
 
@@ -43,7 +43,7 @@ impl HangDetector {
             return None;
         }
         Some(RunningLookup {
-            lookups: self,
+            detector: self,
             is_tracked: begun.is_none(),
         })
     }
@@ -52,7 +52,7 @@ impl HangDetector {
 impl Drop for RunningLookup<'_> {
     fn drop(&mut self) {
         if self.is_tracked {
-            self.lookups.0.store(0, Ordering::Relaxed);
+            self.detector.0.store(0, Ordering::Relaxed);
         }
     }
 }

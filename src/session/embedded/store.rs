@@ -57,7 +57,7 @@ impl Store {
             key: new.exchange.and_then(|it| it.keys.first().copied()),
         };
         let row = self.write(Write::Create(Box::new(row))).await?;
-        Ok(Some(self.shared.mask.selector(row, new.token)))
+        Ok(Some(self.shared.selector_key.selector(row, new.token)))
     }
 
     pub(in crate::session) async fn find(
@@ -126,7 +126,7 @@ impl Store {
 
     pub(in crate::session) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
         if self.row(token).await?.is_some() {
-            let end = Write::Change(Change::End, vec![self.shared.mask.id(token)]);
+            let end = Write::Change(Change::End, vec![self.shared.selector_key.id(token)]);
             self.write(end).await?;
         }
         Ok(())
@@ -166,7 +166,7 @@ impl Store {
     }
 
     async fn row(&self, token: TokenId) -> Result<Option<Row>, Unavailable> {
-        let id = self.shared.mask.id(token);
+        let id = self.shared.selector_key.id(token);
         let found = self.lookup(id).await?;
         Ok(found.filter(|row| row.token == token.hash))
     }
@@ -178,7 +178,7 @@ impl Store {
         }
         if self.may_block
             && let Ok(reader) = self.rows.try_lock()
-            && let Some(_lookup) = self.shared.lookups.begin(&self.shared.clock)
+            && let Some(_lookup) = self.shared.hang_detector.begin(&self.shared.clock)
         {
             return lookups::read(&reader, |db| tables::row(db, id));
         }

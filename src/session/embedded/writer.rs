@@ -132,7 +132,7 @@ impl Writer {
     fn commit(&mut self, writes: &[Write]) -> Result<Vec<i64>, Unavailable> {
         let done = self.directory.limit_log(self.engine.db());
         let done = done.and_then(|()| {
-            let rows = self.engine.commit(writes.iter());
+            let rows = self.engine.commit(writes);
             let rows = rows.map_err(|error| describe(&error))?;
             self.directory.verify()?;
             Ok(rows)
