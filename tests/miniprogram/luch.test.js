@@ -21,9 +21,9 @@ async function library(t, login) {
   fs.symlinkSync(path.join(__dirname, 'node_modules'), path.join(directory, 'node_modules'))
   const { build } = await import('vite')
   const lib = { entry, formats: ['cjs'], fileName: () => 'http.cjs' }
-  await build({ configFile: false, root: directory, logLevel: 'warn', build: { outDir: directory, emptyOutDir: false, lib } })
+  await build({ configFile: false, root: directory, logLevel: 'warn', build: { lib } })
   Object.assign(globalThis, { theLogin: login, uni: globalThis.wx })
-  return require(path.join(directory, 'http.cjs')).http
+  return require(path.join(directory, 'dist/http.cjs')).http
 }
 
 test('ten 401s spread over half a second make one login, by way of the library', async t => {
