@@ -65,9 +65,13 @@ fn the_mini_programs_client_passes_its_tests_after_a_build_by_vite_and_by_webpac
 
 #[test]
 #[ignore = "minutes"]
-fn the_mini_programs_client_works_in_projects_of_uni_app_and_taro_and_with_the_npm_builder_of_devtools() {
+fn the_mini_programs_client_works_in_real_projects_of_uni_app_taro_and_npm() {
     let args = ["--test", "frameworks.test.js"];
-    run_in("tests/miniprogram-frameworks", &args, &example("wxlogin.js"));
+    run_in(
+        "tests/miniprogram-frameworks",
+        &args,
+        &example("wxlogin.js"),
+    );
 }
 
 #[test]

@@ -33,7 +33,9 @@ test('requests with an ended token share one new login', async () => {
   for (const { statusCode } of await Promise.all(pages)) assert.equal(statusCode, 200)
   assert.equal(phone.count('wx.login'), 1)
   assert.equal(phone.count('GET /onLogin'), 1)
-  assert.equal(phone.count('GET /session'), 15) // asked, asked whether the token is dead, and repeated
+  // Each is sent twice; whether the token is dead is asked until the first answer to that.
+  const questions = phone.count('GET /session') - 10
+  assert.ok(questions >= 1 && questions <= 5, `${questions} questions`)
   assert.notEqual(await login.token(), old)
 })
 
