@@ -60,6 +60,7 @@ test('a late 401 does not drop the token that another page got meanwhile', async
   moments.emit('renewed')
   assert.equal((await late).statusCode, 200)
   assert.equal(await login.token(), renewed)
+  assert.equal(phone.count('GET /session'), 3) // no question about the late 401
   assert.equal(phone.count('wx.login'), 2)
 })
 
