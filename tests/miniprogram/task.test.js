@@ -108,6 +108,13 @@ test('a 401 that is not repeated tells its headers and chunks, before the promis
   assert.deepEqual(seen, [401, 'closed today', 401])
 })
 
+test('a request that is no stream sets no listener for chunks: on some phones it would take that of a stream', async () => {
+  const phone = new Phone('user-kate.no-stream')
+  const { request } = Phone.prototype
+  phone.request = options => Object.assign(request.call(phone, options), { onChunkReceived: assert.fail })
+  assert.equal((await create().request({ url: '/session' })).statusCode, 200)
+})
+
 test('listeners may be removed all at once, and set while the answer comes', async t => {
   new Phone('user-kate.listeners')
   const [url, moments] = await streaming(t)
