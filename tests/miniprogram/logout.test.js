@@ -32,7 +32,8 @@ test('logOut of a session that has ended is a logOut', async () => {
 
 test('logOut ends a login that is in flight, and rejects what waits for it', async () => {
   const phone = new Phone('user-carol.in-flight', 'user-carol.afterwards')
-  const login = create()
+  let greeted = 0
+  const login = create({ onLogin: () => { greeted += 1 } })
   const waiting = [login.token(), login.user(), login.renew(), login.request({ url: '/session' })]
   const expected = { name: 'LoginError', code: 'logged_out', action: 'give_up' }
   const rejected = Promise.all(waiting.map(each => assert.rejects(each, expected)))
@@ -42,7 +43,9 @@ test('logOut ends a login that is in flight, and rejects what waits for it', asy
   assert.equal(phone.storage.size, 0)
   assert.deepEqual(phone.events, [...LOGIN, 'DELETE /session'])
   assert.equal(await isAlive(phone.sent.at(-1).header.Authorization.slice('Bearer '.length)), false)
+  assert.equal(greeted, 0)
   assert.equal((await login.request({ url: '/session' })).statusCode, 200) // a new one of the app
+  assert.equal(greeted, 1)
 })
 
 test('nothing logs in for what was asked for just before a logOut', async () => {
