@@ -121,7 +121,7 @@ test('a failure is shown as text', async () => {
 
 test('the phone code goes to the backend, and a spent one is asked for again', async t => {
   const problem = { code: 'invalid_phone_code', action: 'ask_again', detail: 'Used.' }
-  const number = { phoneNumber: '+8613800000000', purePhoneNumber: '13800000000', countryCode: '86' }
+  const number = { phoneNumber: '13800000000', purePhoneNumber: '13800000000', countryCode: '86' }
   const seen = []
   const backend = await serve(t, async request => {
     let body = ''
@@ -141,7 +141,7 @@ test('the phone code goes to the backend, and a spent one is asked for again', a
 })
 
 test('the backend of README.md asks the internal door for the user who is logged in, and for no other', async t => {
-  const number = { phoneNumber: '+8613800000000', purePhoneNumber: '13800000000', countryCode: '86' }
+  const number = { phoneNumber: '13800000000', purePhoneNumber: '13800000000', countryCode: '86' }
   let refusal
   const seen = []
   const internal = await serve(t, async request => {

@@ -110,7 +110,7 @@ test('logOut does not wait for a login that waits for its second attempt', async
   await new Promise(setImmediate)
   const begin = process.hrtime.bigint()
   await login.logOut()
-  assert.ok(process.hrtime.bigint() - begin < 1_000_000_000n, 'Retry-After is 2 s')
+  assert.ok(process.hrtime.bigint() - begin < 1_900_000_000n, 'Retry-After is 2 s')
   await waiting
   assert.deepEqual(phone.events, LOGIN)
 })
