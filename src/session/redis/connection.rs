@@ -1,24 +1,26 @@
-//! A connection that all requests of a runtime share, to a server or to a cluster, with reconnects.
+//! Connections to a server or to a cluster. All requests of a thread share one, since a connection belongs to
+//! the runtime in which it was made.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError};
+use thread_local::ThreadLocal;
+use tokio::runtime::{self, Handle};
 
 use super::RedisUrl;
 
 /// A connection younger than this is not replaced when a command fails.
 const MIN_AGE_TO_REPLACE: Duration = Duration::from_secs(1);
 
-#[derive(Clone)]
-pub(super) struct Connection {
-    target: Arc<Target>,
+pub(super) struct Connections {
+    target: Target,
     timeout: Duration,
-    current: Arc<Mutex<Current>>,
+    of_threads: ThreadLocal<Mutex<Option<Connection>>>,
 }
 
 enum Target {
@@ -26,9 +28,11 @@ enum Target {
     Cluster(Box<ClusterClient>),
 }
 
-struct Current {
+struct Connection {
     link: Link,
     since: Instant,
+    /// A new thread may find the connection of one that ended, and its runtime with it.
+    runtime: runtime::Id,
 }
 
 #[derive(Clone)]
@@ -37,7 +41,7 @@ enum Link {
     Cluster(ClusterConnection),
 }
 
-impl Connection {
+impl Connections {
     /// Does not connect yet. `timeout` is for connecting and for each answer.
     pub(super) fn new(address: &RedisUrl, timeout: Duration) -> Result<Self, RedisError> {
         let target = if address.is_cluster {
@@ -45,18 +49,10 @@ impl Connection {
         } else {
             Target::Server(Box::new(Client::open(address.nodes[0].clone())?))
         };
-        Self::to(Arc::new(target), timeout)
-    }
-
-    fn to(target: Arc<Target>, timeout: Duration) -> Result<Self, RedisError> {
-        let current = Current {
-            link: target.link(timeout)?,
-            since: Instant::now(),
-        };
         Ok(Self {
             target,
             timeout,
-            current: Arc::new(Mutex::new(current)),
+            of_threads: ThreadLocal::new(),
         })
     }
 
@@ -65,7 +61,7 @@ impl Connection {
         &self,
         command: Cmd,
     ) -> Result<T, RedisError> {
-        let link = self.link();
+        let link = self.link()?;
         let result = match link.query(&command).await {
             Err(error) if error.is_connection_dropped() => link.query(&command).await,
             result => result,
@@ -79,14 +75,14 @@ impl Connection {
         &self,
         command: Cmd,
     ) -> Result<T, RedisError> {
-        let result = self.link().query(&command).await;
+        let result = self.link()?.query(&command).await;
         self.replace_after_failure(result)
     }
 
     /// Sends idempotent commands in this order, and all once more if the connection was closed: to a server
     /// as a pipeline; to a cluster, where their keys are on different nodes, one by one.
     pub(super) async fn pipeline_idempotent(&self, commands: Vec<Cmd>) -> Result<(), RedisError> {
-        let Link::Server(mut server) = self.link() else {
+        let Link::Server(mut server) = self.link()? else {
             for command in commands {
                 self.query_idempotent::<()>(command).await?;
             }
@@ -107,7 +103,7 @@ impl Connection {
     pub(super) async fn info(&self, section: &str) -> Result<Vec<String>, RedisError> {
         let mut command = redis::cmd("INFO");
         command.arg(section);
-        let link = self.link();
+        let link = self.link()?;
         match &link {
             Link::Server(_) => Ok(vec![link.query(&command).await?]),
             Link::Cluster(_) => {
@@ -117,24 +113,43 @@ impl Connection {
         }
     }
 
-    fn link(&self) -> Link {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.link.clone()
+    /// The connection of this thread, a new one if it has none in this runtime.
+    fn link(&self) -> Result<Link, RedisError> {
+        let runtime = Handle::current().id();
+        let mut slot = self.slot().lock().unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Some(connection) if connection.runtime == runtime => Ok(connection.link.clone()),
+            _ => self.connect(&mut slot),
+        }
     }
 
     /// Replaces the connection if the result is an error. The redis crate reconnects after some errors only,
     /// and not when a primary was demoted, a host stopped answering, or a password was refused.
     fn replace_after_failure<T>(&self, result: Result<T, RedisError>) -> Result<T, RedisError> {
         if result.is_err() {
-            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            if current.since.elapsed() >= MIN_AGE_TO_REPLACE
-                && let Ok(link) = self.target.link(self.timeout)
+            let mut slot = self.slot().lock().unwrap_or_else(PoisonError::into_inner);
+            if slot
+                .as_ref()
+                .is_none_or(|it| it.since.elapsed() >= MIN_AGE_TO_REPLACE)
             {
-                let since = Instant::now();
-                *current = Current { link, since };
+                self.connect(&mut slot)?;
             }
         }
         result
+    }
+
+    fn slot(&self) -> &Mutex<Option<Connection>> {
+        self.of_threads.get_or_default()
+    }
+
+    fn connect(&self, slot: &mut Option<Connection>) -> Result<Link, RedisError> {
+        let link = self.target.link(self.timeout)?;
+        *slot = Some(Connection {
+            link: link.clone(),
+            since: Instant::now(),
+            runtime: Handle::current().id(),
+        });
+        Ok(link)
     }
 }
 

@@ -1,43 +1,39 @@
 //! Checks that Redis has the permissions, scripts and memory that sessions need: for `/readyz`, the start
 //! and `wxlogin check`.
 
-use super::super::record::EncryptedExchange;
 use super::{
-    EXCHANGE_TTL, EncryptedKey, ExchangeHash, Record, Session, Store, TokenHash, Unavailable,
-    UserId, session_at,
+    EXCHANGE_TTL, EncryptedExchange, EncryptedKey, RedisStore, Row, Session, Unavailable, UserId,
 };
 
-/// The token and the code of the check's login.
-const TOKEN: TokenHash = TokenHash([0; 32]);
-const HASH: ExchangeHash = ExchangeHash([0; 32]);
+/// What the check logs in.
+const USER: UserId<'_> = UserId {
+    appid: "check",
+    openid: "check",
+};
+const SESSION: &str = "session:check";
+const CODE: [u8; 32] = [0; 32];
 
-impl Store {
+impl RedisStore {
     /// Runs the commands of a login, a lookup and a logout on keys of its own: only these show missing
     /// permissions, refused scripts, full memory or a read-only replica.
     pub(in crate::session) async fn check(&self) -> Result<(), Unavailable> {
-        self.log_in().await?;
-        self.exchanged(HASH).await?;
-        self.get::<Session>(&session_at(TOKEN)).await?;
+        self.check_login().await?;
+        self.exchanged(&CODE).await?;
+        self.find_named(SESSION).await?;
         // Another process may check at the same time and end this session first.
-        self.end_listed(&check_user(), Some(TOKEN)).await.map(drop)
+        self.end_owned(USER, Some(SESSION)).await.map(drop)
     }
 
-    async fn log_in(&self) -> Result<(), Unavailable> {
-        let now = self.clock.now();
-        let session = Session {
-            user: check_user(),
-            unionid: None,
-            created: now,
-            expires: now + EXCHANGE_TTL.as_secs(),
+    async fn check_login(&self) -> Result<(), Unavailable> {
+        let row = Row {
+            seal: [0; 32],
+            session: Session::new(USER, None, self.clock.now(), EXCHANGE_TTL),
         };
-        let keys = vec![EncryptedKey::ZERO];
-        self.create(Record {
-            token: TOKEN,
-            session: &session,
-            exchange: Some(EncryptedExchange { hash: HASH, keys }),
-        })
-        .await
-        .map(drop)
+        let exchange = EncryptedExchange {
+            code: CODE,
+            keys: vec![EncryptedKey::ZERO],
+        };
+        self.log_in(SESSION, &row, Some(&exchange)).await
     }
 
     /// Problems that do not fail requests yet, a sentence each.
@@ -68,10 +64,11 @@ impl Store {
             )),
         }
         let attempt = async {
-            self.log_in().await?;
-            self.begin_attempt(&check_user()).await?;
-            self.end_attempt(&check_user(), None, false).await?;
-            self.end_listed(&check_user(), Some(TOKEN)).await
+            self.check_login().await?;
+            self.keys(USER).await?;
+            self.newest_key(USER).await?;
+            self.count_failure(USER).await?;
+            self.end_owned(USER, Some(SESSION)).await
         };
         if let Err(error) = attempt.await {
             warnings.push(format!("user data cannot be decrypted: {error}"));
@@ -80,14 +77,7 @@ impl Store {
     }
 
     async fn info(&self, section: &str) -> Result<Vec<String>, Unavailable> {
-        self.bounded(self.connection.info(section)).await
-    }
-}
-
-fn check_user() -> UserId {
-    UserId {
-        appid: "check".into(),
-        openid: "check".into(),
+        self.bounded(self.connections.info(section)).await
     }
 }
 
