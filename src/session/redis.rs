@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use redis::{Cmd, FromRedisValue, RedisError, cmd};
+use redis::{Cmd, FromRedisValue, RedisError, Value, cmd};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,30 +32,28 @@ use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, OpenError, Session, Token,
 use crate::clock::Clock;
 use connection::Connections;
 use error::describe;
+use scripts::{keys_at, owned_at};
 pub use url::{InvalidUrl, RedisUrl};
 
-/// The longest time for an operation.
+/// The longest time for an operation; longer than for an answer, so that the connection sees the failure and is
+/// replaced.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest time for each answer; shorter than [`TIMEOUT`], so that the connection sees the failure and
-/// is replaced.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The store in Redis.
 pub(super) struct RedisStore {
-    connections: Connections,
-    /// Hosts and ports, for error messages.
-    address: String,
+    connections: Box<Connections>,
+    url: RedisUrl,
     clock: Clock,
 }
 
 impl RedisStore {
     /// Does not connect yet.
     pub(super) fn new(url: &RedisUrl, clock: Clock) -> Result<Self, OpenError> {
-        let connections = Connections::new(url, ANSWER_TIMEOUT)
-            .map_err(|error| OpenError::Other(describe(&error)))?;
+        let connections =
+            Connections::new(url).map_err(|error| OpenError::Other(describe(&error, &[])))?;
         Ok(Self {
-            connections,
-            address: url.to_string(),
+            connections: Box::new(connections),
+            url: url.clone(),
             clock,
         })
     }
@@ -67,54 +65,32 @@ impl RedisStore {
         row: Row,
         exchange: Option<EncryptedExchange>,
     ) -> Result<bool, Unavailable> {
-        self.log_in(&session_name(token), &row, exchange.as_ref())
-            .await?;
-        Ok(true)
-    }
-
-    async fn log_in(
-        &self,
-        name: &str,
-        row: &Row,
-        exchange: Option<&EncryptedExchange>,
-    ) -> Result<(), Unavailable> {
-        let session = &row.session;
+        let (name, session) = (session_name(token), &row.session);
         // From the session itself: the wall clock may have been set since it was made.
         let seconds = session.expires.saturating_sub(session.created).max(1);
-        let exchange_name = exchange.map(|exchange| exchange_name(&exchange.code));
-        let log_in = scripts::LogIn {
-            session: name,
-            seconds,
-            exchange: exchange_name.as_deref().unwrap_or_default(),
-            keys: exchange.map_or(&[], |exchange| &exchange.keys),
-        };
+        let exchange_name = exchange.as_ref().map(|it| exchange_name(&it.code));
+        let keys = exchange.map(|exchange| exchange.keys).unwrap_or_default();
+        let user = session.user();
         // The exchange comes last: another process that finds it must find the user's key too.
         let mut commands = vec![
-            set(name, &(encode(&row.seal), session), seconds)?,
-            log_in.command(session.user()),
+            set(&name, &(encode(&row.seal), session), seconds)?,
+            scripts::log_in(user, &name, seconds, exchange_name.as_deref(), &keys),
         ];
         if let Some(name) = &exchange_name {
             commands.push(set(name, session, EXCHANGE_TTL.as_secs())?);
         }
-        self.pipeline(commands).await
+        self.run(&commands).await?;
+        Ok(true)
     }
 
     pub(super) async fn find(&self, token: &Token) -> Result<Option<Row>, Unavailable> {
-        self.find_named(&session_name(token)).await
-    }
-
-    async fn find_named(&self, name: &str) -> Result<Option<Row>, Unavailable> {
-        let Some((seal, session)) = self.get::<(String, Session)>(name).await? else {
-            return Ok(None);
-        };
-        let mut row = Row {
-            seal: [0; 32],
-            session,
-        };
-        match URL_SAFE_NO_PAD.decode_slice(seal, &mut row.seal) {
-            Ok(32) => Ok(Some(row)),
-            _ => Err(self.foreign_value()),
-        }
+        let stored: Option<(String, Session)> = self.get(&session_name(token)).await?;
+        let row = stored.map(|(seal, session)| {
+            let seal = URL_SAFE_NO_PAD.decode(seal).ok()?.try_into().ok()?;
+            Some(Row { seal, session })
+        });
+        row.map(|row| row.ok_or_else(|| self.foreign_value()))
+            .transpose()
     }
 
     pub(super) async fn exchanged(&self, code: &[u8; 32]) -> Result<Option<Session>, Unavailable> {
@@ -123,7 +99,8 @@ impl RedisStore {
 
     pub(super) async fn keys(&self, user: UserId<'_>) -> Result<Vec<EncryptedKey>, Unavailable> {
         type Answer = (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>);
-        let (newest, previous, failures): Answer = self.query(scripts::keys(user)).await?;
+        let command = Cmd::hmget(keys_at(user), &["newest", "previous", "failures"]);
+        let (newest, previous, failures): Answer = self.query(command).await?;
         if failures >= Some(MAX_FAILURES.into()) {
             return Ok(Vec::new());
         }
@@ -139,15 +116,16 @@ impl RedisStore {
         Ok(newest.and_then(encrypted_key))
     }
 
+    /// May count a failure twice, if the connection is closed meanwhile.
     pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
-        let command = scripts::count_failure(user);
-        self.bounded(self.connections.query_once(command)).await
+        self.query(scripts::count_failure(user)).await
     }
 
     pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
         let name = session_name(token);
-        let forget = scripts::forget(session.user(), &name);
-        self.pipeline(vec![Cmd::del(at(&name)), forget]).await
+        let forget = Cmd::zrem(owned_at(session.user()), &name);
+        self.run(&[Cmd::del(at(&name)), forget]).await?;
+        Ok(())
     }
 
     /// Removes the user's sessions, that of `token` last, so that a client whose request failed can repeat it.
@@ -158,59 +136,54 @@ impl RedisStore {
         token: Option<&Token>,
     ) -> Result<(), Unavailable> {
         let last = token.map(session_name);
-        if self.end_owned(user, last.as_deref()).await? {
-            Ok(())
-        } else {
-            Err(self.unavailable("the list of a user's sessions is incomplete: keys were evicted"))
-        }
-    }
-
-    /// `false` if the session `last` was alive but not in the user's list: then Redis has evicted the list, and
-    /// other sessions may be alive.
-    async fn end_owned(&self, user: UserId<'_>, last: Option<&str>) -> Result<bool, Unavailable> {
-        let owned: Vec<String> = self.query(scripts::owned(user)).await?;
-        let others = owned.iter().filter(|name| Some(&***name) != last);
+        let owned: Vec<String> = self.query(Cmd::zrange(owned_at(user), 0, -1)).await?;
+        let others = owned.iter().filter(|name| Some(*name) != last.as_ref());
         let deletes: Vec<_> = others.map(|name| Cmd::del(at(name))).collect();
-        if !deletes.is_empty() {
-            self.pipeline(deletes).await?;
-        }
-        let ended: u64 = match last {
+        self.run(&deletes).await?;
+        let ended: u64 = match &last {
             Some(name) => self.query(Cmd::del(at(name))).await?,
             None => 0,
         };
         self.query::<()>(scripts::forget_all(user, &owned)).await?;
-        Ok(ended == 0 || owned.iter().any(|name| Some(&**name) == last))
+        // Then Redis has evicted the list, and other sessions may be alive.
+        if ended > 0 && last.is_some_and(|last| !owned.contains(&last)) {
+            let cause = "the list of a user's sessions is incomplete: keys were evicted";
+            return Err(self.unavailable(cause));
+        }
+        Ok(())
     }
 
     async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Unavailable> {
-        let mut command = cmd("GET");
-        command.arg(at(name));
-        let json: Option<Vec<u8>> = self.query(command).await?;
+        let json: Option<Vec<u8>> = self.query(Cmd::get(at(name))).await?;
         json.map(|json| serde_json::from_slice(&json))
             .transpose()
             .map_err(|_| self.foreign_value())
     }
 
-    /// Sends an idempotent command.
     async fn query<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Unavailable> {
-        self.bounded(self.connections.query_idempotent(command))
-            .await
+        self.answer(self.run(&[command]).await?)
     }
 
-    /// Sends idempotent commands in this order.
-    async fn pipeline(&self, commands: Vec<Cmd>) -> Result<(), Unavailable> {
-        self.bounded(self.connections.pipeline_idempotent(commands))
-            .await
+    /// Sends commands in this order, twice if the connection is closed meanwhile.
+    async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, Unavailable> {
+        self.bounded(self.connections.run(commands), commands).await
     }
 
     async fn bounded<T>(
         &self,
         answer: impl Future<Output = Result<T, RedisError>>,
+        commands: &[Cmd],
     ) -> Result<T, Unavailable> {
         match tokio::time::timeout(TIMEOUT, answer).await {
-            Ok(result) => result.map_err(|error| self.unavailable(&describe(&error))),
+            Ok(result) => result.map_err(|error| self.unavailable(&describe(&error, commands))),
             Err(_) => Err(self.unavailable("no answer in time")),
         }
+    }
+
+    /// The last of the values.
+    fn answer<T: FromRedisValue>(&self, mut values: Vec<Value>) -> Result<T, Unavailable> {
+        let value = values.pop().unwrap_or(Value::Nil);
+        redis::from_redis_value(value).map_err(|_| self.foreign_value())
     }
 
     fn foreign_value(&self) -> Unavailable {
@@ -218,7 +191,7 @@ impl RedisStore {
     }
 
     fn unavailable(&self, cause: &str) -> Unavailable {
-        Unavailable(format!("{}: {cause}", self.address))
+        Unavailable(format!("{}: {cause}", self.url))
     }
 }
 
@@ -238,8 +211,12 @@ fn at(name: &str) -> String {
 fn set(name: &str, value: &impl Serialize, seconds: u64) -> Result<Cmd, Unavailable> {
     let json = serde_json::to_string(value).map_err(|error| Unavailable(error.to_string()))?;
     let mut command = cmd("SET");
-    command.arg(at(name)).arg(json).arg("EX").arg(seconds);
-    Ok(command)
+    Ok(command
+        .arg(at(name))
+        .arg(json)
+        .arg("EX")
+        .arg(seconds)
+        .take())
 }
 
 fn encrypted_key(bytes: Vec<u8>) -> Option<EncryptedKey> {

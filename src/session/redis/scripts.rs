@@ -1,5 +1,5 @@
-//! The commands and Lua scripts for what a user has: keys, and the list of sessions and exchanges. A script
-//! changes them atomically, also with several processes.
+//! The Lua scripts for what a user has: keys, and the list of sessions and exchanges. A script changes them
+//! atomically, also with several processes.
 //!
 //! Each call in a script names its key as `KEYS[n]`: proxies of managed Redis clusters refuse a script that
 //! holds a key in a variable.
@@ -51,7 +51,7 @@ const NEWEST_KEY: &str = "
     return redis.call('HGET', KEYS[1], 'newest')";
 
 const COUNT_FAILURE: &str = "
-    if redis.call('HEXISTS', KEYS[1], 'newest') == 1 then
+    if redis.call('HGET', KEYS[1], 'newest') then
         redis.call('HINCRBY', KEYS[1], 'failures', 1)
     end";
 
@@ -60,62 +60,36 @@ const FORGET_ALL: &str = "
     for i = 1, #ARGV do
         redis.call('ZREM', KEYS[2], ARGV[i])
     end
-    if redis.call('ZCARD', KEYS[2]) == 0 then
+    if redis.call('ZCOUNT', KEYS[2], '-inf', '+inf') == 0 then
         redis.call('DEL', KEYS[1])
     end";
 
-/// A new session.
-pub(super) struct LogIn<'a> {
-    pub(super) session: &'a str,
-    /// The life of the session.
-    pub(super) seconds: u64,
-    /// Empty if the session repeats a login.
-    pub(super) exchange: &'a str,
-    /// The `session_key` of the login, encrypted with each AppSecret; empty if the session repeats one.
-    pub(super) keys: &'a [EncryptedKey],
-}
-
-impl LogIn<'_> {
-    pub(super) fn command(&self, user: UserId<'_>) -> Cmd {
-        let mut command = script(LOG_IN, user);
-        command.arg(self.session).arg(self.seconds);
-        command.arg(self.exchange).arg(EXCHANGE_TTL.as_secs());
-        for key in self.keys {
-            command.arg(&key.0[..]);
-        }
-        command
-    }
-}
-
-/// The names of the user's sessions and exchanges.
-pub(super) fn owned(user: UserId<'_>) -> Cmd {
-    let mut command = cmd("ZRANGE");
-    command.arg(owned_key(user)).arg(0).arg(-1);
+/// `session` and `exchange` are names, `seconds` is the life of the session. `keys` is the `session_key` of the
+/// exchange, encrypted with each AppSecret.
+pub(super) fn log_in(
+    user: UserId<'_>,
+    session: &str,
+    seconds: u64,
+    exchange: Option<&str>,
+    keys: &[EncryptedKey],
+) -> Cmd {
+    let mut command = script(LOG_IN, user);
+    command.arg(session).arg(seconds);
     command
-}
-
-pub(super) fn forget(user: UserId<'_>, name: &str) -> Cmd {
-    Cmd::zrem(owned_key(user), name)
+        .arg(exchange.unwrap_or_default())
+        .arg(EXCHANGE_TTL.as_secs());
+    for key in keys {
+        command.arg(&key.0[..]);
+    }
+    command
 }
 
 pub(super) fn forget_all(user: UserId<'_>, names: &[String]) -> Cmd {
-    let mut command = script(FORGET_ALL, user);
-    command.arg(names);
-    command
-}
-
-/// The newest key, the one before it, and the failures.
-pub(super) fn keys(user: UserId<'_>) -> Cmd {
-    let mut command = cmd("HMGET");
-    command.arg(keys_key(user));
-    command.arg("newest").arg("previous").arg("failures");
-    command
+    script(FORGET_ALL, user).arg(names).take()
 }
 
 pub(super) fn newest_key(user: UserId<'_>) -> Cmd {
-    let mut command = script(NEWEST_KEY, user);
-    command.arg(MAX_FAILURES);
-    command
+    script(NEWEST_KEY, user).arg(MAX_FAILURES).take()
 }
 
 pub(super) fn count_failure(user: UserId<'_>) -> Cmd {
@@ -123,20 +97,19 @@ pub(super) fn count_failure(user: UserId<'_>) -> Cmd {
 }
 
 fn script(text: &str, user: UserId<'_>) -> Cmd {
-    let mut command = cmd("EVAL");
-    command
+    cmd("EVAL")
         .arg(text)
         .arg(2)
-        .arg(keys_key(user))
-        .arg(owned_key(user));
-    command
+        .arg(keys_at(user))
+        .arg(owned_at(user))
+        .take()
 }
 
-fn keys_key(user: UserId<'_>) -> String {
+pub(super) fn keys_at(user: UserId<'_>) -> String {
     at(&format!("keys:{{{}:{}}}", user.appid, user.openid))
 }
 
 /// The hash tag in braces: both keys of a script must be in the same cluster slot.
-fn owned_key(user: UserId<'_>) -> String {
+pub(super) fn owned_at(user: UserId<'_>) -> String {
     at(&format!("owned:{{{}:{}}}", user.appid, user.openid))
 }
