@@ -48,7 +48,7 @@
 //!
 //! Operations that need the AppSecret or a user's `session_key` are functions for the host's own code, not for
 //! clients: [`WxLogin::phone_number`], [`WxLogin::sign`], [`WxLogin::check_session`],
-//! [`WxLogin::access_token`] and [`WxLogin::end_all`]. Their error is [`UsersError`], which becomes a
+//! [`WxLogin::access_token`] and [`WxLogin::end_all`]. Their error is [`BackendError`], which becomes a
 //! [`Problem`].
 //!
 //! # Features
@@ -61,21 +61,15 @@
 
 mod api;
 mod app;
-pub mod config;
-
-pub mod login;
-mod slots;
-pub mod user_data;
-pub mod users;
-
-pub mod session;
-pub mod wechat;
-
+mod backend;
 pub mod clock;
-mod json;
+pub mod config;
+pub mod login;
 pub mod metrics;
-mod single_flight;
-mod spawn_on_drop;
+pub mod one_time_codes;
+pub mod session;
+mod user_data;
+pub mod wechat;
 
 #[cfg(feature = "server")]
 pub mod check;
@@ -84,8 +78,12 @@ pub mod server;
 #[cfg(feature = "server")]
 pub mod telemetry;
 
-pub use api::{Problem, SignedIn};
-pub use app::{StartError, User, WxLogin};
+pub use api::{Action, Problem, SignedIn};
+pub use app::{StartError, WxLogin};
+pub use backend::BackendError;
 pub use config::Config;
-pub use users::UsersError;
+pub use login::{LoggedIn, LoginError, LoginOrigin};
+pub use one_time_codes::CodeError;
+pub use session::Session;
+pub use user_data::UserDataError;
 pub use wechat::{AccessToken, PhoneNumber};
