@@ -131,7 +131,7 @@ async fn routes_work_merged_and_nested_and_the_rest_of_the_host_stays_its_own() 
     let wechat = FakeWechat::start().await;
     let (client, wxlogin) = serve_host(&wechat).await;
     let series = || {
-        let text = wxlogin.metrics_text().unwrap();
+        let text = wxlogin.metrics_text();
         let names = text.lines().filter(|line| line.contains("route="));
         let names: Vec<_> = names.filter_map(|line| line.rsplit_once(' ')).collect();
         let names = names.into_iter().map(|(name, _)| name.to_owned());
@@ -165,7 +165,7 @@ async fn routes_work_merged_and_nested_and_the_rest_of_the_host_stays_its_own() 
         new,
         [r#"wxlogin_requests_total{method="other",route="/session",status="405"}"#]
     );
-    let text = wxlogin.metrics_text().unwrap();
+    let text = wxlogin.metrics_text();
     let both = r#"wxlogin_requests_total{method="GET",route="/onLogin",status="400"} 2"#;
     assert!(text.contains(both), "{text}");
     for path in ["/nowhere", "/healthz", "/readyz", "/metrics"] {
