@@ -392,6 +392,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
     };
     everything(&recorder).await;
     backend(&recorder, &process.internal(), &wechat).await;
+    recorder.login("user-kept.canary").await;
     let numbers = process.internal().get("/metrics").await;
     recorder.keep(&numbers);
     let answers = recorder.answers.into_inner();
@@ -452,7 +453,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
         (
             "store",
             &String::from_utf8_lossy(&stored).into_owned(),
-            &[&alice],
+            &[&openid("kept")],
         ),
     ] {
         for told in told {
