@@ -392,7 +392,6 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
     };
     everything(&recorder).await;
     backend(&recorder, &process.internal(), &wechat).await;
-    recorder.login("user-kept.canary").await;
     let numbers = process.internal().get("/metrics").await;
     recorder.keep(&numbers);
     let answers = recorder.answers.into_inner();
@@ -453,7 +452,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
         (
             "store",
             &String::from_utf8_lossy(&stored).into_owned(),
-            &[&openid("kept")],
+            &[&openid("slow")],
         ),
     ] {
         for told in told {

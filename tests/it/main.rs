@@ -29,7 +29,7 @@ mod disk_errors;
 mod docs;
 // mod embedded;
 mod embedding;
-mod encryption;
+// mod encryption;
 mod failures;
 mod gateways;
 mod hosts;
