@@ -261,7 +261,7 @@ async fn every_route_is_described_and_documented() {
     assert!(!served.is_empty());
     assert_eq!(described_routes(), served, "{DESCRIPTION}");
     for (page, headings) in PAGES.into_iter().zip([
-        ["## Public door", "## Internal door"],
+        ["## Public listener", "## Internal listener"],
         ["## 公开端口", "## 内部端口"],
     ]) {
         let documented = documented_routes(&read(page), headings);
