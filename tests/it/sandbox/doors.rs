@@ -6,21 +6,23 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, LOCATION, TRANSFER_ENCODING,
+    ACCEPT, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
-use super::guard;
-use super::redaction::{code_in_query, path};
+use super::developer::Target;
+use super::fake_wechat::{BODY_TIMEOUT, MAX_BODY};
+use super::guard::{self, Hosts, own_host};
+use super::options::Openness;
 use super::requests::{Answer, Begin, To};
 use super::state::Sandbox;
 
-/// One byte more than wxlogin accepts, so that wxlogin itself refuses a body that is too large.
-const MAX_BODY: usize = 64 * 1024 + 1;
 /// Headers of one connection.
 const HOP_BY_HOP: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING];
 
@@ -32,9 +34,14 @@ struct Door {
 
 /// Everything that comes in at the public or the internal door.
 pub fn router(sandbox: &Sandbox, to: To) -> Router {
+    let is_open = match to {
+        To::PublicDoor => sandbox.openness != Openness::Nothing,
+        _ => sandbox.openness == Openness::Everything,
+    };
     let sandbox = sandbox.clone();
     Router::new()
         .fallback(pass_on)
+        .layer(from_fn_with_state(Hosts::of(is_open), own_host))
         .with_state(Door { sandbox, to })
 }
 
@@ -46,16 +53,25 @@ async fn pass_on(State(door): State<Door>, request: Request) -> Response {
         return page;
     }
     let body = read(body).await;
-    let code = match door.to {
-        To::PublicDoor => code_in_query(head.uri.query().unwrap_or_default(), &["code"]),
-        _ => code_in_json(&body),
+    let target = match door.to {
+        To::PublicDoor => Target::of(&head.uri),
+        _ => Target {
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().map(str::to_owned),
+            code: code_in_json(&body),
+        },
     };
     let pending = door.sandbox.requests.begin(Begin {
         to: door.to,
-        request: format!("{} {}", head.method, path(head.uri.path())),
-        code: code.clone(),
+        method: head.method.to_string(),
+        path: target.path.clone(),
+        query: target.query.clone(),
+        headers: head.headers.clone(),
+        body: body.clone(),
+        code: target.code.clone(),
     });
-    let (status, headers, body) = match door.send(head, body).await {
+    let user = door.user(&head, &target);
+    let (status, headers, body) = match door.send(head, &target, body).await {
         Ok(answer) => answer,
         Err(error) => {
             let text = format!("wxlogin does not answer: {}\n", error.without_url());
@@ -63,10 +79,15 @@ async fn pass_on(State(door): State<Door>, request: Request) -> Response {
         }
     };
     let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if let (To::PublicDoor, Some(code), true) = (door.to, &code, status.is_success()) {
-        door.sandbox.logged_in.wxlogin_answered(code, &json);
+    if target.path == "/onLogin" {
+        door.logged_in(&target, status, &headers, &json).await;
     }
-    pending.answered(answer(status, &json));
+    pending.answered(Answer {
+        user: json["openid"].as_str().map(str::to_owned).or(user),
+        headers: headers.clone(),
+        body: body.clone(),
+        ..answer(status, &json)
+    });
     (status, headers, body).into_response()
 }
 
@@ -74,19 +95,19 @@ impl Door {
     async fn send(
         &self,
         head: Parts,
+        target: &Target,
         body: Bytes,
     ) -> reqwest::Result<(StatusCode, HeaderMap, Bytes)> {
-        let addr = self.addr().await;
-        let path = head.uri.path_and_query().map_or("/", |it| it.as_str());
+        let query = target.query.as_ref();
+        let query = query.map_or_else(String::new, |query| format!("?{query}"));
+        let url = format!("http://{}{}{query}", self.addr().await, target.path);
         let is_head = head.method == Method::HEAD;
         let mut headers = head.headers;
         for name in HOP_BY_HOP {
             headers.remove(name);
         }
-        let http = &self.sandbox.http;
-        let mut request = http
-            .request(head.method, format!("http://{addr}{path}"))
-            .headers(headers);
+        let request = self.sandbox.http.request(head.method, url);
+        let mut request = request.headers(headers);
         if !body.is_empty() {
             request = request.body(body);
         }
@@ -108,18 +129,42 @@ impl Door {
         }
     }
 
+    /// The openid of the user whose token or path this is.
+    fn user(&self, head: &Parts, target: &Target) -> Option<String> {
+        if self.to == To::InternalDoor {
+            let path = target.path.strip_prefix("/users/")?;
+            return path.split('/').nth(1).map(str::to_owned);
+        }
+        let bearer = head.headers.get("authorization")?.to_str().ok()?;
+        let token = bearer.strip_prefix("Bearer ")?;
+        self.sandbox.logged_in.openid_of(token)
+    }
+
+    async fn logged_in(
+        &self,
+        target: &Target,
+        status: StatusCode,
+        headers: &HeaderMap,
+        json: &Value,
+    ) {
+        if let (Some(code), true) = (&target.code, status.is_success()) {
+            let now = self.sandbox.clock().await.now();
+            self.sandbox.logged_in.wxlogin_answered(code, json, now);
+            self.sandbox.note_quota(None).await;
+        } else if json["code"] == "quota_exhausted" {
+            let retry_after = headers.get(RETRY_AFTER).and_then(|it| it.to_str().ok());
+            let seconds = retry_after.and_then(|seconds| seconds.parse().ok());
+            self.sandbox.note_quota(seconds).await;
+        }
+    }
+
     /// Redirects a browser on this machine that opens the service's address to the page. Other clients get
     /// wxlogin's 404.
     fn page_instead(&self, head: &Parts) -> Option<Response> {
-        let wants_html = head
-            .headers
-            .get(ACCEPT)?
-            .to_str()
-            .ok()?
-            .contains("text/html");
+        let accept = head.headers.get(ACCEPT)?.to_str().ok()?;
         let host: Uri = head.headers.get(HOST)?.to_str().ok()?.parse().ok()?;
         let is_home = head.method == Method::GET && head.uri.path() == "/";
-        if !(wants_html && is_home && guard::is_loopback(host.host()?)) {
+        if !(accept.contains("text/html") && is_home && guard::is_loopback(host.host()?)) {
             return None;
         }
         let port = self.sandbox.addresses.page.port();
@@ -134,14 +179,10 @@ fn answer(status: StatusCode, json: &Value) -> Answer {
     let is_problem = !status.is_success();
     Answer {
         status: Some(status.as_u16()),
-        code: if is_problem {
-            text("code")
-        } else {
-            Some("ok".to_owned())
-        },
+        code: if is_problem { text("code") } else { Some("ok".to_owned()) },
         errcode: json["errcode"].as_i64().filter(|_| is_problem),
         action: text("action").filter(|_| is_problem),
-        duration_ms: 0,
+        ..Answer::default()
     }
 }
 
@@ -150,15 +191,17 @@ pub fn code_in_json(body: &[u8]) -> Option<String> {
     json["code"].as_str().map(str::to_owned)
 }
 
-/// The bytes that were read of a body that is too large or incomplete.
+/// What has arrived in time. One byte more than any path of wxlogin accepts, so that wxlogin itself refuses a
+/// body that is too large.
 async fn read(mut body: Body) -> Bytes {
     let mut all = Vec::new();
-    while let Some(Ok(frame)) = body.frame().await {
+    let deadline = Instant::now() + BODY_TIMEOUT;
+    while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await {
         if let Ok(data) = frame.into_data() {
             all.extend_from_slice(&data);
         }
-        if all.len() >= MAX_BODY {
-            all.truncate(MAX_BODY);
+        if all.len() > MAX_BODY {
+            all.truncate(MAX_BODY + 1);
             break;
         }
     }

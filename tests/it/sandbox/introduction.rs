@@ -3,7 +3,7 @@
 use super::fake_wechat::{APPID, SECRET};
 use super::listeners::{Replaced, lan_address};
 use super::options::Openness;
-use super::service::INTERNAL_TOKEN;
+use super::settings::{INTERNAL_TOKEN, without_effect};
 use super::state::Addresses;
 
 pub fn print(addresses: Addresses, openness: Openness, replaced: &[Replaced]) {
@@ -16,6 +16,10 @@ pub fn print(addresses: Addresses, openness: Openness, replaced: &[Replaced]) {
     lines.extend(replaced.iter().map(|Replaced { wanted, listening }| {
         let (wanted, port) = (wanted.port(), listening.port());
         format!("  Port {wanted} is taken: {port} instead. 端口 {wanted} 已被占用，改用 {port}。")
+    }));
+    let names = without_effect(std::env::vars().map(|(name, _)| name));
+    lines.extend(names.iter().map(|name| {
+        format!("  {name} has no effect here: the sandbox sets it. 沙箱自行设置，{name} 在此无效。")
     }));
     lines.extend(list(addresses));
     lines.extend(warning(addresses, openness));

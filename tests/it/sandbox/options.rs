@@ -30,7 +30,7 @@ by the next free one. --lan and --container keep the port of such an address and
 ";
 
 /// Wrong arguments or settings.
-const USAGE: u8 = 2;
+pub const USAGE: u8 = 2;
 
 pub struct Options {
     pub public: Wanted,
