@@ -143,9 +143,6 @@ fn document(sandbox: &Sandbox, texts: &Texts, live: &Live) -> String {
 <aside class="controls" aria-label="{controls}">
 <div class="in-sight">{log_in}
 {next}</div>
-<section class="programs">{programs}</section>
-</aside>
-<main aria-label="{what_happened}">
 <section class="result" aria-labelledby="result-title">
 <h2 id="result-title">{result_title}</h2>
 <p id="pressed" class="hint"></p>
@@ -153,6 +150,9 @@ fn document(sandbox: &Sandbox, texts: &Texts, live: &Live) -> String {
 <div id="copies" class="buttons small" data-label="{copy}"></div>
 <p id="copied" class="hint" role="status" data-label="{copied}"></p>
 </section>
+<section class="programs">{programs}</section>
+</aside>
+<main aria-label="{what_happened}">
 {notices}
 <section aria-labelledby="users-title"><h2 id="users-title">{users_title}</h2>{users}</section>
 <section aria-labelledby="requests-title"><div class="row between"><h2 id="requests-title">{requests_title}</h2>

@@ -76,7 +76,7 @@ pub fn next(rules: &str, texts: &Texts) -> String {
     format!(
         r#"<section aria-labelledby="next-title">
 <h2 id="next-title">{next_title}</h2>
-<label class="wide">{next_for} <select id="as">{choices}</select></label>
+<div class="wide"><label for="as">{next_for}</label> <select id="as">{choices}</select></div>
 <div class="buttons small" role="group" aria-labelledby="next-title">{scripts}</div>
 <div class="row"><label>{next_script} <input id="script" value="slow-8000" maxlength="64" required autocomplete="off" spellcheck="false"></label>
 <button type="button" data-script-of="script">{next_set}</button></div>
@@ -97,7 +97,7 @@ pub fn rules(rules: &[Rule], texts: &Texts) -> String {
         list
     };
     format!(
-        r#"<ul id="rules" role="status" data-rules="{}">{list}</ul>"#,
+        r#"<div id="rules" role="status" data-rules="{}"><ul>{list}</ul></div>"#,
         escape(&json)
     )
 }

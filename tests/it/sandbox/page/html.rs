@@ -47,6 +47,6 @@ pub fn copy(what: &str, text: &str, texts: &Texts) -> String {
     let label = escape(&texts.copy.replace("{}", what));
     let text = escape(text);
     format!(
-        r#"<button type="button" class="copy" data-copy="{text}" aria-label="{label}" title="{label}">⧉</button>"#
+        r#"<button type="button" class="copy" data-copy="{text}" aria-label="{label}" title="{label}"></button>"#
     )
 }

@@ -98,7 +98,7 @@ pub fn open(detail: &Detail, with_secrets: bool, texts: &Texts) -> String {
     let caused = if caused.is_empty() {
         String::new()
     } else {
-        format!("<h4>{}</h4>{caused}", texts.detail_to_wechat)
+        format!("<h3>{}</h3>{caused}", texts.detail_to_wechat)
     };
     format!(r#"<div class="buttons small">{switch}</div>{}{caused}"#, one(detail, texts))
 }
@@ -124,7 +124,7 @@ fn one(detail: &Detail, texts: &Texts) -> String {
     let status = answer.and_then(|answer| answer.status);
     let status = status.map_or_else(|| texts.waiting.to_owned(), |status| status.to_string());
     format!(
-        "<dl>{rows}</dl><h5>{}: {}</h5><pre>{request}</pre><h5>{}: {status}</h5><pre>{response}</pre>",
+        "<dl>{rows}</dl><h3>{}: {}</h3><pre>{request}</pre><h3>{}: {status}</h3><pre>{response}</pre>",
         texts.detail_request,
         escape(&detail.noted.request),
         texts.detail_response

@@ -198,9 +198,8 @@ function ancestors(element) {
 
 /** The button with the focus is gone, as that of a session that has ended: its neighbour gets it. */
 function focusNear(around) {
-  const near = around.find(element => element.isConnected)
-  const button = near && near.querySelector('button')
-  if (button) button.focus({ preventScroll: true })
+  const near = around.find(element => element.isConnected && element.querySelector('button'))
+  if (near) near.querySelector('button').focus({ preventScroll: true })
 }
 
 /** The server writes times in UTC. */

@@ -58,7 +58,7 @@ fn session(session: &Session, is_newest: bool, texts: &Texts) -> String {
     let end = button(texts.end, &format!("DELETE {path}"), "");
     let expire = button(texts.expire, &format!("POST {path}/expire"), "");
     let token = format!(
-        r#"<button type="button" class="copy" data-copy-from="{path}" aria-label="{label}" title="{label}">⧉</button>"#,
+        r#"<button type="button" class="copy" data-copy-from="{path}" aria-label="{label}" title="{label}"></button>"#,
         label = texts.copy_token
     );
     format!(
