@@ -14,12 +14,14 @@ const MAX_COLUMNS: usize = 100;
 
 /// Runs a `curl` command; returns the status and the answer.
 fn run(command: &str) -> (u16, Value) {
-    let command = command.replacen(
-        "curl",
-        "curl --silent --noproxy '*' --write-out '\n%{http_code}'",
-        1,
-    );
-    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    // The last one of a pipe.
+    let (before, last) = command.rsplit_once("curl ").unwrap();
+    let command = format!("{before}curl --silent --write-out '\n%{{http_code}}' {last}");
+    let output = Command::new("sh")
+        .args(["-c", &command])
+        .env("no_proxy", "*")
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let (body, status) = text.rsplit_once('\n').unwrap();
     (

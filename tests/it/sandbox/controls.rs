@@ -55,10 +55,19 @@ pub fn router() -> Router<Sandbox> {
         .route("/sandbox/clock", post(next::forward))
         .route("/sandbox/quota_pause", delete(next::end_quota_pause))
         .route("/sandbox/users/{openid}/logins", post(users::log_in_again))
-        .route("/sandbox/users/{openid}/phone_numbers", post(users::phone_number))
-        .route("/sandbox/users/{openid}/encrypted_data", post(users::encrypted_data))
+        .route(
+            "/sandbox/users/{openid}/phone_numbers",
+            post(users::phone_number),
+        )
+        .route(
+            "/sandbox/users/{openid}/encrypted_data",
+            post(users::encrypted_data),
+        )
         .route("/sandbox/users/{openid}/sessions", delete(users::end_all))
-        .route("/sandbox/sessions/{id}", get(users::session).delete(users::end))
+        .route(
+            "/sandbox/sessions/{id}",
+            get(users::session).delete(users::end),
+        )
         .route("/sandbox/sessions/{id}/expire", post(users::expire))
         .route("/sandbox/requests/{id}", get(detail::request))
         .route("/sandbox/reset", post(reset))
@@ -133,16 +142,18 @@ fn phone_url(sandbox: &Sandbox, openid: &str) -> String {
 /// An unused code with this script. Any name can be in it.
 fn fresh(script: &str) -> Result<String, Refused> {
     let script = match script.split_once('-') {
-        Some((kind @ ("user" | "guest" | "phone"), name)) if is_name(name) => {
-            format!("{kind}-{}", name_in_code(name))
+        Some((kind @ ("user" | "guest" | "phone"), name)) => {
+            is_name(name).then(|| format!("{kind}-{}", name_in_code(name)))
         }
-        _ => script.to_owned(),
+        _ => Some(script.to_owned()),
     };
-    if Script::parse(&script).is_none() || script.contains('.') {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_~".contains(&b);
+    let is_script = |it: &String| Script::parse(it).is_some() && it.bytes().all(is_allowed);
+    let Some(script) = script.filter(is_script) else {
         return Err(bad(
             "A script is user-NAME, guest-NAME, phone-NAME, error-40029, hang or another of the list; NAME has 1 to 32 characters.",
         ));
-    }
+    };
     Ok(format!("{script}.{:08x}", fastrand::u32(..)))
 }
 

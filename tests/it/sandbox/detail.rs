@@ -48,7 +48,10 @@ pub async fn request(
 }
 
 pub fn wants_secrets(query: Option<&str>) -> bool {
-    query.and_then(|query| parameter(query, "secrets")).as_deref() == Some("true")
+    query
+        .and_then(|query| parameter(query, "secrets"))
+        .as_deref()
+        == Some("true")
 }
 
 pub fn of(sandbox: &Sandbox, id: u64, with_secrets: bool) -> Option<Detail> {
@@ -71,7 +74,11 @@ impl Detail {
             To::Wechat => addresses.page,
         };
         let shown = |text: &str, redacted: fn(&str) -> String| {
-            if with_secrets { text.to_owned() } else { redacted(text) }
+            if with_secrets {
+                text.to_owned()
+            } else {
+                redacted(text)
+            }
         };
         let query = sent.query.as_deref();
         let query = query.map(|query| format!("?{}", shown(query, redaction::query)));
@@ -81,7 +88,9 @@ impl Detail {
         let request_body = redaction::body(&sent.body, with_secrets);
         let answer = noted.answer.clone().unwrap_or_default();
         let request_id = answer.headers.get("x-request-id");
-        let request_id = request_id.and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let request_id = request_id
+            .and_then(|id| id.to_str().ok())
+            .map(str::to_owned);
         Self {
             curl: curl(&sent.method, &url, &request_headers, &request_body),
             url,

@@ -23,6 +23,8 @@ use super::options::Openness;
 use super::requests::{Answer, Begin, To};
 use super::state::Sandbox;
 
+/// The largest body that wxlogin takes, in bytes, but for those that it passes on to WeChat.
+const MAX_JSON: usize = 64 * 1024;
 /// Headers of one connection.
 const HOP_BY_HOP: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING];
 
@@ -52,7 +54,9 @@ async fn pass_on(State(door): State<Door>, request: Request) -> Response {
     {
         return page;
     }
-    let body = read(body).await;
+    let is_large = head.uri.path().starts_with("/wechat/");
+    let max = if is_large { MAX_BODY } else { MAX_JSON };
+    let body = read(body, max).await;
     let target = match door.to {
         To::PublicDoor => Target::of(&head.uri),
         _ => Target {
@@ -179,7 +183,11 @@ fn answer(status: StatusCode, json: &Value) -> Answer {
     let is_problem = !status.is_success();
     Answer {
         status: Some(status.as_u16()),
-        code: if is_problem { text("code") } else { Some("ok".to_owned()) },
+        code: if is_problem {
+            text("code")
+        } else {
+            Some("ok".to_owned())
+        },
         errcode: json["errcode"].as_i64().filter(|_| is_problem),
         action: text("action").filter(|_| is_problem),
         ..Answer::default()
@@ -191,17 +199,17 @@ pub fn code_in_json(body: &[u8]) -> Option<String> {
     json["code"].as_str().map(str::to_owned)
 }
 
-/// What has arrived in time. One byte more than any path of wxlogin accepts, so that wxlogin itself refuses a
-/// body that is too large.
-async fn read(mut body: Body) -> Bytes {
+/// What has arrived in time. One byte more than wxlogin accepts, so that wxlogin itself refuses a body that is
+/// too large.
+async fn read(mut body: Body, max: usize) -> Bytes {
     let mut all = Vec::new();
     let deadline = Instant::now() + BODY_TIMEOUT;
     while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await {
         if let Ok(data) = frame.into_data() {
             all.extend_from_slice(&data);
         }
-        if all.len() > MAX_BODY {
-            all.truncate(MAX_BODY + 1);
+        if all.len() > max {
+            all.truncate(max + 1);
             break;
         }
     }

@@ -24,7 +24,8 @@ pub async fn own_host(State(hosts): State<Hosts>, request: Request, next: Next) 
     if host(request.headers()).is_some_and(|host| hosts.have(&host)) {
         next.run(request).await
     } else {
-        let detail = "The Host header is not a name of this machine, so the sandbox does not answer.";
+        let detail =
+            "The Host header is not a name of this machine, so the sandbox does not answer.";
         refused(detail)
     }
 }
@@ -51,16 +52,18 @@ pub fn is_loopback(host: &str) -> bool {
 
 impl Hosts {
     pub fn of(is_open: bool) -> Self {
-        if is_open { Self::Reachable } else { Self::Loopback }
+        if is_open {
+            Self::Reachable
+        } else {
+            Self::Loopback
+        }
     }
 
     /// `Reachable`: an IP address, a name without dots as in Compose, a name of the local network. Docker gives
     /// the last name to this machine, also where only the loopback is listened on.
     fn have(self, host: &str) -> bool {
         let is_local = || ip(host).is_some() || !host.contains('.') || host.ends_with(".local");
-        is_loopback(host)
-            || host == "host.docker.internal"
-            || self == Self::Reachable && is_local()
+        is_loopback(host) || host == "host.docker.internal" || self == Self::Reachable && is_local()
     }
 }
 

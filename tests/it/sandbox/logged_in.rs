@@ -80,7 +80,8 @@ pub struct Session {
 impl LoggedIn {
     /// WeChat has answered a login with this body, which may be a refusal.
     pub fn wechat_answered(&self, code: &str, body: &Value, wechat: &FakeWechat) {
-        let (Some(openid), Some(_)) = (body["openid"].as_str(), body["session_key"].as_str()) else {
+        let (Some(openid), Some(_)) = (body["openid"].as_str(), body["session_key"].as_str())
+        else {
             return;
         };
         let mut kept = self.lock();
@@ -123,7 +124,10 @@ impl LoggedIn {
     pub fn openid_of(&self, token: &str) -> Option<String> {
         let kept = self.lock();
         let has_token = |user: &&Known| user.sessions.iter().any(|session| session.token == token);
-        kept.users.iter().find(has_token).map(|user| user.openid.clone())
+        kept.users
+            .iter()
+            .find(has_token)
+            .map(|user| user.openid.clone())
     }
 
     pub fn session(&self, id: u64) -> Option<KnownSession> {
@@ -166,7 +170,9 @@ impl Known {
     fn new(number: u64, openid: &str, wechat: &FakeWechat) -> Self {
         Self {
             number,
-            name: wechat.user(openid).map_or_else(String::new, |user| user.name),
+            name: wechat
+                .user(openid)
+                .map_or_else(String::new, |user| user.name),
             openid: openid.to_owned(),
             unionid: None,
             keys: 0,

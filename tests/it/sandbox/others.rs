@@ -98,7 +98,11 @@ fn check_text(model: &mut Model, body: &Value) -> Result<Response, Refused> {
     // WeChat wants a user who was active in the last two hours.
     model.users.get(openid).ok_or((61010, "code is expired"))?;
     let is_risky = ["risky", "违规"].iter().any(|word| content.contains(word));
-    let (suggest, label) = if is_risky { ("risky", 20001) } else { ("pass", 100) };
+    let (suggest, label) = if is_risky {
+        ("risky", 20001)
+    } else {
+        ("pass", 100)
+    };
     Ok(json(&json!({
         "errcode": 0,
         "errmsg": "ok",
@@ -113,7 +117,10 @@ fn qr_code(_: &mut Model, body: &Value) -> Result<Response, Refused> {
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$&'()*+,/:;=?@-._~".contains(&b);
     let scene = text(body, "scene").filter(|scene| scene.len() <= MAX_SCENE);
     if !scene.is_some_and(|scene| scene.bytes().all(is_allowed)) {
-        return Err((40169, "invalid length for scene, or the data is not json string"));
+        return Err((
+            40169,
+            "invalid length for scene, or the data is not json string",
+        ));
     }
     Ok(([(CONTENT_TYPE, "image/png")], QR_CODE).into_response())
 }

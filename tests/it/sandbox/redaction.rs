@@ -3,24 +3,75 @@
 use axum::http::{HeaderMap, HeaderName};
 use serde_json::{Map, Value};
 
-use super::fake_wechat::{APPID, Script, name_of, parameter};
+use super::fake_wechat::{Script, name_of, parameter};
 
 /// Path segments that are shown: those of wxlogin and of the stand-in.
 const SEGMENTS: &[&str] = &[
-    "", "onLogin", "session", "decrypt", "verify", "healthz", "readyz", "metrics", "users", "phone",
-    "sign", "session_key", "sessions", "access_token", "wechat", "sns", "jscode2session", "cgi-bin",
-    "token", "stable_token", "wxa", "business", "getuserphonenumber", "checksession", "message",
-    "subscribe", "send", "msg_sec_check", "getwxacodeunlimit", APPID,
+    "",
+    "onLogin",
+    "session",
+    "decrypt",
+    "verify",
+    "healthz",
+    "readyz",
+    "metrics",
+    "users",
+    "phone",
+    "sign",
+    "session_key",
+    "sessions",
+    "access_token",
+    "wechat",
+    "sns",
+    "jscode2session",
+    "cgi-bin",
+    "token",
+    "stable_token",
+    "wxa",
+    "business",
+    "getuserphonenumber",
+    "checksession",
+    "message",
+    "subscribe",
+    "send",
+    "msg_sec_check",
+    "getwxacodeunlimit",
 ];
 /// Query parameters whose values are shown.
 const PARAMETERS: &[&str] = &["appid", "openid", "all", "grant_type", "sig_method"];
 /// Members of JSON objects whose values are shown.
 const MEMBERS: &[&str] = &[
-    "title", "status", "detail", "action", "errcode", "errmsg", "request_id", "expires_in", "appid",
-    "openid", "unionid", "valid", "created_at", "expires_at", "countryCode", "timestamp",
-    "grant_type", "touser", "template_id", "msgid", "scene", "version", "suggest", "label",
+    "title",
+    "status",
+    "detail",
+    "action",
+    "errcode",
+    "errmsg",
+    "request_id",
+    "expires_in",
+    "appid",
+    "openid",
+    "unionid",
+    "valid",
+    "created_at",
+    "expires_at",
+    "countryCode",
+    "timestamp",
+    "grant_type",
+    "touser",
+    "template_id",
+    "msgid",
+    "scene",
+    "version",
+    "suggest",
+    "label",
 ];
-const SECRET_HEADERS: &[&str] = &["authorization", "proxy-authorization", "cookie", "set-cookie"];
+const SECRET_HEADERS: &[&str] = &[
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+];
 /// The longest code that is shown, in characters.
 const MAX_CODE: usize = 40;
 /// What stands for a secret.
@@ -104,7 +155,11 @@ fn without_secrets(json: Value) -> Value {
                     "code" => is_problem || value.as_str().is_some_and(is_script),
                     name => MEMBERS.contains(&name) || value.is_object() || value.is_array(),
                 };
-                let value = if is_shown { without_secrets_inside(value) } else { REDACTED.into() };
+                let value = if is_shown {
+                    without_secrets_inside(value)
+                } else {
+                    REDACTED.into()
+                };
                 (name, value)
             });
             Value::Object(members.collect::<Map<_, _>>())

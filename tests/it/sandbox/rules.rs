@@ -76,7 +76,9 @@ impl Rule {
             _ => return Some("A rule has either a script or an answer."),
         };
         match script {
-            Some(Script::User(_) | Script::Guest(_) | Script::NewUser) if self.call == LOGIN => None,
+            Some(Script::User(_) | Script::Guest(_) | Script::NewUser) if self.call == LOGIN => {
+                None
+            }
             Some(Script::User(_) | Script::Guest(_) | Script::NewUser | Script::Phone(_)) => {
                 Some("Only the call login has users.")
             }

@@ -47,7 +47,9 @@ async fn note(State(sandbox): State<Sandbox>, request: Request, next: Next) -> R
         .unwrap_or_else(|_| Bytes::new());
     let json: Value = serde_json::from_slice(&body).unwrap_or_default();
     if let (true, Some(code)) = (is_login, &code) {
-        sandbox.logged_in.wechat_answered(code, &json, &sandbox.wechat);
+        sandbox
+            .logged_in
+            .wechat_answered(code, &json, &sandbox.wechat);
     }
     pending.answered(Answer {
         status: Some(head.status.as_u16()),
@@ -63,6 +65,10 @@ async fn note(State(sandbox): State<Sandbox>, request: Request, next: Next) -> R
 /// The openid in a request.
 fn user(query: &str, body: &[u8]) -> Option<String> {
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
-    let in_body = ["openid", "touser"].iter().find_map(|name| json[name].as_str());
-    in_body.map(str::to_owned).or_else(|| parameter(query, "openid"))
+    let in_body = ["openid", "touser"]
+        .iter()
+        .find_map(|name| json[name].as_str());
+    in_body
+        .map(str::to_owned)
+        .or_else(|| parameter(query, "openid"))
 }

@@ -11,7 +11,6 @@ use super::super::fake_wechat::{Rule, name_in_code, parameter};
 use super::super::state::Sandbox;
 use super::{Given, Refused, bad, is_name, read};
 
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forward {

@@ -81,10 +81,7 @@ pub async fn session(
 }
 
 /// As the Mini Program does it when it logs out.
-pub async fn end(
-    State(sandbox): State<Sandbox>,
-    Path(id): Path<u64>,
-) -> Result<Response, Refused> {
+pub async fn end(State(sandbox): State<Sandbox>, Path(id): Path<u64>) -> Result<Response, Refused> {
     let session = known_session(&sandbox, id)?;
     let url = format!("http://{}/session", sandbox.addresses.public);
     let request = sandbox.http.request(Method::DELETE, url);

@@ -41,7 +41,10 @@ pub fn render(addresses: Addresses, texts: &Texts) -> String {
 fn list(commands: &[String], texts: &Texts) -> String {
     let commands = commands.iter().map(|command| {
         let copy = copy("curl", command, texts);
-        format!(r#"<div class="copied"><pre>{}</pre>{copy}</div>"#, escape(command))
+        format!(
+            r#"<div class="copied"><pre>{}</pre>{copy}</div>"#,
+            escape(command)
+        )
     });
     commands.collect()
 }

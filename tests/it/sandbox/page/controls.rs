@@ -122,7 +122,11 @@ fn row(rule: &Rule, texts: &Texts) -> String {
         String::new()
     };
     let call = escape(&rule.call);
-    let remove = button(texts.remove, &format!("DELETE /sandbox/next?call={call}"), "");
+    let remove = button(
+        texts.remove,
+        &format!("DELETE /sandbox/next?call={call}"),
+        "",
+    );
     format!(
         r#"<li id="rule-{call}"><span>{label}: {} ({times}{percent})</span> {remove}</li>"#,
         code(&outcome)

@@ -47,7 +47,10 @@ fn side(request: &Noted, texts: &Texts) -> String {
         });
     let listener = match request.to {
         To::InternalDoor => {
-            format!(r#" <span class="listener">{}</span>"#, texts.internal_listener)
+            format!(
+                r#" <span class="listener">{}</span>"#,
+                texts.internal_listener
+            )
         }
         _ => String::new(),
     };
@@ -88,7 +91,11 @@ fn answer(request: &Noted, texts: &Texts) -> String {
 
 /// All of a request, with a switch for its secrets.
 pub fn open(detail: &Detail, with_secrets: bool, texts: &Texts) -> String {
-    let label = if with_secrets { texts.hide_secrets } else { texts.show_secrets };
+    let label = if with_secrets {
+        texts.hide_secrets
+    } else {
+        texts.show_secrets
+    };
     let id = detail.noted.id;
     let switch = button_with(
         label,
@@ -100,7 +107,10 @@ pub fn open(detail: &Detail, with_secrets: bool, texts: &Texts) -> String {
     } else {
         format!("<h3>{}</h3>{caused}", texts.detail_to_wechat)
     };
-    format!(r#"<div class="buttons small">{switch}</div>{}{caused}"#, one(detail, texts))
+    format!(
+        r#"<div class="buttons small">{switch}</div>{}{caused}"#,
+        one(detail, texts)
+    )
 }
 
 fn one(detail: &Detail, texts: &Texts) -> String {
@@ -117,7 +127,11 @@ fn one(detail: &Detail, texts: &Texts) -> String {
     let answer = detail.noted.answer.as_ref();
     let user = answer.and_then(|answer| answer.user.as_deref());
     row(texts.detail_user, user.unwrap_or_default(), "openid");
-    row("request_id", detail.request_id.as_deref().unwrap_or_default(), "request_id");
+    row(
+        "request_id",
+        detail.request_id.as_deref().unwrap_or_default(),
+        "request_id",
+    );
     row("curl", &detail.curl, "curl");
     let request = message(&detail.request_headers, &detail.request_body);
     let response = message(&detail.response_headers, &detail.response_body);
@@ -134,7 +148,9 @@ fn one(detail: &Detail, texts: &Texts) -> String {
 /// Headers and body.
 fn message(headers: &[(String, String)], body: &str) -> String {
     let headers = headers.iter();
-    let headers: Vec<_> = headers.map(|(name, value)| format!("{name}: {value}")).collect();
+    let headers: Vec<_> = headers
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
     let parts = [headers.join("\n"), body.to_owned()];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     escape(&parts.join("\n\n"))

@@ -34,8 +34,16 @@ fn row(user: &User, texts: &Texts) -> String {
     let path = format!("/sandbox/users/{openid}");
     let buttons = [
         button(texts.log_in_again, &format!("POST {path}/logins"), ""),
-        button(texts.phone_number, &format!("POST {path}/phone_numbers"), ""),
-        button(texts.encrypted_data, &format!("POST {path}/encrypted_data"), ""),
+        button(
+            texts.phone_number,
+            &format!("POST {path}/phone_numbers"),
+            "",
+        ),
+        button(
+            texts.encrypted_data,
+            &format!("POST {path}/encrypted_data"),
+            "",
+        ),
         button(texts.end_all, &format!("DELETE {path}/sessions"), ""),
     ]
     .concat();
