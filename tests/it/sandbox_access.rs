@@ -43,7 +43,7 @@ async fn only_the_page_itself_and_programs_may_use_the_controls() {
     // A link on another site may open the page.
     assert_eq!(get("/", &[("sec-fetch-site", "cross-site")]).await, 200);
 
-    // The doors and the stand-in, too.
+    // The service and the stand-in, too.
     let internal = sandbox.internal();
     for (client, path) in [
         (&sandbox.public(), "/onLogin?code=user-alice"),

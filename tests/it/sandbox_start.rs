@@ -190,7 +190,7 @@ fn open(sandbox: &Sandbox) -> [bool; 3] {
 }
 
 #[test]
-fn lan_opens_the_public_door_alone_and_warns() {
+fn lan_opens_the_public_listener_alone_and_warns() {
     assert_eq!(open(&Sandbox::start()), [false, false, false]);
     let sandbox = Sandbox::of(&mut command(&["--lan"]));
     assert_eq!(open(&sandbox), [true, false, false]);

@@ -69,8 +69,8 @@ impl Detail {
         let sent = noted.sent.clone();
         let addresses = sandbox.addresses;
         let server = match noted.to {
-            To::PublicDoor => addresses.public,
-            To::InternalDoor => addresses.internal,
+            To::PublicListener => addresses.public,
+            To::InternalListener => addresses.internal,
             To::Wechat => addresses.page,
         };
         let shown = |text: &str, redacted: fn(&str) -> String| {

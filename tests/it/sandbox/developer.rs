@@ -1,4 +1,4 @@
-//! `/as/NAME/…` at the public door: an address for each developer who shares a sandbox, so that the codes of a
+//! `/as/NAME/…` at the public listener: an address for each developer who shares a sandbox, so that the codes of a
 //! real `wx.login` log different users in.
 
 use axum::http::Uri;

@@ -38,9 +38,9 @@ pub fn print(addresses: Addresses, openness: Openness, replaced: &[Replaced]) {
 
 const CODES: [&str; 4] = [
     "The code says what WeChat does: user-NAME logs NAME in, error-40029 gets errcode 40029.",
-    "A login uses its code up; user-alice.2 is a new one. The page shows all kinds of codes.",
-    "code 决定微信怎么应答：user-名字 表示登录，error-40029 返回 errcode 40029。",
-    "登录后 code 失效，user-alice.2 就是新的 code。各种 code 见页面。",
+    "A login uses its code up; user-alice.2 is a new one. Codes of a real wx.login are the user devtools.",
+    "code 决定微信怎么返回：user-名字 表示登录，error-40029 表示返回 errcode 40029。",
+    "登录后 code 失效，user-alice.2 就是新的 code。真实 wx.login 的 code 登录为用户 devtools。",
 ];
 
 fn list(addresses: Addresses) -> [String; 3] {
@@ -50,16 +50,16 @@ fn list(addresses: Addresses) -> [String; 3] {
         page,
     } = addresses;
     [
-        format!("  Page 页面              http://{page}/"),
-        format!("  Service 登录服务       http://{public}"),
-        format!("  Internal door 内部端口 http://{internal}"),
+        format!("  Page 页面                  http://{page}/"),
+        format!("  Service 登录服务           http://{public}"),
+        format!("  Internal listener 内部端口 http://{internal}"),
     ]
 }
 
 fn warning(addresses: Addresses, openness: Openness) -> Vec<String> {
     match openness {
         Openness::Nothing => Vec::new(),
-        Openness::PublicDoor => {
+        Openness::PublicListener => {
             let port = addresses.public.port();
             let host = lan_address();
             let host = host.map_or("ADDRESS-OF-THIS-COMPUTER".to_owned(), |ip| ip.to_string());
@@ -81,7 +81,7 @@ fn for_others(addresses: Addresses) -> [String; 7] {
         format!("  WECHAT_APPID={APPID}"),
         format!("  WECHAT_SECRET={SECRET}"),
         format!("  WECHAT_API_BASE={}", addresses.base()),
-        "For a backend at the internal door 供后端访问内部端口：".into(),
+        "For a backend at the internal listener 供后端访问内部端口：".into(),
         format!("  INTERNAL_TOKEN={INTERNAL_TOKEN}"),
     ]
 }

@@ -1,4 +1,4 @@
-//! `cargo run --example sandbox`: wxlogin with both doors, and a stand-in for WeChat with a page to look at,
+//! `cargo run --example sandbox`: wxlogin with both listeners, and a stand-in for WeChat with a page to look at,
 //! in one process, with nothing to configure. Not in the release binary.
 #![allow(clippy::unwrap_used, reason = "a sandbox may fail by panicking")]
 
@@ -6,7 +6,6 @@ mod clock;
 mod controls;
 mod detail;
 mod developer;
-mod doors;
 #[allow(dead_code, unused_imports, reason = "the tests use all of it")]
 #[path = "wechat.rs"]
 mod fake_wechat;
@@ -16,6 +15,7 @@ mod listeners;
 mod logged_in;
 mod options;
 mod page;
+mod proxy;
 mod redaction;
 mod requests;
 mod service;
@@ -70,8 +70,11 @@ async fn main() -> ExitCode {
     let _logging = telemetry::init(&settings.config().log).unwrap();
     let sandbox = Sandbox::start(addresses, options.openness, settings).await;
     tokio::spawn(serve(page, page_and_wechat(&sandbox)));
-    tokio::spawn(serve(internal, doors::router(&sandbox, To::InternalDoor)));
-    tokio::spawn(serve(public, doors::router(&sandbox, To::PublicDoor)));
+    tokio::spawn(serve(
+        internal,
+        proxy::router(&sandbox, To::InternalListener),
+    ));
+    tokio::spawn(serve(public, proxy::router(&sandbox, To::PublicListener)));
     introduction::print(addresses, options.openness, &replaced);
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}

@@ -28,8 +28,8 @@ struct Kept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum To {
-    PublicDoor,
-    InternalDoor,
+    PublicListener,
+    InternalListener,
     Wechat,
 }
 

@@ -1,4 +1,4 @@
-//! wxlogin itself: both doors on free ports of the loopback, behind the doors of the sandbox.
+//! wxlogin itself: both listeners on free ports of the loopback, behind those of the sandbox.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::doors::code_in_json;
 use super::fake_wechat::{BODY_TIMEOUT, MAX_BODY, parameter};
+use super::proxy::code_in_json;
 use super::redaction::code_in_query;
 use super::requests::{Answer, Begin, To};
 use super::state::Sandbox;

@@ -46,7 +46,7 @@ fn side(request: &Noted, texts: &Texts) -> String {
             format!(r#" <code class="argument">{}</code>"#, escape(it))
         });
     let listener = match request.to {
-        To::InternalDoor => {
+        To::InternalListener => {
             format!(
                 r#" <span class="listener">{}</span>"#,
                 texts.internal_listener

@@ -1,4 +1,4 @@
-//! wxlogin's two doors in the sandbox: each request is forwarded, and recorded with its response.
+//! wxlogin's two listeners in the sandbox: each request is forwarded, and recorded with its response.
 
 use std::net::SocketAddr;
 
@@ -29,44 +29,44 @@ const MAX_JSON: usize = 64 * 1024;
 const HOP_BY_HOP: [HeaderName; 4] = [CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING];
 
 #[derive(Clone)]
-struct Door {
+struct Listener {
     sandbox: Sandbox,
     to: To,
 }
 
-/// Everything that comes in at the public or the internal door.
+/// Everything that comes in at the public or the internal listener.
 pub fn router(sandbox: &Sandbox, to: To) -> Router {
     let is_open = match to {
-        To::PublicDoor => sandbox.openness != Openness::Nothing,
+        To::PublicListener => sandbox.openness != Openness::Nothing,
         _ => sandbox.openness == Openness::Everything,
     };
     let sandbox = sandbox.clone();
     Router::new()
         .fallback(pass_on)
         .layer(from_fn_with_state(Hosts::of(is_open), own_host))
-        .with_state(Door { sandbox, to })
+        .with_state(Listener { sandbox, to })
 }
 
-async fn pass_on(State(door): State<Door>, request: Request) -> Response {
+async fn pass_on(State(listener): State<Listener>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    if door.to == To::PublicDoor
-        && let Some(page) = door.page_instead(&head)
+    if listener.to == To::PublicListener
+        && let Some(page) = listener.page_instead(&head)
     {
         return page;
     }
     let is_large = head.uri.path().starts_with("/wechat/");
     let max = if is_large { MAX_BODY } else { MAX_JSON };
     let body = read(body, max).await;
-    let target = match door.to {
-        To::PublicDoor => Target::of(&head.uri),
+    let target = match listener.to {
+        To::PublicListener => Target::of(&head.uri),
         _ => Target {
             path: head.uri.path().to_owned(),
             query: head.uri.query().map(str::to_owned),
             code: code_in_json(&body),
         },
     };
-    let pending = door.sandbox.requests.begin(Begin {
-        to: door.to,
+    let pending = listener.sandbox.requests.begin(Begin {
+        to: listener.to,
         method: head.method.to_string(),
         path: target.path.clone(),
         query: target.query.clone(),
@@ -74,8 +74,8 @@ async fn pass_on(State(door): State<Door>, request: Request) -> Response {
         body: body.clone(),
         code: target.code.clone(),
     });
-    let user = door.user(&head, &target);
-    let (status, headers, body) = match door.send(head, &target, body).await {
+    let user = listener.user(&head, &target);
+    let (status, headers, body) = match listener.send(head, &target, body).await {
         Ok(answer) => answer,
         Err(error) => {
             let text = format!("wxlogin does not answer: {}\n", error.without_url());
@@ -84,7 +84,7 @@ async fn pass_on(State(door): State<Door>, request: Request) -> Response {
     };
     let json: Value = serde_json::from_slice(&body).unwrap_or_default();
     if target.path == "/onLogin" {
-        door.logged_in(&target, status, &headers, &json).await;
+        listener.logged_in(&target, status, &headers, &json).await;
     }
     pending.answered(Answer {
         user: json["openid"].as_str().map(str::to_owned).or(user),
@@ -95,7 +95,7 @@ async fn pass_on(State(door): State<Door>, request: Request) -> Response {
     (status, headers, body).into_response()
 }
 
-impl Door {
+impl Listener {
     async fn send(
         &self,
         head: Parts,
@@ -128,14 +128,14 @@ impl Door {
     async fn addr(&self) -> SocketAddr {
         let service = self.sandbox.service.read().await;
         match self.to {
-            To::InternalDoor => service.internal,
+            To::InternalListener => service.internal,
             _ => service.public,
         }
     }
 
     /// The openid of the user whose token or path this is.
     fn user(&self, head: &Parts, target: &Target) -> Option<String> {
-        if self.to == To::InternalDoor {
+        if self.to == To::InternalListener {
             let path = target.path.strip_prefix("/users/")?;
             return path.split('/').nth(1).map(str::to_owned);
         }
