@@ -111,7 +111,7 @@ fn memory(sandbox: &Sandbox) -> u64 {
 }
 
 #[tokio::test]
-#[ignore = "takes a minute"]
+#[ignore = "takes minutes"]
 async fn its_memory_is_bounded_over_100_000_logins() {
     let settings = [
         ("SESSION_TTL", "1s"),
