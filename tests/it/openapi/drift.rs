@@ -156,21 +156,6 @@ async fn counted_routes(app: &TestApp) -> Routes {
     labels.filter(|(_, route)| route != "none").collect()
 }
 
-/// The string literals in the code of the routers that are paths.
-fn coded_paths() -> BTreeSet<String> {
-    let mut paths = BTreeSet::new();
-    for file in ["src/api.rs", "src/api/doors.rs", "src/api/internal.rs"] {
-        let source = read(file);
-        let lines = source.lines().filter(|line| !line.trim().starts_with("//"));
-        let literals = lines.flat_map(|line| line.split('"').skip(1).step_by(2));
-        paths.extend(
-            literals
-                .filter(|text| text.starts_with('/') && text.len() > 1)
-                .map(str::to_owned),
-        );
-    }
-    paths
-}
 
 #[tokio::test]
 async fn every_route_is_counted_and_its_path_is_loggable() {

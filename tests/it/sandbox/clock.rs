@@ -26,15 +26,19 @@ impl SandboxClock {
 
     /// Seconds since the Unix epoch.
     pub fn now(&self) -> u64 {
+        self.wall().as_secs()
+    }
+
+    fn wall(&self) -> Duration {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        since.map_or(0, |since| since.as_secs()) + self.ahead()
+        since.unwrap_or_default() + Duration::from_secs(self.ahead())
     }
 
     pub fn for_wxlogin(&self) -> Clock {
         let (wall, monotonic) = (self.clone(), self.clone());
         let begin = Instant::now();
         Clock::new(
-            move || wall.now(),
+            move || wall.wall(),
             move || begin.elapsed() + Duration::from_secs(monotonic.ahead()),
         )
     }
