@@ -1,13 +1,13 @@
 //! The session store in Redis or Valkey, one server or a cluster, which several processes can share.
 //!
-//! Every key begins with `wxlogin:` and expires by itself:
+//! Every key begins with `wxlogin2:` and expires by itself:
 //!
 //! | key | value | expires |
 //! | --- | --- | --- |
-//! | `wxlogin:session:{SHA-256 of the token's secret}` | the session, JSON | with the session |
-//! | `wxlogin:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` encrypted `session_key`, `failures` to decrypt user data since the last login | with the user's last session |
-//! | `wxlogin:tokens:{{appid}:{openid}}` | a sorted set: the SHA-256 of the secrets of the user's tokens, by expiry, in seconds since the first of them began | with the user's last session |
-//! | `wxlogin:exchange:{SHA-256 of appid and code}` | the user, JSON | after 60 s |
+//! | `wxlogin2:session:{SHA-256 of the token}` | the token's seal and the session, JSON | with the session |
+//! | `wxlogin2:exchange:{SHA-256 of appid and code}` | the first session of the code, JSON | after 60 s |
+//! | `wxlogin2:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` encrypted `session_key`, `failures` to decrypt user data since the last login | with the user's last session |
+//! | `wxlogin2:owned:{{appid}:{openid}}` | a sorted set: which of the keys above are the user's, `session:{…}` by its end and `exchange:{…}` by minus its end, in Unix seconds | with the user's last session |
 //!
 //! The readiness check writes the same keys for an `{appid}` and an `{openid}` that are `check`.
 //! SHA-256 is in base64url; encrypted keys are bytes as they are.
@@ -17,177 +17,210 @@ mod error;
 mod health;
 mod scripts;
 mod url;
-mod user;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use redis::{Cmd, RedisError, cmd};
+use redis::{Cmd, FromRedisValue, RedisError, Value, cmd};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{
-    EXCHANGE_TTL, EncryptedKey, ExchangeHash, MAX_FAILURES, OpenError, Record, Session, TokenHash,
-    TokenId, Unavailable, User, UserId,
-};
+use super::UserId;
+use super::store::{EncryptedExchange, Row};
+use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, OpenError, Session, Token, Unavailable};
 use crate::clock::Clock;
-use connection::Connection;
+use connection::Connections;
 use error::describe;
+use scripts::{keys_at, owned_at};
 pub use url::{InvalidUrl, RedisUrl};
 
-const SESSION: &str = "wxlogin:session:";
-/// The longest time for an operation.
+/// The longest time for an operation; longer than for an answer, so that the connection sees the failure and is
+/// replaced.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest time for each answer; shorter than [`TIMEOUT`], so that the connection sees the failure and
-/// is replaced.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The store in Redis.
-#[derive(Clone)]
-pub struct Store {
-    connection: Connection,
-    /// Hosts and ports, for error messages.
-    address: Arc<str>,
+pub(super) struct RedisStore {
+    connections: Box<Connections>,
+    url: RedisUrl,
     clock: Clock,
 }
 
-impl Store {
+impl RedisStore {
     /// Does not connect yet.
     pub(super) fn new(url: &RedisUrl, clock: Clock) -> Result<Self, OpenError> {
-        let connection = Connection::new(url, ANSWER_TIMEOUT)
-            .map_err(|error| OpenError::Other(describe(&error)))?;
+        let connections =
+            Connections::new(url).map_err(|error| OpenError::Other(describe(&error, &[])))?;
         Ok(Self {
-            connection,
-            address: url.to_string().into(),
+            connections: Box::new(connections),
+            url: url.clone(),
             clock,
         })
     }
 
-    /// Stores a session. Its token needs no selector.
-    pub(super) async fn create(&self, new: Record<'_>) -> Result<Option<[u8; 8]>, Unavailable> {
-        let session = new.session;
+    /// Returns `true`: no two tokens have the same key.
+    pub(super) async fn create(
+        &self,
+        token: &Token,
+        row: Row,
+        exchange: Option<EncryptedExchange>,
+    ) -> Result<bool, Unavailable> {
+        let (name, session) = (session_name(token), &row.session);
         // From the session itself: the wall clock may have been set since it was made.
-        let left = session.expires.saturating_sub(session.created).max(1);
-        let keys = new.exchange.as_ref().map(|exchange| &*exchange.keys);
-        let log_in = scripts::LogIn {
-            token: new.token,
-            seconds: left,
-            keys: keys.unwrap_or_default(),
-        };
-        // The exchange comes last: a replica that finds it must find the user's key too.
+        let seconds = session.expires.saturating_sub(session.created).max(1);
+        let exchange_name = exchange.as_ref().map(|it| exchange_name(&it.code));
+        let keys = exchange.map(|exchange| exchange.keys).unwrap_or_default();
+        let user = session.user();
+        // The exchange comes last: another process that finds it must find the user's key too.
         let mut commands = vec![
-            set(&session_at(new.token), &json(session)?, left),
-            log_in.command(&session.user),
+            set(&name, &(encode(&row.seal), session), seconds)?,
+            scripts::log_in(user, &name, seconds, exchange_name.as_deref(), &keys),
         ];
-        if let Some(exchange) = &new.exchange {
-            let user = User {
-                openid: session.user.openid.clone(),
-                unionid: session.unionid.clone(),
-            };
-            let key = exchange_at(exchange.hash);
-            commands.push(set(&key, &json(&user)?, EXCHANGE_TTL.as_secs()));
+        if let Some(name) = &exchange_name {
+            commands.push(set(name, session, EXCHANGE_TTL.as_secs())?);
         }
-        self.bounded(self.connection.pipeline_idempotent(commands))
-            .await?;
-        Ok(None)
+        self.run(&commands).await?;
+        Ok(true)
     }
 
-    pub(super) async fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
-        let session: Option<Session> = self.get(&session_at(token.hash)).await?;
-        Ok(session.filter(|session| self.clock.now() < session.expires))
+    pub(super) async fn find(&self, token: &Token) -> Result<Option<Row>, Unavailable> {
+        let stored: Option<(String, Session)> = self.get(&session_name(token)).await?;
+        let row = stored.map(|(seal, session)| {
+            let seal = URL_SAFE_NO_PAD.decode(seal).ok()?.try_into().ok()?;
+            Some(Row { seal, session })
+        });
+        row.map(|row| row.ok_or_else(|| self.foreign_value()))
+            .transpose()
     }
 
-    pub(super) async fn exchanged(&self, hash: ExchangeHash) -> Result<Option<User>, Unavailable> {
-        self.get(&exchange_at(hash)).await
+    pub(super) async fn exchanged(&self, code: &[u8; 32]) -> Result<Option<Session>, Unavailable> {
+        self.get(&exchange_name(code)).await
     }
 
-    pub(super) async fn keys(&self, user: &UserId) -> Result<Vec<Vec<u8>>, Unavailable> {
-        self.stored_keys(self.connection.query_idempotent(scripts::keys(user)))
-            .await
+    pub(super) async fn keys(&self, user: UserId<'_>) -> Result<Vec<EncryptedKey>, Unavailable> {
+        type Answer = (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>);
+        let command = Cmd::hmget(keys_at(user), &["newest", "previous", "failures"]);
+        let (newest, previous, failures): Answer = self.query(command).await?;
+        if failures >= Some(MAX_FAILURES.into()) {
+            return Ok(Vec::new());
+        }
+        let keys = [newest, previous].into_iter().flatten();
+        Ok(keys.filter_map(encrypted_key).collect())
     }
 
-    /// Counts a failure in advance, and returns the keys if that many failures are allowed. There is no row
-    /// number in Redis.
-    pub(super) async fn begin_attempt(
+    pub(super) async fn newest_key(
         &self,
-        user: &UserId,
-    ) -> Result<(Vec<Vec<u8>>, Option<i64>), Unavailable> {
-        let keys = self.stored_keys(self.connection.query_once(scripts::begin_attempt(user)));
-        Ok((keys.await?, None))
+        user: UserId<'_>,
+    ) -> Result<Option<EncryptedKey>, Unavailable> {
+        let newest: Option<Vec<u8>> = self.query(scripts::newest_key(user)).await?;
+        Ok(newest.and_then(encrypted_key))
     }
 
-    async fn stored_keys(
-        &self,
-        answer: impl Future<Output = Result<Vec<Option<Vec<u8>>>, RedisError>>,
-    ) -> Result<Vec<Vec<u8>>, Unavailable> {
-        let keys = self.bounded(answer).await?;
-        Ok(keys.into_iter().flatten().collect())
+    /// May count a failure twice, if the connection is closed meanwhile.
+    pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
+        self.query(scripts::count_failure(user)).await
     }
 
-    pub(super) async fn end_attempt(
+    pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
+        let name = session_name(token);
+        let forget = Cmd::zrem(owned_at(session.user()), &name);
+        self.run(&[Cmd::del(at(&name)), forget]).await?;
+        Ok(())
+    }
+
+    /// Removes the user's sessions, that of `token` last, so that a client whose request failed can repeat it.
+    /// Then the user's keys, unless the user has logged in meanwhile.
+    pub(super) async fn end_all(
         &self,
-        user: &UserId,
-        _: Option<i64>,
-        failed: bool,
+        user: UserId<'_>,
+        token: Option<&Token>,
     ) -> Result<(), Unavailable> {
-        let command = scripts::end_attempt(user, failed);
-        self.bounded(self.connection.query_once(command)).await
+        let last = token.map(session_name);
+        let owned: Vec<String> = self.query(Cmd::zrange(owned_at(user), 0, -1)).await?;
+        let others = owned.iter().filter(|name| Some(*name) != last.as_ref());
+        let deletes: Vec<_> = others.map(|name| Cmd::del(at(name))).collect();
+        self.run(&deletes).await?;
+        let ended: u64 = match &last {
+            Some(name) => self.query(Cmd::del(at(name))).await?,
+            None => 0,
+        };
+        self.query::<()>(scripts::forget_all(user, &owned)).await?;
+        // Then Redis has evicted the list, and other sessions may be alive.
+        if ended > 0 && last.is_some_and(|last| !owned.contains(&last)) {
+            let cause = "the list of a user's sessions is incomplete: keys were evicted";
+            return Err(self.unavailable(cause));
+        }
+        Ok(())
     }
 
-    pub(super) async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
-        let command = Cmd::del(session_at(token.hash));
-        self.bounded(self.connection.query_idempotent(command))
-            .await
-    }
-
-    /// Does nothing: the connections end with the process.
-    #[expect(clippy::unused_async, reason = "the interface of both backends")]
-    pub(super) async fn close(&self) {}
-
-    async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Unavailable> {
-        let mut command = cmd("GET");
-        command.arg(key);
-        let json: Option<Vec<u8>> = self
-            .bounded(self.connection.query_idempotent(command))
-            .await?;
+    async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Unavailable> {
+        let json: Option<Vec<u8>> = self.query(Cmd::get(at(name))).await?;
         json.map(|json| serde_json::from_slice(&json))
             .transpose()
-            .map_err(|_| self.unavailable("a value is not of wxlogin's format"))
+            .map_err(|_| self.foreign_value())
+    }
+
+    async fn query<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Unavailable> {
+        self.answer(self.run(&[command]).await?)
+    }
+
+    /// Sends commands in this order, twice if the connection is closed meanwhile.
+    async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, Unavailable> {
+        self.bounded(self.connections.run(commands), commands).await
     }
 
     async fn bounded<T>(
         &self,
         answer: impl Future<Output = Result<T, RedisError>>,
+        commands: &[Cmd],
     ) -> Result<T, Unavailable> {
         match tokio::time::timeout(TIMEOUT, answer).await {
-            Ok(result) => result.map_err(|error| self.unavailable(&describe(&error))),
+            Ok(result) => result.map_err(|error| self.unavailable(&describe(&error, commands))),
             Err(_) => Err(self.unavailable("no answer in time")),
         }
     }
 
+    /// The last of the values.
+    fn answer<T: FromRedisValue>(&self, mut values: Vec<Value>) -> Result<T, Unavailable> {
+        let value = values.pop().unwrap_or(Value::Nil);
+        redis::from_redis_value(value).map_err(|_| self.foreign_value())
+    }
+
+    fn foreign_value(&self) -> Unavailable {
+        self.unavailable("a value is not of wxlogin's format")
+    }
+
     fn unavailable(&self, cause: &str) -> Unavailable {
-        Unavailable(format!("{}: {cause}", self.address))
+        Unavailable(format!("{}: {cause}", self.url))
     }
 }
 
-fn session_at(token: TokenHash) -> String {
-    format!("{SESSION}{}", encode(&token.0))
+fn session_name(token: &Token) -> String {
+    format!("session:{}", encode(&token.hash()))
 }
 
-fn exchange_at(exchange: ExchangeHash) -> String {
-    format!("wxlogin:exchange:{}", encode(&exchange.0))
+fn exchange_name(code: &[u8; 32]) -> String {
+    format!("exchange:{}", encode(code))
 }
 
-fn set(key: &str, value: &str, seconds: u64) -> Cmd {
+/// The key of this name.
+fn at(name: &str) -> String {
+    format!("wxlogin2:{name}")
+}
+
+fn set(name: &str, value: &impl Serialize, seconds: u64) -> Result<Cmd, Unavailable> {
+    let json = serde_json::to_string(value).map_err(|error| Unavailable(error.to_string()))?;
     let mut command = cmd("SET");
-    command.arg(key).arg(value).arg("EX").arg(seconds);
-    command
+    Ok(command
+        .arg(at(name))
+        .arg(json)
+        .arg("EX")
+        .arg(seconds)
+        .take())
 }
 
-fn json(value: &impl Serialize) -> Result<String, Unavailable> {
-    serde_json::to_string(value).map_err(|error| Unavailable(error.to_string()))
+fn encrypted_key(bytes: Vec<u8>) -> Option<EncryptedKey> {
+    bytes.try_into().ok().map(EncryptedKey)
 }
 
 fn encode(bytes: &[u8]) -> String {
