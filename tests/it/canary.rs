@@ -390,7 +390,6 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
         answers: RefCell::default(),
         secrets: RefCell::default(),
     };
-    recorder.login("user-kept.canary").await;
     everything(&recorder).await;
     backend(&recorder, &process.internal(), &wechat).await;
     let numbers = process.internal().get("/metrics").await;

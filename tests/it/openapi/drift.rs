@@ -156,7 +156,6 @@ async fn counted_routes(app: &TestApp) -> Routes {
     labels.filter(|(_, route)| route != "none").collect()
 }
 
-
 #[tokio::test]
 async fn every_route_is_counted_and_its_path_is_loggable() {
     let app = backend::start(&[]).await;

@@ -24,6 +24,7 @@ pub fn reply(model: &mut Model, method: &Method, query: &str) -> Reply {
     let developer = real_code::developer(&code);
     let script = match (Script::of_code(&code), &developer) {
         (Some(script), _) => script,
+        (None, None) if model.scripted.contains_key(&code) => Script::User("scripted".to_owned()),
         (None, None) => Script::Error(40029),
         (None, Some(developer)) => match seen.ruled_by(&mut model.rules, LOGIN) {
             Some(Outcome::Answer(body)) => return Reply::Now(text(body)),
