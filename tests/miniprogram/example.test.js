@@ -108,12 +108,12 @@ test('the buttons log in anew, and log out', async () => {
 })
 
 test('a failure is shown as text', async () => {
-  const { page } = start(new Phone('error-40226.example', 'the code is a mock one', 'user-alice.example-then'))
+  const { page } = start(new Phone('error-40226.example', 'undefined', 'user-alice.example-then'))
   await page.onLoad()
   assert.equal(page.data.openid, '')
   assert.match(page.data.message, /^This does not work for you\. .*user_blocked: WeChat blocks/)
   await page.whoAmI()
-  assert.match(page.data.message, /^The program has a bug, or its settings are wrong\. .*mock_code/)
+  assert.match(page.data.message, /^The program has a bug, or its settings are wrong\. .*malformed_code/)
   await page.whoAmI()
   assert.match(page.data.openid, /^o/)
   assert.equal(page.data.message, '')
