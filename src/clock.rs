@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub struct Clock(Arc<Sources>);
 
 struct Sources {
-    wall: Box<dyn Fn() -> u64 + Send + Sync>,
+    wall: Box<dyn Fn() -> Duration + Send + Sync>,
     monotonic: Box<dyn Fn() -> Duration + Send + Sync>,
 }
 
@@ -17,18 +17,17 @@ impl Clock {
     #[must_use]
     pub fn system() -> Self {
         let wall = || {
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs())
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            since.unwrap_or_default()
         };
         let begin = Instant::now();
         Self::new(wall, move || begin.elapsed())
     }
 
-    /// A clock with other sources: `wall` returns the seconds since the Unix epoch, `monotonic` the time since
+    /// A clock with other sources: `wall` returns the time since the Unix epoch, `monotonic` the time since
     /// any fixed moment.
     pub fn new(
-        wall: impl Fn() -> u64 + Send + Sync + 'static,
+        wall: impl Fn() -> Duration + Send + Sync + 'static,
         monotonic: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Sources {
@@ -40,6 +39,12 @@ impl Clock {
     /// Seconds since the Unix epoch.
     #[must_use]
     pub fn now(&self) -> u64 {
+        self.wall().as_secs()
+    }
+
+    /// The time since the Unix epoch.
+    #[must_use]
+    pub fn wall(&self) -> Duration {
         (self.0.wall)()
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 #[cfg(feature = "server")]
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, PullingGauge,
-    Registry, TextEncoder,
+    Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
+    TextEncoder,
 };
 
 #[cfg(feature = "server")]
@@ -33,27 +33,10 @@ pub struct Metrics {
     exchanges_in_flight: IntGauge,
     sessions_opened: IntCounter,
     sessions_ended: IntCounter,
-    pub(crate) store: StoreMetrics,
-}
-
-/// The operations of the session store.
-pub(crate) struct StoreMetrics {
-    pub(crate) create: StoreOperation,
-    pub(crate) find: StoreOperation,
-    pub(crate) exchanged: StoreOperation,
-    pub(crate) keys: StoreOperation,
-    pub(crate) newest_key: StoreOperation,
-    pub(crate) begin_attempt: StoreOperation,
-    pub(crate) end_attempt: StoreOperation,
-    pub(crate) end: StoreOperation,
-    pub(crate) end_all: StoreOperation,
-    pub(crate) check: StoreOperation,
-}
-
-/// The series of one operation of the session store.
-pub(crate) struct StoreOperation {
-    duration: Histogram,
-    errors: IntCounter,
+    store_duration: HistogramVec,
+    store_errors: IntCounterVec,
+    sessions: IntGauge,
+    store_bytes: IntGauge,
 }
 
 impl Metrics {
@@ -89,7 +72,16 @@ impl Metrics {
                 "sessions_ended_total",
                 "Requests that ended one session or all of a user; expiry is not counted",
             )?,
-            store: exporter.store()?,
+            store_duration: exporter.store_duration()?,
+            store_errors: exporter.store_errors()?,
+            sessions: IntGauge::new(
+                "wxlogin_sessions",
+                "Sessions that have not expired, those included that were ended before their time",
+            )?,
+            store_bytes: IntGauge::new(
+                "wxlogin_store_bytes",
+                "Bytes of the session store, without the write-ahead log",
+            )?,
             registry,
         })
     }
@@ -105,18 +97,21 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&families)
     }
 
-    /// Adds a gauge whose value is asked for at every scrape.
-    ///
-    /// # Errors
-    /// If the name is taken or not valid.
-    pub fn add_gauge(
-        &self,
-        name: &str,
-        help: &str,
-        value: impl Fn() -> f64 + Send + Sync + 'static,
-    ) -> prometheus::Result<()> {
-        let gauge = PullingGauge::new(name, help, Box::new(value))?;
-        self.registry.register(Box::new(gauge))
+    /// The number of sessions in the store of this process, which sets it. It is shown from the first call on.
+    pub(crate) fn sessions(&self) -> IntGauge {
+        self.shown(&self.sessions)
+    }
+
+    /// The size of the store of this process, which sets it. It is shown from the first call on.
+    #[cfg(feature = "file-store")]
+    pub(crate) fn store_bytes(&self) -> IntGauge {
+        self.shown(&self.store_bytes)
+    }
+
+    fn shown(&self, gauge: &IntGauge) -> IntGauge {
+        // Fails if it is registered already.
+        let _ = self.registry.register(Box::new(gauge.clone()));
+        gauge.clone()
     }
 
     /// Makes the series of a route, which begin at 0.
@@ -162,6 +157,15 @@ impl Metrics {
         Counted::new(&self.connections)
     }
 
+    /// An operation of the session store has ended.
+    pub(crate) fn store_operation(&self, operation: &str, duration: Duration, failed: bool) {
+        let durations = self.store_duration.with_label_values(&[operation]);
+        durations.observe(duration.as_secs_f64());
+        if failed {
+            self.store_errors.with_label_values(&[operation]).inc();
+        }
+    }
+
     /// A session began.
     pub(crate) fn session_opened(&self) {
         self.sessions_opened.inc();
@@ -180,16 +184,6 @@ fn dropped_lines() -> prometheus::Result<Vec<prometheus::proto::MetricFamily>> {
     let dropped = IntCounter::new("wxlogin_log_lines_dropped_total", help)?;
     dropped.inc_by(telemetry::dropped_lines());
     Ok(dropped.collect())
-}
-
-impl StoreOperation {
-    /// Counts an operation and its duration.
-    pub(crate) fn done(&self, duration: Duration, failed: bool) {
-        self.duration.observe(duration.as_secs_f64());
-        if failed {
-            self.errors.inc();
-        }
-    }
 }
 
 /// Counts in a gauge until it is dropped.

@@ -2,45 +2,36 @@
 //!
 //! Knows neither WeChat's API, nor our HTTP interface, nor the environment.
 
-mod database;
-#[cfg(feature = "file-store")]
-mod embedded;
 mod encryption;
-mod record;
+mod memory;
 mod redis;
+#[cfg(feature = "file-store")]
+mod sqlite;
 mod store;
 mod token;
-mod user_locks;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretBox;
 use serde::{Deserialize, Serialize};
 
-pub use self::database::Database;
 pub use self::redis::{InvalidUrl, RedisUrl};
 use encryption::EncryptedKey;
-pub use encryption::Encryption;
-use record::Record;
-pub use store::Store;
-use token::TokenHash;
-pub use token::{Token, TokenId};
+pub use encryption::{Encryption, SessionKey};
+pub use store::{Exchange, RecentExchange, Store};
+pub use token::Token;
 
-/// How long the outcome of an exchange is remembered, for codes of logins and phone codes.
+/// How long the exchange of a code is remembered.
 pub const EXCHANGE_TTL: Duration = Duration::from_secs(60);
 
-/// How often a user's data may fail to decrypt between two logins, counted by [`Store::try_keys`] over all
-/// tokens of the user. A failed [`verify`](crate::user_data::UserData::verify) is not counted.
+/// How often a user's data may fail to decrypt between two logins, over all tokens of the user. A signature
+/// that does not match is not counted.
 ///
-/// Then the user's keys are no longer used (Redis deletes them, the embedded store keeps them until the rows
-/// expire): [`Store::keys`] and [`Store::newest_key`] return none until the next login stores a new one and
-/// counts from 0. Meanwhile `/session/decrypt` answers `undecryptable`, `/session/verify` `bad_signature`,
-/// [`Users::sign`](crate::users::Users::sign) fails with [`NoSessionKey`](crate::UsersError::NoSessionKey), and
-/// [`Users::check_session`](crate::users::Users::check_session) returns `false`. The sessions stay alive.
+/// Then the user's keys are of no use until the next login, which stores a new one and counts from 0: meanwhile
+/// `/session/decrypt` answers `undecryptable`, `/session/verify` `bad_signature`, and `sign` fails. The
+/// sessions go on.
 pub const MAX_FAILURES: u8 = 10;
 
 /// Where sessions are stored, and their life.
@@ -103,12 +94,16 @@ impl FromStr for StoreUrl {
     }
 }
 
-/// A user who is logged in.
-#[derive(Clone, Serialize, Deserialize)]
+/// A user of a Mini Program who is logged in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Session {
-    /// The user and the Mini Program.
-    pub user: UserId,
-    /// The user in all apps of one Open Platform account.
+    /// The Mini Program.
+    pub appid: String,
+    /// The user in this Mini Program: 1 to 128 visible ASCII characters, case-sensitive.
+    pub openid: String,
+    /// The user in all apps of one WeChat Open Platform account, if WeChat sent it at the login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unionid: Option<String>,
     /// When the session began, in seconds since the Unix epoch.
     pub created: u64,
@@ -117,41 +112,35 @@ pub struct Session {
 }
 
 /// A user in a Mini Program.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct UserId {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UserId<'a> {
     /// The Mini Program.
-    pub appid: String,
+    pub appid: &'a str,
     /// The user in this Mini Program only.
-    pub openid: String,
+    pub openid: &'a str,
 }
 
-/// The user whom WeChat named for a code.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct User {
-    /// The user in the Mini Program.
-    pub openid: String,
-    /// The user in all apps of one Open Platform account.
-    pub unionid: Option<String>,
-}
+impl Session {
+    /// A session that begins at `created`.
+    #[must_use]
+    pub fn new(user: UserId<'_>, unionid: Option<String>, created: u64, ttl: Duration) -> Self {
+        Self {
+            appid: user.appid.to_owned(),
+            openid: user.openid.to_owned(),
+            unionid,
+            created,
+            expires: created + ttl.as_secs(),
+        }
+    }
 
-/// Identifies the exchange of a code: SHA-256 of appid and code.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExchangeHash(pub [u8; 32]);
-
-/// A session for [`Store::create`].
-pub struct NewSession {
-    /// The session of the new token.
-    pub session: Session,
-    /// The exchange that it comes from, unless it is stored already.
-    pub exchange: Option<Exchange>,
-}
-
-/// The exchange of a code, to be stored with its first session.
-pub struct Exchange {
-    /// Identifies the exchange.
-    pub hash: ExchangeHash,
-    /// WeChat's `session_key` of the user.
-    pub session_key: Arc<SecretBox<[u8; 16]>>,
+    /// Its user.
+    #[must_use]
+    pub fn user(&self) -> UserId<'_> {
+        UserId {
+            appid: &self.appid,
+            openid: &self.openid,
+        }
+    }
 }
 
 /// Why a store could not be opened.
@@ -200,7 +189,7 @@ pub enum OpenError {
     /// The crate is built without the feature `file-store`.
     #[cfg(not(feature = "file-store"))]
     #[error(
-        "this build keeps sessions in Redis only (feature file-store): set SESSION_STORE to a redis:// URL"
+        "this build keeps no sessions in files (feature file-store): set SESSION_STORE to memory: or a redis:// URL"
     )]
     NoFileStore,
     /// A fault that has nothing to do with a file.

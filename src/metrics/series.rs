@@ -6,8 +6,6 @@ use prometheus::{
     Result,
 };
 
-use super::{StoreMetrics, StoreOperation};
-
 /// Seconds, from a lookup to a login at the end of `WECHAT_TIMEOUT`.
 const REQUEST_BUCKETS: [f64; 12] = [
     0.000_5, 0.001, 0.002_5, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 5.0,
@@ -23,6 +21,19 @@ const STORE_BUCKETS: [f64; 10] = [
 pub(super) const STATUSES: [&str; 16] = [
     "200", "204", "400", "401", "403", "404", "405", "409", "413", "422", "429", "499", "500",
     "502", "503", "504",
+];
+
+/// The methods of the session store.
+const STORE_OPERATIONS: [&str; 9] = [
+    "create",
+    "find",
+    "exchanged",
+    "keys",
+    "newest_key",
+    "count_failure",
+    "end",
+    "end_all",
+    "check",
 ];
 
 /// How a login ends: the `code` of its problem, and WeChat's errcode if one was the reason.
@@ -88,31 +99,24 @@ impl Exporter<'_> {
         Ok(logins)
     }
 
-    pub(super) fn store(&self) -> Result<StoreMetrics> {
+    pub(super) fn store_duration(&self) -> Result<HistogramVec> {
         let help = "Time that the session store took";
-        let duration = histogram("store_duration_seconds", help, &STORE_BUCKETS);
-        let duration = self.add(HistogramVec::new(duration, &["operation"])?)?;
-        let errors = opts(
-            "store_errors_total",
-            "Operations of the session store that failed",
-        );
-        let errors = self.add(IntCounterVec::new(errors, &["operation"])?)?;
-        let operation = |name| StoreOperation {
-            duration: duration.with_label_values(&[name]),
-            errors: errors.with_label_values(&[name]),
-        };
-        Ok(StoreMetrics {
-            create: operation("create"),
-            find: operation("find"),
-            exchanged: operation("exchanged"),
-            keys: operation("keys"),
-            newest_key: operation("newest_key"),
-            begin_attempt: operation("begin_attempt"),
-            end_attempt: operation("end_attempt"),
-            end: operation("end"),
-            end_all: operation("end_all"),
-            check: operation("check"),
-        })
+        let opts = histogram("store_duration_seconds", help, &STORE_BUCKETS);
+        let durations = self.add(HistogramVec::new(opts, &["operation"])?)?;
+        for operation in STORE_OPERATIONS {
+            durations.with_label_values(&[operation]);
+        }
+        Ok(durations)
+    }
+
+    pub(super) fn store_errors(&self) -> Result<IntCounterVec> {
+        let help = "Operations of the session store that failed";
+        let opts = opts("store_errors_total", help);
+        let errors = self.add(IntCounterVec::new(opts, &["operation"])?)?;
+        for operation in STORE_OPERATIONS {
+            errors.with_label_values(&[operation]);
+        }
+        Ok(errors)
     }
 
     fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C> {

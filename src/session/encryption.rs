@@ -18,10 +18,10 @@ use super::UserId;
 
 const VERSION: u8 = 1;
 const KEY_LEN: usize = 16;
-const ENCRYPTED_KEY_LEN: usize = 1 + NONCE_LEN + KEY_LEN + 16;
+pub(super) const ENCRYPTED_KEY_LEN: usize = 1 + NONCE_LEN + KEY_LEN + 16;
 
-/// A `session_key`.
-pub(super) type Key = SecretBox<[u8; KEY_LEN]>;
+/// WeChat's key for a user's data, 16 bytes. It never leaves the server.
+pub type SessionKey = SecretBox<[u8; KEY_LEN]>;
 
 /// Encrypts and decrypts the `session_key`s of each Mini Program.
 pub struct Encryption {
@@ -58,11 +58,11 @@ impl Encryption {
     /// the store already.
     pub(super) fn encrypt(
         &self,
-        user: &UserId,
-        session_key: &Key,
+        user: UserId<'_>,
+        session_key: &SessionKey,
     ) -> Result<Vec<EncryptedKey>, Unspecified> {
         let data = associated_data(user);
-        let ciphers = self.by_appid.get(&user.appid).ok_or(Unspecified)?;
+        let ciphers = self.by_appid.get(user.appid).ok_or(Unspecified)?;
         ciphers
             .iter()
             .map(|cipher| cipher.encrypt(&data, session_key))
@@ -70,9 +70,9 @@ impl Encryption {
     }
 
     /// The key in what was read from the store; `None` if it is encrypted with none of the AppSecrets.
-    pub(super) fn decrypt(&self, user: &UserId, stored: &[u8]) -> Option<Key> {
+    pub(super) fn decrypt(&self, user: UserId<'_>, stored: &EncryptedKey) -> Option<SessionKey> {
         let data = associated_data(user);
-        let ciphers = self.by_appid.get(&user.appid)?;
+        let ciphers = self.by_appid.get(user.appid)?;
         ciphers
             .iter()
             .find_map(|cipher| cipher.decrypt(&data, stored))
@@ -82,14 +82,10 @@ impl Encryption {
 impl EncryptedKey {
     /// Decrypts to nothing: the readiness check stores it.
     pub(super) const ZERO: Self = Self([0; ENCRYPTED_KEY_LEN]);
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
 }
 
 /// appid, NUL, openid. NUL is in neither.
-fn associated_data(user: &UserId) -> Vec<u8> {
+fn associated_data(user: UserId<'_>) -> Vec<u8> {
     [user.appid.as_bytes(), user.openid.as_bytes()].join(&0)
 }
 
@@ -108,7 +104,7 @@ impl KeyCipher {
     /// The nonce is an HMAC of what is encrypted: the same key of the same user becomes the same bytes,
     /// so that a store can compare keys without decrypting them. Two different keys have the same nonce
     /// only by chance (birthday bound 2^48).
-    fn encrypt(&self, data: &[u8], session_key: &Key) -> Result<EncryptedKey, Unspecified> {
+    fn encrypt(&self, data: &[u8], session_key: &SessionKey) -> Result<EncryptedKey, Unspecified> {
         let mut context = hmac::Context::with_key(&self.nonce);
         context.update(session_key.expose_secret());
         context.update(data);
@@ -129,9 +125,8 @@ impl KeyCipher {
         Ok(EncryptedKey(encrypted))
     }
 
-    fn decrypt(&self, data: &[u8], stored: &[u8]) -> Option<Key> {
-        let stored: &[u8; ENCRYPTED_KEY_LEN] = stored.try_into().ok()?;
-        let (&[VERSION], rest) = stored.split_first_chunk()? else {
+    fn decrypt(&self, data: &[u8], stored: &EncryptedKey) -> Option<SessionKey> {
+        let (&[VERSION], rest) = stored.0.split_first_chunk()? else {
             return None;
         };
         let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LEN>()?;

@@ -1,208 +1,236 @@
-//! One interface to all stores: encrypts and decrypts keys, counts and measures.
+//! One interface to all stores: makes tokens, encrypts and decrypts keys, counts and measures.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use secrecy::ExposeSecret;
 
+use super::memory::MemoryStore;
+use super::redis::RedisStore;
 #[cfg(feature = "file-store")]
-use super::embedded;
-use super::encryption::{Encryption, Key};
-use super::record::{EncryptedExchange, Record};
-use super::token::{Token, TokenId};
-use super::user_locks::UserLocks;
+use super::sqlite::SqliteStore;
 use super::{
-    Database, ExchangeHash, NewSession, OpenError, Session, Settings, Unavailable, User, UserId,
-    redis,
+    EncryptedKey, Encryption, OpenError, Session, SessionKey, Settings, StoreUrl, Token,
+    Unavailable, UserId,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// The session store. Cheap to clone. Its connections live in one runtime.
-#[derive(Clone)]
+/// How often a token is made anew because its id is taken.
+const MAX_TOKENS: usize = 8;
+/// The keys of a user that are tried.
+const MAX_KEYS: usize = 2;
+
+/// The session store.
 pub struct Store {
-    pub(super) backend: Backend,
-    pub(super) encryption: Arc<Encryption>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) user_locks: Arc<UserLocks>,
+    adapter: Adapter,
+    encryption: Encryption,
+    metrics: Arc<Metrics>,
+    clock: Clock,
 }
 
-#[derive(Clone)]
-pub(super) enum Backend {
-    /// In files or in memory.
+/// The three stores. They have the same methods.
+enum Adapter {
+    Memory(MemoryStore),
     #[cfg(feature = "file-store")]
-    Embedded(embedded::Store),
-    /// On the network.
-    Redis(redis::Store),
+    Sqlite(SqliteStore),
+    Redis(RedisStore),
 }
 
-/// Calls a method of the backend, and counts and times the operation under the method's name.
+/// The exchange of a code, stored with its first session.
+#[derive(Clone, Copy)]
+pub struct Exchange<'a> {
+    /// SHA-256 of appid and code.
+    pub code: [u8; 32],
+    /// WeChat's `session_key` of the user.
+    pub session_key: &'a SessionKey,
+}
+
+/// An exchange of the last minute before the store was opened.
+pub struct RecentExchange {
+    /// SHA-256 of appid and code.
+    pub code: [u8; 32],
+    /// Its first session.
+    pub session: Session,
+    /// Seconds since the exchange.
+    pub age: u64,
+}
+
+/// A session as it is stored.
+#[derive(Clone)]
+pub(super) struct Row {
+    /// [`Token::seal`].
+    pub(super) seal: [u8; 32],
+    pub(super) session: Session,
+}
+
+/// An exchange as it is stored.
+#[derive(Clone)]
+pub(super) struct EncryptedExchange {
+    pub(super) code: [u8; 32],
+    /// The `session_key`, encrypted with each AppSecret: the first is stored, and the others can be in the
+    /// store already.
+    pub(super) keys: Vec<EncryptedKey>,
+}
+
+/// Calls a method of the adapter, and counts and times it under its name.
 macro_rules! call {
     ($self:ident.$method:ident($($argument:expr),*)) => {{
         let begin = Instant::now();
-        let result = match &$self.backend {
+        let result = match &$self.adapter {
+            Adapter::Memory(store) => Ok(store.$method($($argument),*)),
             #[cfg(feature = "file-store")]
-            Backend::Embedded(store) => store.$method($($argument),*).await,
+            Adapter::Sqlite(store) => store.$method($($argument),*).await,
             // Boxed: its futures are large, and many logins wait for WeChat at a time.
-            Backend::Redis(store) => Box::pin(store.$method($($argument),*)).await,
+            Adapter::Redis(store) => Box::pin(store.$method($($argument),*)).await,
         };
-        let operation = &$self.metrics.store.$method;
-        operation.done(begin.elapsed(), result.is_err());
+        $self.metrics.store_operation(stringify!($method), begin.elapsed(), result.is_err());
         result
     }};
 }
 
 impl Store {
-    /// Opens a session store for a single runtime.
+    /// Opens a session store. One on the network is not connected to yet: it may come up later. Returns also the
+    /// exchanges of the last minute, which a restart must not forget.
     ///
     /// # Errors
-    /// [`OpenError`].
+    /// [`OpenError`]; what is there is then left as it is.
     pub fn open(
         settings: &Settings,
         encryption: Encryption,
         metrics: Arc<Metrics>,
         clock: Clock,
-    ) -> Result<Self, OpenError> {
-        Database::open(settings, encryption, metrics, clock)?.connect(true)
+    ) -> Result<(Self, Vec<RecentExchange>), OpenError> {
+        let mut recent = Vec::new();
+        let adapter = match &settings.url {
+            StoreUrl::Memory => Adapter::Memory(MemoryStore::new(&metrics, clock.clone())),
+            #[cfg(feature = "file-store")]
+            StoreUrl::File(path) => {
+                let (store, exchanges) =
+                    SqliteStore::open(path, settings.ttl, &metrics, clock.clone())?;
+                recent = exchanges;
+                Adapter::Sqlite(store)
+            }
+            #[cfg(not(feature = "file-store"))]
+            StoreUrl::File(_) => return Err(OpenError::NoFileStore),
+            StoreUrl::Redis(url) => Adapter::Redis(RedisStore::new(url, clock.clone())?),
+        };
+        let store = Self {
+            adapter,
+            encryption,
+            metrics,
+            clock,
+        };
+        Ok((store, recent))
     }
 
     /// Whether other processes can use the same store.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        matches!(self.backend, Backend::Redis(_))
+        matches!(self.adapter, Adapter::Redis(_))
     }
 
-    /// Stores a session and its exchange; durable, as far as the store is, when this returns. Returns the
-    /// token to give out, whose selector the store may have set.
+    /// Stores a session, the first one of an exchange with it, and returns the token to give out. The session is
+    /// durable, as far as the store is, when this returns.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn create(&self, token: Token, new: &NewSession) -> Result<Token, Unavailable> {
-        let session = &new.session;
-        let exchange = new.exchange.as_ref().map(|exchange| {
-            let key = &exchange.session_key;
-            let keys = self.encryption.encrypt(&session.user, key);
-            let keys = keys.map_err(|_| Unavailable("a session_key cannot be encrypted".into()))?;
-            Ok(EncryptedExchange {
-                hash: exchange.hash,
-                keys,
-            })
-        });
-        let record = Record {
-            token: token.id().hash,
-            exchange: exchange.transpose()?,
-            session,
-        };
-        let selector = call!(self.create(record))?;
-        self.metrics.session_opened();
-        Ok(match selector {
-            Some(selector) => token.with_selector(selector),
-            None => token,
-        })
+    pub async fn create(
+        &self,
+        session: &Session,
+        exchange: Option<Exchange<'_>>,
+    ) -> Result<Token, Unavailable> {
+        let exchange = exchange.map(|exchange| self.encrypted(session.user(), exchange));
+        let exchange = exchange.transpose()?;
+        for _ in 0..MAX_TOKENS {
+            let token = Token::generate(self.clock.wall());
+            let token = token.map_err(|_| Unavailable("no random bytes for a token".into()))?;
+            let row = Row {
+                seal: token.seal(session),
+                session: session.clone(),
+            };
+            if call!(self.create(&token, row, exchange.clone()))? {
+                self.metrics.session_opened();
+                return Ok(token);
+            }
+        }
+        Err(Unavailable("no free id for a session".into()))
     }
 
-    /// The living session of a token.
+    fn encrypted(
+        &self,
+        user: UserId<'_>,
+        exchange: Exchange<'_>,
+    ) -> Result<EncryptedExchange, Unavailable> {
+        let keys = self.encryption.encrypt(user, exchange.session_key);
+        let keys = keys.map_err(|_| Unavailable("a session_key cannot be encrypted".into()))?;
+        let code = exchange.code;
+        Ok(EncryptedExchange { code, keys })
+    }
+
+    /// The valid session of a token.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn find(&self, token: TokenId) -> Result<Option<Session>, Unavailable> {
-        call!(self.find(token))
+    pub async fn find(&self, token: &Token) -> Result<Option<Session>, Unavailable> {
+        let row = call!(self.find(token))?;
+        let row = row.filter(|row| row.seal == token.seal(&row.session));
+        let session = row.map(|row| row.session);
+        Ok(session.filter(|session| self.clock.now() < session.expires))
     }
 
-    /// The user for whom another process exchanged a code in the last minute: a replica, or this service before
-    /// a restart. Exchanges of this process may be missing.
+    /// The first session of a code that another process exchanged in the last minute.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn exchanged(&self, exchange: ExchangeHash) -> Result<Option<User>, Unavailable> {
-        call!(self.exchanged(exchange))
+    pub async fn exchanged(&self, code: &[u8; 32]) -> Result<Option<Session>, Unavailable> {
+        call!(self.exchanged(code))
     }
 
-    /// The two newest `session_key`s of a user, the newest first.
+    /// The two newest `session_key`s of a user, the newest first; none after [`MAX_FAILURES`](super::MAX_FAILURES)
+    /// failures.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn keys(&self, user: &UserId) -> Result<Vec<Key>, Unavailable> {
-        Ok(self.decrypted(user, &call!(self.keys(user))?))
+    pub async fn keys(&self, user: UserId<'_>) -> Result<Vec<SessionKey>, Unavailable> {
+        // The same key may be stored several times, encrypted with different AppSecrets.
+        let mut keys: Vec<SessionKey> = Vec::with_capacity(MAX_KEYS);
+        for stored in call!(self.keys(user))? {
+            let Some(key) = self.encryption.decrypt(user, &stored) else {
+                continue;
+            };
+            let is_same = |known: &SessionKey| known.expose_secret() == key.expose_secret();
+            if keys.len() < MAX_KEYS && !keys.iter().any(is_same) {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
     }
 
-    /// The user's newest `session_key`, if they have a living session and it can be decrypted. An older
+    /// The user's newest `session_key`, if the user has a valid session and the key can be decrypted. An older
     /// one is never returned in its place: WeChat knows the newest alone.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn newest_key(&self, user: &UserId) -> Result<Option<Key>, Unavailable> {
+    pub async fn newest_key(&self, user: UserId<'_>) -> Result<Option<SessionKey>, Unavailable> {
         let stored = call!(self.newest_key(user))?;
-        Ok(stored.and_then(|encrypted| self.encryption.decrypt(user, &encrypted)))
+        Ok(stored.and_then(|key| self.encryption.decrypt(user, &key)))
     }
 
-    /// Tries the user's keys with `open`, the newest first, until one works.
-    ///
-    /// If no key works, that is a failure. After [`MAX_FAILURES`](super::MAX_FAILURES) failures since the
-    /// user's last login the keys cannot be used until the next login. A failure is counted before the attempt,
-    /// so that neither concurrent attempts, nor a crash, nor a store that refuses writes allow more.
+    /// Counts a failed decryption of the user's data since the last login.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn try_keys<T: Send + 'static>(
-        &self,
-        user: &UserId,
-        open: impl Fn(&[u8; 16]) -> Option<T> + Send + 'static,
-    ) -> Result<Option<T>, Unavailable> {
-        // Concurrent attempts of a user would use up each other's failures.
-        let lock = self.user_locks.lock(user).await?;
-        let (store, user) = (self.clone(), user.clone());
-        // In a task, so that a client that closes its connection does not leave a failure counted.
-        let attempt = async move {
-            let result = store.attempt(&user, open).await;
-            drop(lock);
-            result
-        };
-        tokio::spawn(attempt)
-            .await
-            .unwrap_or_else(|_| Err(Unavailable("a decryption panicked".into())))
+    pub async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
+        call!(self.count_failure(user))
     }
 
-    async fn attempt<T>(
-        &self,
-        user: &UserId,
-        open: impl Fn(&[u8; 16]) -> Option<T>,
-    ) -> Result<Option<T>, Unavailable> {
-        let (stored, failure_row) = call!(self.begin_attempt(user))?;
-        if stored.is_empty() {
-            return Ok(None);
-        }
-        let keys = self.decrypted(user, &stored);
-        let opened = keys.iter().find_map(|key| open(key.expose_secret()));
-        // Keys that none of our AppSecrets decrypts were not tried: another replica may have the right one.
-        let failed = opened.is_none() && !keys.is_empty();
-        if let Err(error) = call!(self.end_attempt(user, failure_row, failed)) {
-            tracing::warn!(%error, "cannot undo the count of a failed decryption");
-        }
-        Ok(opened)
-    }
-
-    /// Decrypts the two newest keys. The same key may be stored several times, with different AppSecrets.
-    fn decrypted(&self, user: &UserId, stored: &[Vec<u8>]) -> Vec<Key> {
-        let mut keys: Vec<Key> = Vec::with_capacity(2);
-        for key in stored
-            .iter()
-            .filter_map(|encrypted| self.encryption.decrypt(user, encrypted))
-        {
-            let is_same = |known: &Key| known.expose_secret() == key.expose_secret();
-            if keys.len() < 2 && !keys.iter().any(is_same) {
-                keys.push(key);
-            }
-        }
-        keys
-    }
-
-    /// Ends the session of a token. A token without a session is no error.
+    /// Ends the session of a token, which [`find`](Self::find) has returned.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn end(&self, token: TokenId) -> Result<(), Unavailable> {
-        call!(self.end(token))?;
+    pub async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
+        call!(self.end(token, session))?;
         self.metrics.session_ended();
         Ok(())
     }
@@ -213,10 +241,9 @@ impl Store {
     /// If the store does not answer.
     pub async fn end_all(
         &self,
-        user: &UserId,
-        token: impl Into<Option<TokenId>>,
+        user: UserId<'_>,
+        token: Option<&Token>,
     ) -> Result<(), Unavailable> {
-        let token = token.into();
         call!(self.end_all(user, token))?;
         self.metrics.session_ended();
         Ok(())
@@ -232,19 +259,17 @@ impl Store {
 
     /// Settings of the store that will cause trouble later, a sentence each.
     pub async fn warnings(&self) -> Vec<String> {
-        match &self.backend {
-            #[cfg(feature = "file-store")]
-            Backend::Embedded(_) => Vec::new(),
-            Backend::Redis(store) => store.warnings().await,
+        match &self.adapter {
+            Adapter::Redis(store) => store.warnings().await,
+            _ => Vec::new(),
         }
     }
 
     /// Finishes pending writes and releases the store.
     pub async fn close(&self) {
-        match &self.backend {
-            #[cfg(feature = "file-store")]
-            Backend::Embedded(store) => store.close().await,
-            Backend::Redis(store) => store.close().await,
+        #[cfg(feature = "file-store")]
+        if let Adapter::Sqlite(store) = &self.adapter {
+            store.close().await;
         }
     }
 }

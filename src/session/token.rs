@@ -1,42 +1,39 @@
-//! The session token: `wxs_` and 32 bytes in base64url, split into a selector of 8 bytes and a verifier of
-//! 24. The verifier is random and secret; the store holds only its SHA-256, so that whoever reads the
-//! store cannot log in with what they find. The selector names the row in the embedded store, masked; with Redis
-//! it is random and unused.
+//! The session token: `wxs_` and 32 bytes in base64url. Eight bytes say where to look: five of time and three
+//! random ones, as in a UUIDv7. The other 24 are the verifier, random and secret; a store holds only a SHA-256
+//! over it, so that whoever reads the store cannot log in with what they find.
 
-use aws_lc_rs::{digest, rand};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::zeroize::Zeroizing;
-use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
+use secrecy::{ExposeSecret, SecretBox};
+
+use super::Session;
 
 const PREFIX: &str = "wxs_";
-/// The part of a token that is not secret.
-const SELECTOR_LEN: usize = 8;
+/// Bytes of time: a token made at another time has another id.
+const TIME_LEN: usize = 5;
+const ID_LEN: usize = 8;
+/// 2020-01-01 in Unix seconds: times since then keep an id positive until 2088.
+const EPOCH: Duration = Duration::from_secs(1_577_836_800);
 
 /// A token as its holder sends it. `Debug` does not show it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Token(SecretBox<[u8; 32]>);
 
-/// Identifies the session of a token without revealing the token.
-#[derive(Debug, Clone, Copy)]
-pub struct TokenId {
-    /// Where the session is; only the store that made it can read it.
-    pub(super) selector: [u8; SELECTOR_LEN],
-    pub(super) hash: TokenHash,
-}
-
-/// The SHA-256 of a token's verifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TokenHash(pub(super) [u8; 32]);
-
 impl Token {
-    /// A new token that nobody can guess.
+    /// A new token that nobody can guess, made at `now`, the time since the Unix epoch.
     ///
     /// # Errors
     /// If the system has no randomness.
-    pub fn generate() -> Result<Self, aws_lc_rs::error::Unspecified> {
+    pub fn generate(now: Duration) -> Result<Self, Unspecified> {
         let mut bytes = Box::new([0; 32]);
         rand::fill(bytes.as_mut())?;
+        bytes[..TIME_LEN].copy_from_slice(&Self::first_id(now).to_be_bytes()[..TIME_LEN]);
         Ok(Self(SecretBox::new(bytes)))
     }
 
@@ -62,23 +59,52 @@ impl Token {
         text
     }
 
-    /// Identifies its session.
-    #[must_use]
-    pub fn id(&self) -> TokenId {
-        let (selector, verifier) = self.0.expose_secret().split_at(SELECTOR_LEN);
-        let mut id = TokenId {
-            selector: [0; SELECTOR_LEN],
-            hash: TokenHash([0; 32]),
-        };
-        id.selector.copy_from_slice(selector);
-        let digest = digest::digest(&digest::SHA256, verifier);
-        id.hash.0.copy_from_slice(digest.as_ref());
-        id
+    /// The number of its row. Ids are nearly in the order of logins.
+    pub(super) fn id(&self) -> i64 {
+        let (id, _) = self.parts();
+        i64::from_be_bytes(id)
     }
 
-    /// The same verifier with the selector that the store made.
-    pub(super) fn with_selector(mut self, selector: [u8; SELECTOR_LEN]) -> Self {
-        self.0.expose_secret_mut()[..SELECTOR_LEN].copy_from_slice(&selector);
-        self
+    /// The smallest id of a token made at `now`, in 1/256 s: seconds would scatter the rows of a commit.
+    pub(super) fn first_id(now: Duration) -> i64 {
+        let ticks = now.saturating_sub(EPOCH).as_nanos() * 256 / 1_000_000_000;
+        i64::try_from(ticks << 24).unwrap_or(i64::MAX)
     }
+
+    /// SHA-256 of the whole token.
+    pub(super) fn hash(&self) -> [u8; 32] {
+        sha256(&digest(&SHA256, self.0.expose_secret()))
+    }
+
+    /// SHA-256 over the verifier and the session's user and expiry: what a store keeps of the token. A row with
+    /// another identity, as after a fault of the disk, does not match it.
+    pub(super) fn seal(&self, session: &Session) -> [u8; 32] {
+        let (_, verifier) = self.parts();
+        let mut context = Context::new(&SHA256);
+        context.update(verifier);
+        // NUL is in none of them.
+        for part in [
+            &session.appid,
+            &session.openid,
+            session.unionid.as_deref().unwrap_or_default(),
+        ] {
+            context.update(part.as_bytes());
+            context.update(&[0]);
+        }
+        context.update(&session.expires.to_be_bytes());
+        sha256(&context.finish())
+    }
+
+    fn parts(&self) -> ([u8; ID_LEN], &[u8]) {
+        let mut id = [0; ID_LEN];
+        let (first, verifier) = self.0.expose_secret().split_at(ID_LEN);
+        id.copy_from_slice(first);
+        (id, verifier)
+    }
+}
+
+fn sha256(digest: &aws_lc_rs::digest::Digest) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
 }

@@ -1,0 +1,203 @@
+//! Sessions in plain maps, lost when the process ends. Nothing fails here.
+
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::IntGauge;
+
+use super::store::{EncryptedExchange, Row};
+use super::{EncryptedKey, MAX_FAILURES, Session, Token, UserId};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+
+/// The most expired sessions that a login removes: more than it adds, and few enough not to delay it.
+const MAX_REMOVED: usize = 4;
+
+/// The store in memory.
+pub(super) struct MemoryStore {
+    maps: Mutex<Maps>,
+    clock: Clock,
+}
+
+struct Maps {
+    sessions: HashMap<i64, Stored>,
+    /// The ids of a user's sessions, in the order of logins, by a hash of the user: the session tells whose it
+    /// is.
+    by_user: HashMap<u64, Vec<i64>>,
+    /// In the order of logins, which is also that of their ends.
+    order: VecDeque<i64>,
+    size: IntGauge,
+}
+
+struct Stored {
+    row: Row,
+    /// The key that this login brought.
+    key: Option<EncryptedKey>,
+    /// Failed decryptions since this login.
+    failures: u8,
+    is_ended: bool,
+    /// When it is removed, by the monotonic clock: a wall clock that is wrong must not delete a session.
+    end: Duration,
+}
+
+impl MemoryStore {
+    pub(super) fn new(metrics: &Metrics, clock: Clock) -> Self {
+        Self {
+            maps: Mutex::new(Maps {
+                sessions: HashMap::new(),
+                by_user: HashMap::new(),
+                order: VecDeque::new(),
+                size: metrics.sessions(),
+            }),
+            clock,
+        }
+    }
+
+    /// `false` if the id of the token is taken.
+    pub(super) fn create(
+        &self,
+        token: &Token,
+        row: Row,
+        exchange: Option<EncryptedExchange>,
+    ) -> bool {
+        let now = self.clock.monotonic();
+        let life = row.session.expires.saturating_sub(row.session.created);
+        let stored = Stored {
+            key: exchange.and_then(|exchange| exchange.keys.first().copied()),
+            row,
+            failures: 0,
+            is_ended: false,
+            end: now.saturating_add(Duration::from_secs(life)),
+        };
+        self.maps().insert(token.id(), stored, now)
+    }
+
+    pub(super) fn find(&self, token: &Token) -> Option<Row> {
+        let maps = self.maps();
+        let stored = maps.sessions.get(&token.id())?;
+        let is_valid = !stored.is_ended && self.clock.monotonic() < stored.end;
+        is_valid.then(|| stored.row.clone())
+    }
+
+    /// No other process exchanges codes for this store.
+    pub(super) fn exchanged(&self, _: &[u8; 32]) -> Option<Session> {
+        None
+    }
+
+    pub(super) fn keys(&self, user: UserId<'_>) -> Vec<EncryptedKey> {
+        let maps = self.maps();
+        let logins = self.sessions_of(&maps, user).filter(|it| it.key.is_some());
+        let logins = logins.take_while(|login| login.failures < MAX_FAILURES);
+        logins.filter_map(|login| login.key).collect()
+    }
+
+    pub(super) fn newest_key(&self, user: UserId<'_>) -> Option<EncryptedKey> {
+        let maps = self.maps();
+        if self.sessions_of(&maps, user).all(|session| session.is_ended) {
+            return None;
+        }
+        let newest = self.sessions_of(&maps, user).find(|it| it.key.is_some())?;
+        newest.key.filter(|_| newest.failures < MAX_FAILURES)
+    }
+
+    pub(super) fn count_failure(&self, user: UserId<'_>) {
+        let mut maps = self.maps();
+        let ids = maps.ids_of(user);
+        let mut ids = ids.into_iter().rev();
+        let newest = ids.find(|id| maps.sessions.get(id).is_some_and(|it| it.key.is_some()));
+        if let Some(login) = newest.and_then(|id| maps.sessions.get_mut(&id)) {
+            login.failures = login.failures.saturating_add(1);
+        }
+    }
+
+    pub(super) fn end(&self, token: &Token, _: &Session) {
+        if let Some(stored) = self.maps().sessions.get_mut(&token.id()) {
+            stored.is_ended = true;
+        }
+    }
+
+    /// Removes the user's sessions and keys.
+    pub(super) fn end_all(&self, user: UserId<'_>, _: Option<&Token>) {
+        let mut maps = self.maps();
+        for id in maps.ids_of(user) {
+            maps.remove(id);
+        }
+    }
+
+    pub(super) fn check(&self) {}
+
+    /// The user's sessions that have not expired by either clock, the newest first.
+    fn sessions_of<'a>(
+        &self,
+        maps: &'a Maps,
+        user: UserId<'_>,
+    ) -> impl Iterator<Item = &'a Stored> + use<'a> {
+        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+        let ids = maps.ids_of(user).into_iter().rev();
+        let stored = ids.filter_map(|id| maps.sessions.get(&id));
+        stored.filter(move |it| monotonic < it.end && now < it.row.session.expires)
+    }
+
+    fn maps(&self) -> MutexGuard<'_, Maps> {
+        self.maps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Maps {
+    fn insert(&mut self, id: i64, stored: Stored, now: Duration) -> bool {
+        self.remove_expired(now);
+        let user = hash(stored.row.session.user());
+        let Entry::Vacant(free) = self.sessions.entry(id) else {
+            return false;
+        };
+        free.insert(stored);
+        self.by_user.entry(user).or_default().push(id);
+        self.order.push_back(id);
+        self.size.inc();
+        true
+    }
+
+    fn remove_expired(&mut self, now: Duration) {
+        for _ in 0..MAX_REMOVED {
+            let Some(id) = self.order.front().copied() else {
+                return;
+            };
+            if self.sessions.get(&id).is_some_and(|it| now < it.end) {
+                return;
+            }
+            self.order.pop_front();
+            self.remove(id);
+        }
+    }
+
+    /// Removes a session, unless it has been removed.
+    fn remove(&mut self, id: i64) {
+        let Some(stored) = self.sessions.remove(&id) else {
+            return;
+        };
+        self.size.dec();
+        if let Entry::Occupied(mut ids) = self.by_user.entry(hash(stored.row.session.user())) {
+            ids.get_mut().retain(|other| *other != id);
+            if ids.get().is_empty() {
+                ids.remove();
+            }
+        }
+    }
+
+    /// The ids of the user's sessions, in the order of logins.
+    fn ids_of(&self, user: UserId<'_>) -> Vec<i64> {
+        let is_of_user =
+            |id: &i64| (self.sessions.get(id)).is_some_and(|it| it.row.session.user() == user);
+        let ids = self.by_user.get(&hash(user)).into_iter().flatten().copied();
+        ids.filter(is_of_user).collect()
+    }
+}
+
+fn hash(user: UserId<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    user.hash(&mut hasher);
+    hasher.finish()
+}
