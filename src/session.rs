@@ -11,6 +11,7 @@ mod store;
 mod token;
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -146,9 +147,11 @@ impl Session {
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A file or a directory is not accessible.
-    #[error("cannot open the session store {}: {source}", .path.display())]
+    /// The system refused what was tried with a file or a directory.
+    #[error("the session store: cannot {tried} {}: {source}{}", .path.display(), meaning(tried, source))]
     Io {
+        /// A verb, such as `lock`.
+        tried: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// What the system said.
@@ -195,6 +198,21 @@ pub enum OpenError {
     /// A fault that has nothing to do with a file.
     #[error("cannot set up the session store: {0}")]
     Other(String),
+}
+
+/// What a refusal of the file system means, if it is not obvious.
+fn meaning(tried: &str, error: &std::io::Error) -> &'static str {
+    match (tried, error.kind()) {
+        ("lock", _) => {
+            ". Network file systems have no such locks, or lose them: use a directory on a local disk"
+        }
+        (_, ErrorKind::PermissionDenied) => {
+            ". It must belong to the user that wxlogin runs as, and so must the files in it"
+        }
+        ("create", ErrorKind::NotFound) => ". The directory above it does not exist",
+        (_, ErrorKind::ReadOnlyFilesystem) => ". It is mounted read-only",
+        _ => "",
+    }
 }
 
 /// The store does not answer. The operation may have been done, or not.
