@@ -70,7 +70,7 @@ async fn serve(store: &str) -> String {
     let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
     let server = Server::new(listener, app, Timeouts::default()).unwrap();
     let base = format!("http://{}", server.local_addr().unwrap());
-    tokio::spawn(server.run(std::future::pending()));
+    tokio::spawn(server.run(|| {}, std::future::pending()));
     base
 }
 

@@ -1,55 +1,119 @@
-//! The HTTP interface: routes, handlers and problem documents. The only module with handlers and extractors of axum.
-//!
-//! The same layer ([`layer`]) is around the routes of the binary's two doors and those for another app.
+//! The HTTP interface: the table of routes, and the routers of both listeners. The only module with handlers and
+//! extractors of axum.
 
 mod body;
 #[cfg(feature = "server")]
-mod doors;
-#[cfg(feature = "server")]
 mod internal;
 mod layer;
-mod login;
 #[cfg(feature = "server")]
 mod probes;
 mod problem;
-mod query;
-mod request_id;
-mod session;
+mod public;
 mod signed_in;
-mod user_data;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
+#[cfg(feature = "server")]
+use axum::{http::Uri, routing::delete};
 
 use crate::app::WxLogin;
 #[cfg(feature = "server")]
-pub use internal::InternalDoor;
-pub use problem::Problem;
+use crate::config::InternalConfig;
+pub use problem::{Action, Problem};
 pub use signed_in::SignedIn;
 
-/// The public requests whose metrics exist from the start: each route of [`paths`].
-const SERIES: [(&str, &str); 5] = [
-    ("GET", "/onLogin"),
-    ("GET", "/session"),
-    ("DELETE", "/session"),
-    ("POST", "/session/decrypt"),
-    ("POST", "/session/verify"),
+/// Where a route is served.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// At the public listener, and in the app of a host.
+    Public,
+    /// At both listeners.
+    #[cfg(feature = "server")]
+    Probe,
+    /// At the internal listener.
+    #[cfg(feature = "server")]
+    Metrics,
+    /// At the internal listener, with `INTERNAL_TOKEN`.
+    #[cfg(feature = "server")]
+    Backend,
+    /// The same, if `INTERNAL_ACCESS_TOKEN` is `on`.
+    #[cfg(feature = "server")]
+    AccessToken,
+}
+
+/// A route: its group, its method, its path, and its handler.
+type Route = (
+    Group,
+    &'static str,
+    &'static str,
+    fn() -> MethodRouter<WxLogin>,
+);
+
+/// All routes. Their series are made from it, and what is logged of a path. A new one also needs docs/openapi.yaml
+/// and docs/*/http-api.md or docs/*/backend.md: the tests of the contract name what is missing.
+#[rustfmt::skip]
+const ROUTES: &[Route] = &[
+    (Group::Public, "GET", "/onLogin", public::log_in_route),
+    (Group::Public, "GET", "/session", || get(public::show_session)),
+    (Group::Public, "DELETE", "/session", || MethodRouter::new().delete(public::end_session)),
+    (Group::Public, "POST", "/session/decrypt", || post(public::decrypt)),
+    (Group::Public, "POST", "/session/verify", || post(public::verify)),
+    #[cfg(feature = "server")]
+    (Group::Probe, "GET", "/healthz", || get(probes::healthz)),
+    #[cfg(feature = "server")]
+    (Group::Probe, "GET", "/readyz", || get(probes::readyz)),
+    #[cfg(feature = "server")]
+    (Group::Metrics, "GET", "/metrics", || get(probes::metrics)),
+    #[cfg(feature = "server")]
+    (Group::Backend, "POST", "/users/{appid}/{openid}/phone", || post(internal::phone)),
+    #[cfg(feature = "server")]
+    (Group::Backend, "POST", "/users/{appid}/{openid}/sign", || post(internal::sign)),
+    #[cfg(feature = "server")]
+    (Group::Backend, "GET", "/users/{appid}/{openid}/session_key", || get(internal::session_key)),
+    #[cfg(feature = "server")]
+    (Group::Backend, "DELETE", "/users/{appid}/{openid}/sessions", || delete(internal::end_sessions)),
+    #[cfg(feature = "server")]
+    (Group::AccessToken, "GET", "/access_token/{appid}", || get(internal::access_token)),
 ];
 
 impl WxLogin {
-    /// The public paths for another Axum app, without the probes: `/onLogin`, `/session`,
-    /// `/session/decrypt` and `/session/verify`. The other routes, 404s and request ids of the app that merges
-    /// or nests them are not changed.
+    /// The public paths for another Axum app, without the probes: `/onLogin`, `/session`, `/session/decrypt` and
+    /// `/session/verify`. The other routes, 404s and request ids of the app that merges or nests them are not
+    /// changed.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
-        self.finish(self.paths())
+        self.finish(self.group(Group::Public))
     }
 
-    fn paths(&self) -> Router<Self> {
-        for (method, route) in SERIES {
-            self.metrics().add_route(method, route);
+    /// The public listener: the paths of [`routes`](Self::routes) and the probes.
+    #[cfg(feature = "server")]
+    pub(crate) fn public_router(&self) -> Router {
+        let router = self.group(Group::Public).merge(self.group(Group::Probe));
+        self.finish(router.fallback(not_found))
+    }
+
+    /// The internal listener: metrics, probes and, if there is a token, the backend's routes.
+    #[cfg(feature = "server")]
+    pub(crate) fn internal_router(&self, config: &InternalConfig) -> Router {
+        let mut router = self.group(Group::Probe).merge(self.group(Group::Metrics));
+        if !config.tokens.is_empty() {
+            let mut backend = self.group(Group::Backend);
+            if config.gives_access_tokens {
+                backend = backend.merge(self.group(Group::AccessToken));
+            }
+            router = router.merge(internal::with_token(backend, &config.tokens));
         }
-        paths()
+        self.finish(router.fallback(not_found))
+    }
+
+    /// The routes of a group. Makes their series, which begin at 0.
+    fn group(&self, group: Group) -> Router<Self> {
+        let mut router = Router::new();
+        for (_, method, path, handler) in ROUTES.iter().filter(|route| route.0 == group) {
+            self.0.metrics.add_route(method, path);
+            router = router.route(path, handler());
+        }
+        router
     }
 
     fn finish<S: Clone + Send + Sync + 'static>(&self, router: Router<Self>) -> Router<S> {
@@ -60,18 +124,22 @@ impl WxLogin {
     }
 }
 
-/// The public routes. Each also needs [`SERIES`], its segments in `LOGGABLE_SEGMENTS` (doors.rs),
-/// docs/openapi.yaml and docs/*/http-api.md: tests/it/openapi/drift.rs names what is missing. Routes for the
-/// backend are in internal.rs.
-fn paths() -> Router<WxLogin> {
-    Router::new()
-        .route(
-            "/onLogin",
-            get(login::on_login)
-                .head(login::only_get)
-                .fallback(login::only_get),
-        )
-        .route("/session", get(session::show).delete(session::end))
-        .route("/session/decrypt", post(user_data::decrypt))
-        .route("/session/verify", post(user_data::verify))
+#[cfg(feature = "server")]
+async fn not_found(uri: Uri) -> Problem {
+    Problem::NotFound(redacted(uri.path()))
+}
+
+/// The path with `…` for each segment that is not one of our routes': it can be a code, a token or an openid.
+#[cfg(feature = "server")]
+fn redacted(path: &str) -> String {
+    /// In characters.
+    const MAX_LOGGED: usize = 64;
+    let is_ours = |segment: &str| {
+        ROUTES
+            .iter()
+            .any(|route| route.2.split('/').any(|it| it == segment))
+    };
+    let segments = path.split('/').map(|it| if is_ours(it) { it } else { "…" });
+    let path = segments.collect::<Vec<_>>().join("/");
+    path.chars().take(MAX_LOGGED).collect()
 }

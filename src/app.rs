@@ -1,89 +1,52 @@
-//! `WxLogin`: assembles the parts of a running service.
-
-mod backend;
+//! `WxLogin`: the parts of a running service.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backend::KnownPhone;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::login::{Login, SharedLogin};
+use crate::login::Known;
 use crate::metrics::Metrics;
-use crate::session::{self, Database, Session, Store, Token, Unavailable};
-use crate::slots::Slots;
-use crate::user_data::UserData;
-use crate::users::{SharedUsers, Users};
-use crate::wechat::{self, TokenCache, TokenClient};
+use crate::one_time_codes::OneTimeCodes;
+use crate::session::{self, Session, Store, Token, Unavailable};
+use crate::wechat::{self, Client, MiniProgram};
 
-/// The login service. Cheap to clone.
-///
-/// Its connections to WeChat and to the session store live in the tokio runtime that uses them first, so all
-/// clones belong to one runtime. For another one use [`WxLogin::for_another_runtime`].
+/// The login service. Cheap to clone, and usable in any runtime and thread.
 #[derive(Clone)]
-pub struct WxLogin(Arc<RuntimeParts>);
+pub struct WxLogin(pub(crate) Arc<Parts>);
 
-/// The parts of one runtime, with connections of its own. What runtimes share is in [`SharedParts`].
-struct RuntimeParts {
-    login: Arc<Login>,
-    user_data: UserData,
-    users: Arc<Users>,
-    sessions: Store,
-    shared: Arc<SharedParts>,
-}
-
-/// What all runtimes of a process share: settings, the session store's database, exchanges in flight,
-/// `access_token`s, metrics.
-struct SharedParts {
-    wechat: Arc<wechat::Settings>,
-    database: Database,
-    login: Arc<SharedLogin>,
-    users: Arc<SharedUsers>,
-    access_tokens: Arc<TokenCache>,
-    userdata_max_age: Option<Duration>,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-}
-
-/// A user of a Mini Program who is logged in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// The Mini Program, `wx` and 16 hex digits.
-    pub appid: String,
-    /// The user in this Mini Program: 1 to 128 visible ASCII characters, case-sensitive.
-    pub openid: String,
-    /// The user in all apps of one WeChat Open Platform account, if WeChat sent it at the login.
-    pub unionid: Option<String>,
-}
-
-impl From<Session> for User {
-    fn from(session: Session) -> Self {
-        Self {
-            appid: session.user.appid,
-            openid: session.user.openid,
-            unionid: session.unionid,
-        }
-    }
+/// The parts of the service. The use cases are in login.rs, user_data.rs and backend.rs.
+pub(crate) struct Parts {
+    /// At least one; the first is the default.
+    pub(crate) mini_programs: Vec<Arc<MiniProgram>>,
+    pub(crate) wechat: Arc<Client>,
+    pub(crate) sessions: Store,
+    pub(crate) login_codes: Arc<OneTimeCodes<Known>>,
+    pub(crate) phone_codes: Arc<OneTimeCodes<KnownPhone>>,
+    pub(crate) session_ttl: Duration,
+    pub(crate) userdata_max_age: Option<Duration>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Clock,
 }
 
 /// Why the service could not be set up.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// Settings are wrong: one line for each.
     #[error(transparent)]
     Settings(#[from] config::Problems),
-    /// A metric cannot be registered.
-    #[error("cannot set up the metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
     /// TLS cannot be set up.
     #[error("cannot set up the connection to WeChat: {0}")]
     Wechat(#[from] wechat::Error),
-    /// No encryption keys can be derived from the AppSecrets.
-    #[error("cannot derive encryption keys from the AppSecrets")]
-    Encryption,
     /// The session store cannot be opened.
     #[error(transparent)]
     Sessions(#[from] session::OpenError),
+    /// A fault of ours.
+    #[error("{0}")]
+    Internal(String),
 }
 
 impl WxLogin {
@@ -110,64 +73,31 @@ impl WxLogin {
     /// # Errors
     /// [`StartError`].
     pub fn with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let metrics = Arc::new(Metrics::new()?);
+        let metrics = Metrics::new().map_err(|error| StartError::Internal(error.to_string()))?;
+        let metrics = Arc::new(metrics);
+        let wechat = Client::new(config.wechat, clock.clone())?;
         let apps = config.mini_programs.iter();
-        let encryption = session::Encryption::new(apps.map(|app| (app.appid(), app.secrets())))
-            .map_err(|_| StartError::Encryption)?;
-        let database =
-            Database::open(&config.sessions, encryption, metrics.clone(), clock.clone())?;
-        let mini_programs: Vec<_> = config.mini_programs.into_iter().map(Arc::new).collect();
-        let slots = || Slots::new(config.max_in_flight);
-        let users = SharedUsers::new(mini_programs.clone(), slots(), clock.clone());
-        let login = SharedLogin::new(
-            mini_programs,
-            slots(),
-            config.sessions.ttl,
-            metrics.clone(),
-            clock.clone(),
-        );
-        let shared = SharedParts {
-            wechat: Arc::new(config.wechat),
-            database,
-            login: Arc::new(login),
-            users: Arc::new(users),
-            access_tokens: Arc::new(TokenCache::new(clock.clone())),
+        let encryption = session::Encryption::new(apps.map(|app| (app.appid(), app.secrets())));
+        let encryption = encryption.map_err(|_| {
+            StartError::Internal("cannot derive encryption keys from the AppSecrets".into())
+        })?;
+        let (sessions, recent) =
+            Store::open(&config.sessions, encryption, metrics.clone(), clock.clone())?;
+        let login_codes = OneTimeCodes::new(clock.clone());
+        for exchange in recent {
+            let known = Known::Stored(exchange.session, 0);
+            login_codes.insert(exchange.code, known, Duration::from_secs(exchange.age));
+        }
+        Ok(Self(Arc::new(Parts {
+            mini_programs: config.mini_programs.into_iter().map(Arc::new).collect(),
+            wechat: Arc::new(wechat),
+            sessions,
+            login_codes: Arc::new(login_codes),
+            phone_codes: Arc::new(OneTimeCodes::new(clock.clone())),
+            session_ttl: config.sessions.ttl,
             userdata_max_age: config.userdata_max_age,
             metrics,
             clock,
-        };
-        Self::connect(Arc::new(shared), true)
-    }
-
-    /// The same service for another runtime of this process, with connections of its own.
-    ///
-    /// # Errors
-    /// [`StartError`], for the operator to read.
-    pub fn for_another_runtime(&self) -> Result<Self, StartError> {
-        Self::connect(self.0.shared.clone(), true)
-    }
-
-    /// The same for a runtime that must not block on a hanging disk: files are read in other threads.
-    #[cfg(feature = "server")]
-    pub(crate) fn for_nonblocking_runtime(&self) -> Result<Self, StartError> {
-        Self::connect(self.0.shared.clone(), false)
-    }
-
-    /// Makes the parts of one runtime. `may_block`: whether its thread may read files.
-    fn connect(shared: Arc<SharedParts>, may_block: bool) -> Result<Self, StartError> {
-        let wechat = Arc::new(wechat::Client::new(shared.wechat.clone())?);
-        let with_token = TokenClient::new(wechat.clone(), shared.access_tokens.clone());
-        let sessions = shared.database.connect(may_block)?;
-        Ok(Self(Arc::new(RuntimeParts {
-            login: Login::new(wechat, sessions.clone(), shared.login.clone()),
-            user_data: UserData::new(
-                sessions.clone(),
-                shared.userdata_max_age,
-                shared.clock.clone(),
-            ),
-            users: Users::new(with_token, sessions.clone(), shared.users.clone()),
-            sessions,
-            shared,
         })))
     }
 
@@ -176,69 +106,62 @@ impl WxLogin {
     /// # Errors
     /// [`Unavailable`] if not.
     pub async fn ready(&self) -> Result<(), Unavailable> {
-        self.sessions().check().await
+        self.0.sessions.check().await
     }
 
     /// Problems of the session store that do not fail requests yet, such as a Redis that evicts keys: a
     /// sentence each.
     pub async fn store_warnings(&self) -> Vec<String> {
-        self.sessions().warnings().await
+        self.0.sessions.warnings().await
     }
 
     /// The metrics in Prometheus' text format 0.0.4, for an app that serves them itself.
-    ///
-    /// # Errors
-    /// If the format cannot express a metric.
-    pub fn metrics_text(&self) -> Result<String, prometheus::Error> {
-        self.metrics().text()
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        self.0.metrics.text()
     }
 
-    /// The user whose living session has this token (`wxs_…`), if there is one.
+    /// The valid session that has this token (`wxs_…`), if there is one.
     ///
     /// # Errors
     /// [`Unavailable`] if the session store does not answer.
-    pub async fn session(&self, token: &str) -> Result<Option<User>, Unavailable> {
+    pub async fn session(&self, token: &str) -> Result<Option<Session>, Unavailable> {
+        match Token::parse(token) {
+            Some(token) => self.0.sessions.find(&token).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Ends the session of a token. A token without a session is no error.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the session store does not answer.
+    pub async fn end(&self, token: &str) -> Result<(), Unavailable> {
         let Some(token) = Token::parse(token) else {
-            return Ok(None);
+            return Ok(());
         };
-        let session = self.sessions().find(token.id()).await?;
-        Ok(session.map(User::from))
+        match self.0.sessions.find(&token).await? {
+            Some(session) => self.0.sessions.end(&token, &session).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits for exchanges in flight, also of clients that have closed their connections, and closes the
     /// session store.
     pub async fn close(&self) {
         self.drain().await;
-        self.sessions().close().await;
+        self.0.sessions.close().await;
     }
 
     /// Waits until no code is being exchanged.
     pub(crate) async fn drain(&self) {
-        self.login().drain().await;
-        self.users().drain().await;
+        self.0.login_codes.drain().await;
+        self.0.phone_codes.drain().await;
     }
 
-    pub(crate) fn login(&self) -> &Arc<Login> {
-        &self.0.login
-    }
-
-    pub(crate) fn user_data(&self) -> &UserData {
-        &self.0.user_data
-    }
-
-    pub(crate) fn users(&self) -> &Arc<Users> {
-        &self.0.users
-    }
-
-    pub(crate) fn sessions(&self) -> &Store {
-        &self.0.sessions
-    }
-
-    pub(crate) fn metrics(&self) -> &Metrics {
-        &self.0.shared.metrics
-    }
-
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.0.shared.clock
+    /// The Mini Program with this appid, if it is configured.
+    pub(crate) fn mini_program(&self, appid: &str) -> Option<&Arc<MiniProgram>> {
+        let mut all = self.0.mini_programs.iter();
+        all.find(|known| known.appid() == appid)
     }
 }

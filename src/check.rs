@@ -14,10 +14,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::session::{Encryption, OpenError, Settings, Store, StoreUrl};
-use crate::wechat::{Call, Client, Error, JsCode, Meaning, MiniProgram};
+use crate::wechat::{Call, Client, Error, Meaning, MiniProgram};
 
 /// Shorter than the timeouts of container health checks.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A code that WeChat has never issued.
+const DUMMY_CODE: &str = "wxlogin-check";
 
 /// WeChat's answer to a call with one AppSecret of a Mini Program.
 pub struct Finding {
@@ -45,7 +48,7 @@ pub struct Report {
 /// # Errors
 /// If TLS cannot be set up.
 pub async fn check(config: Config, with_token: bool) -> Result<Report, Error> {
-    let client = Client::new(config.wechat.into())?;
+    let client = Arc::new(Client::new(config.wechat, Clock::system())?);
     let mut findings = Vec::new();
     for program in &config.mini_programs {
         let secrets = program.secrets();
@@ -95,7 +98,7 @@ async fn check_store(settings: &Settings) -> Result<Vec<String>, String> {
     let encryption = Encryption::new([]).map_err(|error| error.to_string())?;
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let store = match Store::open(settings, encryption, Arc::new(metrics), Clock::system()) {
-        Ok(store) => store,
+        Ok((store, _)) => store,
         Err(error @ OpenError::InUse(_)) => return Ok(vec![error.to_string()]),
         Err(error) => return Err(error.to_string()),
     };
@@ -109,7 +112,7 @@ async fn check_store(settings: &Settings) -> Result<Vec<String>, String> {
 }
 
 async fn ask(client: &Client, mini_program: &MiniProgram) -> Result<(), Error> {
-    match client.code_to_session(mini_program, &JsCode::dummy()).await {
+    match client.code_to_session(mini_program, DUMMY_CODE).await {
         Ok(_) => Ok(()),
         Err(error) => match error.meaning() {
             Some(Meaning::InvalidCode | Meaning::CodeUsed) => Ok(()),

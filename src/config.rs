@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 #[cfg(feature = "server")]
-pub use server::ServerConfig;
+pub use server::{InternalConfig, ServerConfig};
 
 use crate::wechat::MiniProgram;
 use crate::{session, wechat};
@@ -37,8 +37,6 @@ pub struct Config {
     pub mini_programs: Vec<MiniProgram>,
     /// The HTTP client for WeChat.
     pub wechat: wechat::Settings,
-    /// `WECHAT_MAX_IN_FLIGHT`: exchanges at a time.
-    pub max_in_flight: u32,
     /// Where sessions live, and how long.
     pub sessions: session::Settings,
     /// `USERDATA_MAX_AGE`: how old encrypted user data may be; `None` is any age.
@@ -131,9 +129,9 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         wechat: wechat::Settings {
             api_bases: api_bases?,
             timeout: timeout?,
+            max_in_flight: max_in_flight?,
             proxies: proxies?,
         },
-        max_in_flight: max_in_flight?,
         sessions: session::Settings {
             url: url?,
             ttl: ttl?,

@@ -1,5 +1,89 @@
-//! Trimmed while the session stores are rewritten.
-#![allow(missing_docs, dead_code)]
+//! The login service for WeChat Mini Programs, as routes for your own Axum app.
+//!
+//! A Mini Program calls `wx.login()` and sends the code that it gets to `GET /onLogin?code=CODE`. The code
+//! is exchanged at WeChat's `jscode2session` once, however many requests there are; the answer is openid,
+//! unionid and a session token. WeChat's `session_key` stays on the server, encrypted.
+//!
+//! ```no_run
+//! use axum::extract::{FromRef, State};
+//! use axum::{Router, routing::get};
+//! use wxlogin::{SignedIn, WxLogin};
+//!
+//! #[derive(Clone)]
+//! struct AppState {
+//!     wxlogin: WxLogin,
+//!     shop: String, // the rest of your app
+//! }
+//!
+//! impl FromRef<AppState> for WxLogin {
+//!     fn from_ref(state: &AppState) -> Self {
+//!         state.wxlogin.clone()
+//!     }
+//! }
+//!
+//! // Runs only for requests with `Authorization: Bearer TOKEN` of a living session.
+//! async fn orders(SignedIn(user): SignedIn, State(app): State<AppState>) -> String {
+//!     format!("orders of {} at {}", user.openid, app.shop)
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let wxlogin = WxLogin::from_env()?; // WECHAT_APPID, WECHAT_SECRET, … from the environment or .env
+//! let app = Router::new()
+//!     .route("/api/orders", get(orders))
+//!     .merge(wxlogin.routes()) // /onLogin, /session, /session/decrypt, /session/verify
+//!     .with_state(AppState { wxlogin, shop: "Tea".into() });
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! axum::serve(listener, app).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Failures of the routes and of [`SignedIn`] are `application/problem+json` documents ([`Problem`]). A layer
+//! on wxlogin's own routes sets `X-Request-Id` (keeping a valid one) and `Cache-Control: no-store`, logs and
+//! counts. The host's other routes and its 404s are not changed; layers that it adds after `merge` are around
+//! wxlogin's routes too. Call [`WxLogin::close`] when the host stops.
+//!
+//! Keep the host's log at INFO for `reqwest`, `hyper` and `h2`: below it they log URLs, and the URLs of WeChat's
+//! API contain the AppSecret.
+//!
+//! Operations that need the AppSecret or a user's `session_key` are functions for the host's own code, not for
+//! clients: [`WxLogin::phone_number`], [`WxLogin::sign`], [`WxLogin::check_session`],
+//! [`WxLogin::access_token`] and [`WxLogin::end_all`]. Their error is [`BackendError`], which becomes a
+//! [`Problem`].
+//!
+//! # Features
+//!
+//! Both are on by default.
+//!
+//! - `file-store`: sessions in files, by SQLite (bundled), or in memory. A host that links another version
+//!   of SQLite (sqlx, diesel) leaves it out and keeps sessions in Redis.
+//! - `server`: the code that only the `wxlogin` binary needs. A host leaves it out.
+
+mod api;
+mod app;
+mod backend;
 pub mod clock;
+pub mod config;
+pub mod login;
 pub mod metrics;
+pub mod one_time_codes;
 pub mod session;
+mod user_data;
+pub mod wechat;
+
+#[cfg(feature = "server")]
+pub mod check;
+#[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
+pub mod telemetry;
+
+pub use api::{Action, Problem, SignedIn};
+pub use app::{StartError, WxLogin};
+pub use backend::BackendError;
+pub use config::Config;
+pub use login::{LoggedIn, LoginError, LoginOrigin};
+pub use one_time_codes::CodeError;
+pub use session::Session;
+pub use user_data::UserDataError;
+pub use wechat::{AccessToken, PhoneNumber};

@@ -1,68 +1,55 @@
 //! The login: a code is exchanged at WeChat once, and becomes a session.
 //!
-//! `jscode2session` is a GET with a side effect: a second exchange of a code is refused, and even a refused
-//! one uses the code up. So concurrent requests for one code share one exchange (single-flight), which goes
-//! on when its client closes the connection. Its outcome is remembered for a minute in this process and,
-//! when good, in the session store.
-
-mod diagnosis;
-mod exchange;
-mod outcome;
+//! `jscode2session` is a GET with a side effect: a second exchange of a code is refused, and even a refused one
+//! uses the code up. So one request at a time is at work on a code, in a task that goes on when its client closes
+//! the connection, and what is known of the code ([`Known`]) is remembered for a minute.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{sleep, timeout};
 
-use crate::clock::Clock;
-use crate::metrics::Metrics;
-use crate::session::{
-    EXCHANGE_TTL, Exchange, ExchangeHash, NewSession, Session, Store, Token, Unavailable, User,
-    UserId,
-};
-use crate::single_flight::{self, Entered, SingleFlight};
-use crate::slots::Slots;
-use crate::spawn_on_drop::SpawnOnDrop;
-use crate::wechat::{self, Client, CodeSession, Errcode, JsCode, MiniProgram};
-use exchange::ExchangeEnd;
-use outcome::{ExchangedUser, LoginAnswer, Outcome};
+use crate::app::WxLogin;
+use crate::one_time_codes::{CodeError, OneTimeCode};
+use crate::session::{Exchange, Session, Token, Unavailable, UserId};
+use crate::wechat::{self, CodeSession, Errcode, Invalid, Meaning, MiniProgram, Rid};
 
-/// The exchanges in flight and of the last minute, by the hash of the code. If the session could not be
-/// stored, the next request with the code stores it.
-type ExchangeFlights = SingleFlight<LoginAnswer, CodeSession>;
-type Leader = single_flight::Leader<LoginAnswer, CodeSession>;
+/// The most further sessions of one code, so that it cannot fill the store.
+const MAX_FURTHER_SESSIONS: u32 = 100;
+/// The longest wait for the session of another replica's exchange to appear in the store.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
+const REPLICA_POLL: Duration = Duration::from_millis(50);
 
-/// Logs users in, in one runtime.
-pub struct Login {
-    wechat: Arc<Client>,
-    sessions: Store,
-    shared: Arc<SharedLogin>,
+/// What is known of a code.
+#[derive(Default)]
+pub(crate) enum Known {
+    /// WeChat has not received it.
+    #[default]
+    Nothing,
+    /// WeChat refused it, or gave no answer and may have used it up.
+    Refused(wechat::Error),
+    /// WeChat named the user. The session is not stored yet.
+    User(CodeSession),
+    /// The first session is stored, and so many further ones.
+    Stored(Session, u32),
 }
 
-/// What the logins of all runtimes share.
-pub struct SharedLogin {
-    mini_programs: Vec<Arc<MiniProgram>>,
-    ttl: Duration,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-    exchanges: Arc<ExchangeFlights>,
-    slots: Slots,
-}
-
-/// A request to log in.
-#[derive(Clone)]
-pub struct LoginRequest {
-    /// The Mini Program that the code is exchanged for.
-    pub mini_program: Arc<MiniProgram>,
-    /// What `wx.login` gave the Mini Program.
-    pub js_code: JsCode,
-    /// The appid in the `Referer` of the request, which a script can forge.
-    pub referring_appid: Option<String>,
+/// Where a login comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LoginOrigin<'a> {
+    /// The Mini Program that the client names. It must be configured.
+    pub appid: Option<&'a str>,
+    /// The Mini Program in the `Referer` of the request, which a script can forge. It is taken if `appid` is not
+    /// given and it is configured.
+    pub referring_appid: Option<&'a str>,
     /// The request id, for the log.
-    pub request_id: String,
+    pub request_id: &'a str,
 }
 
-/// A new session and its token.
+/// A new session.
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct LoggedIn {
     /// For the client only.
     pub token: Token,
@@ -72,177 +59,231 @@ pub struct LoggedIn {
 
 /// Why a login failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum LoginError {
+    /// This is no code.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// The Mini Program is not configured.
+    #[error("the appid is not one that is configured")]
+    UnknownApp,
     /// WeChat did not exchange the code.
     #[error(transparent)]
     Wechat(#[from] wechat::Error),
+    /// WeChat refused a code that looks like one of the phone number button.
+    #[error(transparent)]
+    PhoneCode(wechat::Error),
     /// The session store did not answer.
     #[error(transparent)]
     Store(#[from] Unavailable),
-    /// No slot for an exchange was free in time.
-    #[error("too many exchanges are in flight")]
-    Overloaded,
     /// A fault of ours.
     #[error("{0}")]
     Internal(&'static str),
 }
 
-impl SharedLogin {
-    /// `mini_programs`: the first is the default. Each exchange takes one of the `slots`. Sessions live for
-    /// `ttl`.
-    #[must_use]
-    pub(crate) fn new(
-        mini_programs: Vec<Arc<MiniProgram>>,
-        slots: Slots,
-        ttl: Duration,
-        metrics: Arc<Metrics>,
-        clock: Clock,
-    ) -> Self {
-        Self {
-            mini_programs,
-            ttl,
-            metrics,
-            exchanges: Arc::new(SingleFlight::new(clock.clone())),
-            clock,
-            slots,
-        }
-    }
+/// A login with the Mini Program that it is for.
+struct Request {
+    code: OneTimeCode,
+    hash: [u8; 32],
+    mini_program: Arc<MiniProgram>,
+    referring_appid: Option<String>,
+    request_id: String,
 }
 
-impl Login {
-    /// Exchanges codes with `wechat` for sessions in `sessions`.
-    #[must_use]
-    pub fn new(wechat: Arc<Client>, sessions: Store, shared: Arc<SharedLogin>) -> Arc<Self> {
-        Arc::new(Self {
-            wechat,
-            sessions,
-            shared,
-        })
-    }
-
-    /// The Mini Programs whose users are logged in.
-    #[must_use]
-    pub fn mini_programs(&self) -> &[Arc<MiniProgram>] {
-        &self.shared.mini_programs
-    }
-
-    /// Exchanges a code for a new session, which is stored when this returns. Every request with the same
-    /// code within a minute gets the same user and a token of its own.
+impl WxLogin {
+    /// Exchanges a code for a new session, which is stored when this returns. Every request with the same code
+    /// within a minute gets the same user and a token of its own.
     ///
     /// # Errors
     /// [`LoginError`]. Whether the code is used up depends on the error.
-    pub async fn log_in(self: &Arc<Self>, request: &LoginRequest) -> Result<LoggedIn, LoginError> {
-        let hash = ExchangeHash(request.js_code.hash(request.mini_program.appid()));
-        let outcome = match self.shared.exchanges.enter(hash.0) {
-            Entered::Leader(leader) => {
-                return self.exchange_once(request.clone(), hash, leader).await;
-            }
-            Entered::InFlight(answer) => match answer.await {
-                Ok(answer) => answer?,
-                Err(_) => return Err(LoginError::Internal("an exchange panicked")),
-            },
-            Entered::Remembered(answer) => answer?,
-        };
-        self.shared.metrics.repeat();
-        match outcome {
-            Outcome::Refused(error) => Err(error.into()),
-            Outcome::Exchanged(user) => Box::pin(self.open_further_session(request, &user)).await,
-        }
-    }
-
-    /// Opens a further session from an earlier exchange.
-    async fn open_further_session(
+    pub async fn log_in(
         &self,
-        request: &LoginRequest,
-        exchanged: &ExchangedUser,
+        code: &str,
+        origin: LoginOrigin<'_>,
     ) -> Result<LoggedIn, LoginError> {
-        if !exchanged.count_further_session() {
-            return Err(wechat::Error::from(Errcode::CODE_USED).into());
-        }
-        let appid = request.mini_program.appid();
-        self.open_session(appid, exchanged.user(), None).await
-    }
-
-    /// Runs the exchange to its end, also if the client closes the connection. Not an `async fn`: its future
-    /// would be as large as the one that is boxed inside.
-    fn exchange_once(
-        self: &Arc<Self>,
-        request: LoginRequest,
-        hash: ExchangeHash,
-        leader: Leader,
-    ) -> SpawnOnDrop<impl Future<Output = Result<LoggedIn, LoginError>> + Send + use<>> {
-        SpawnOnDrop::new(self.clone().run_as_leader(request, hash, leader))
-    }
-
-    /// Exchanges a code, and publishes the outcome to concurrent and later requests.
-    async fn run_as_leader(
-        self: Arc<Self>,
-        request: LoginRequest,
-        hash: ExchangeHash,
-        mut leader: Leader,
-    ) -> Result<LoggedIn, LoginError> {
-        let end = match leader.take_unfinished() {
-            Some(user) => self.store_first_session(&request, hash, user).await,
-            None => self.exchange(&request, hash).await,
+        let code = OneTimeCode::parse(code)?;
+        let mini_program = self.mini_program_of(origin)?;
+        let request = Request {
+            hash: code.hash(mini_program.appid()),
+            code,
+            mini_program,
+            referring_appid: origin.referring_appid.map(str::to_owned),
+            request_id: origin.request_id.to_owned(),
         };
-        match end {
-            ExchangeEnd::Stored(user, session) => {
-                let exchanged = Arc::new(ExchangedUser::new(user));
-                leader.answer_and_remember(Ok(Outcome::Exchanged(exchanged)), EXCHANGE_TTL);
-                Ok(session)
+        let (hash, is_phone_code) = (request.hash, request.code.looks_like_a_phone_code());
+        let wxlogin = self.clone();
+        let work = async move |known| wxlogin.log_in_alone(&request, known).await;
+        match self.0.login_codes.run(hash, work).await {
+            Some(Err(LoginError::Wechat(error))) if is_phone_code && is_about_the_code(&error) => {
+                Err(LoginError::PhoneCode(error))
             }
-            ExchangeEnd::ExchangedBefore(user) => {
-                let exchanged = Arc::new(ExchangedUser::new(user));
-                leader.answer_and_remember(Ok(Outcome::Exchanged(exchanged.clone())), EXCHANGE_TTL);
-                Box::pin(self.open_further_session(&request, &exchanged)).await
-            }
-            ExchangeEnd::Refused(error) => {
-                leader.answer_and_remember(Ok(Outcome::Refused(error.clone())), EXCHANGE_TTL);
-                Err(error.into())
-            }
-            ExchangeEnd::NotStored(user, error) => {
-                leader.leave_unfinished(user, &Err(error.clone()), EXCHANGE_TTL);
-                // The user's session_key is removed from memory after a minute, also without another login.
-                tokio::spawn(async move {
-                    sleep(EXCHANGE_TTL).await;
-                    self.shared.exchanges.evict_expired();
-                });
-                Err(error)
-            }
-            ExchangeEnd::CodeUnused(error) => {
-                leader.answer_without_remembering(&Err(error.clone()));
-                Err(error)
+            Some(result) => result,
+            None => Err(LoginError::Internal("a login panicked")),
+        }
+    }
+
+    /// The Mini Program that the client names, else the one that the request comes from, else the first.
+    fn mini_program_of(&self, origin: LoginOrigin<'_>) -> Result<Arc<MiniProgram>, LoginError> {
+        let referring = || {
+            origin
+                .referring_appid
+                .and_then(|appid| self.mini_program(appid))
+        };
+        let found = match origin.appid {
+            Some(appid) => self.mini_program(appid),
+            None => referring().or(self.0.mini_programs.first()),
+        };
+        found.cloned().ok_or(LoginError::UnknownApp)
+    }
+
+    /// Does the next thing for a code, and what follows from it. Nobody else is at work on the code.
+    async fn log_in_alone(
+        &self,
+        request: &Request,
+        mut known: OwnedMutexGuard<Known>,
+    ) -> Result<LoggedIn, LoginError> {
+        if !matches!(*known, Known::Nothing) {
+            self.0.metrics.repeat();
+        }
+        loop {
+            match &mut *known {
+                Known::Nothing => {
+                    *known = self.exchange(request).await?;
+                    self.0.login_codes.remember(request.hash);
+                }
+                Known::Refused(error) => return Err(error.clone().into()),
+                Known::User(user) => {
+                    let session = self.new_session(
+                        UserId {
+                            appid: request.mini_program.appid(),
+                            openid: &user.openid,
+                        },
+                        user.unionid.as_deref(),
+                    );
+                    let exchange = Exchange {
+                        code: request.hash,
+                        session_key: &user.session_key,
+                    };
+                    let created = self.0.sessions.create(&session, Some(exchange)).await;
+                    // The next request with the code stores it, within the minute.
+                    let token = created.inspect_err(|_| self.0.login_codes.forget_in_time())?;
+                    *known = Known::Stored(session.clone(), 0);
+                    return Ok(LoggedIn { token, session });
+                }
+                Known::Stored(_, MAX_FURTHER_SESSIONS..) => {
+                    return Err(wechat::Error::from(Errcode::CODE_USED).into());
+                }
+                Known::Stored(first, further) => {
+                    *further += 1;
+                    let session = self.new_session(first.user(), first.unionid.as_deref());
+                    drop(known);
+                    let sessions = &self.0.sessions;
+                    // Another replica may have ended all sessions of the user.
+                    if sessions.is_shared() && sessions.exchanged(&request.hash).await?.is_none() {
+                        return Err(wechat::Error::from(Errcode::CODE_USED).into());
+                    }
+                    let token = sessions.create(&session, None).await?;
+                    return Ok(LoggedIn { token, session });
+                }
             }
         }
     }
 
-    /// Waits until no exchange is in flight, also for clients that have closed their connections.
-    pub async fn drain(&self) {
-        self.shared.exchanges.drain().await;
-    }
-
-    /// Stores a new session for `user`; the first one with its exchange.
-    async fn open_session(
-        &self,
-        appid: &str,
-        user: &User,
-        exchange: Option<Exchange>,
-    ) -> Result<LoggedIn, LoginError> {
-        let token =
-            Token::generate().map_err(|_| LoginError::Internal("no random bytes for a token"))?;
-        let created = self.shared.clock.now();
-        let session = Session {
-            user: UserId {
-                appid: appid.to_owned(),
-                openid: user.openid.clone(),
-            },
-            unionid: user.unionid.clone(),
+    fn new_session(&self, user: UserId<'_>, unionid: Option<&str>) -> Session {
+        let created = self.0.clock.now();
+        Session::new(
+            user,
+            unionid.map(str::to_owned),
             created,
-            expires: created + self.shared.ttl.as_secs(),
+            self.0.session_ttl,
+        )
+    }
+
+    /// Exchanges a code at WeChat, unless another replica has. An error means that WeChat has not received it.
+    async fn exchange(&self, request: &Request) -> Result<Known, LoginError> {
+        let (metrics, sessions) = (&self.0.metrics, &self.0.sessions);
+        if sessions.is_shared()
+            && let Some(session) = sessions.exchanged(&request.hash).await?
+        {
+            metrics.repeat();
+            return Ok(Known::Stored(session, 0));
+        }
+        let in_flight = metrics.exchange();
+        let answer = self
+            .0
+            .wechat
+            .code_to_session(&request.mini_program, request.code.expose());
+        let error = match answer.await {
+            Ok(user) => return Ok(Known::User(user)),
+            Err(error) => error,
         };
-        let new = NewSession { session, exchange };
-        let token = self.sessions.create(token, &new).await?;
-        let session = new.session;
-        Ok(LoggedIn { token, session })
+        drop(in_flight);
+        log_refused_code(request, &error);
+        if !error.was_sent() {
+            return Err(error.into());
+        }
+        let may_be_exchanged = error.meaning() == Some(Meaning::CodeUsed)
+            || error == wechat::Error::Invalid(Invalid::BusyThenUsed);
+        if may_be_exchanged
+            && sessions.is_shared()
+            && let Some(session) = self.exchanged_elsewhere(request).await
+        {
+            return Ok(Known::Stored(session, 0));
+        }
+        Ok(Known::Refused(error))
+    }
+
+    /// Waits until another replica that exchanged the same code at the same time has stored its session.
+    async fn exchanged_elsewhere(&self, request: &Request) -> Option<Session> {
+        let found = async {
+            loop {
+                if let Ok(Some(session)) = self.0.sessions.exchanged(&request.hash).await {
+                    return session;
+                }
+                sleep(REPLICA_POLL).await;
+            }
+        };
+        timeout(REPLICA_TIMEOUT, found).await.ok()
+    }
+
+    /// Makes sure that no remembered code gives this user a further session.
+    pub(crate) fn forget_codes_of(&self, user: UserId<'_>) {
+        self.0.login_codes.update(|known| {
+            if matches!(known, Known::Stored(session, _) if session.user() == user) {
+                *known = Known::Refused(Errcode::CODE_USED.into());
+            }
+        });
+    }
+}
+
+fn is_about_the_code(error: &wechat::Error) -> bool {
+    let meaning = error.meaning();
+    matches!(meaning, Some(Meaning::InvalidCode | Meaning::CodeUsed))
+}
+
+/// Logs an error if the operator can do something about it.
+fn log_refused_code(request: &Request, error: &wechat::Error) {
+    let (appid, request_id) = (request.mini_program.appid(), &*request.request_id);
+    wechat::log_refusal(Some(request_id), appid, error);
+    let wechat::Error::Refused(refusal) = error else {
+        return;
+    };
+    let referring = request.referring_appid.as_deref();
+    let Some(referring_appid) = referring.filter(|other| *other != appid) else {
+        return;
+    };
+    if refusal.meaning() == Meaning::InvalidCode {
+        let rid = refusal.rid.as_ref();
+        let at = rid.and_then(Rid::at);
+        tracing::warn!(
+            request_id,
+            appid,
+            referring_appid,
+            errcode = refusal.errcode.0,
+            rid = rid.map(tracing::field::display),
+            at,
+            "WeChat does not know the code: it comes from a Mini Program with another \
+             AppID than the one asked for; configure that one, or correct the AppID"
+        );
     }
 }

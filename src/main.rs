@@ -6,14 +6,13 @@ use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
 
 use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use wxlogin::config::ServerConfig;
-use wxlogin::server::{Drained, Server, Signals, Timeouts, Watchdog};
+use wxlogin::server::{Drained, Server, Signals, Timeouts};
 use wxlogin::{Config, WxLogin, telemetry};
 
 /// With the system's allocator a login costs a tenth more CPU. On Linux a background thread of this one also
@@ -25,9 +24,6 @@ const HELP: &str = include_str!("help.txt");
 
 /// Could not start or run, or a check failed.
 const FAILURE: u8 = 1;
-/// The longest time from the signal to the end: [`Timeouts::drain`], half a second for the session store, and
-/// the flush of the log.
-const STOP_DEADLINE: Duration = Duration::from_millis(10_900);
 /// Wrong settings or arguments.
 const USAGE: u8 = 2;
 
@@ -133,13 +129,11 @@ fn run(config: ServerConfig) -> Result<Drained, String> {
     drained
 }
 
-/// Serves until a signal stops it. This thread only waits: see [`Server::run_on_every_core`].
+/// Serves until a signal stops it. This thread only waits: see [`Server::run`].
 async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
-    let watchdog = Watchdog::start(STOP_DEADLINE, FAILURE)
-        .map_err(|error| format!("cannot start a thread: {error}"))?;
     let signals =
         Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     // Before the session store, so that nothing has to be closed if an address is in use.
@@ -157,7 +151,6 @@ async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
     let stop = async {
         let signal = signals.stop().await;
         tracing::info!(signal, "stopping");
-        watchdog.begin();
     };
     let mut stop = pin!(stop);
     let wxlogin = tokio::select! {
@@ -168,7 +161,7 @@ async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
         .map_err(|error| error.to_string())?;
     if let Some(internal) = internal {
         server = server
-            .with_internal(internal, config.internal_door)
+            .with_internal(internal, config.internal)
             .map_err(|error| error.to_string())?;
     }
     tokio::spawn(async move {
@@ -186,7 +179,7 @@ async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(%addr, internal_addr, version, store, mini_programs, "listening");
     };
-    let drained = server.run_on_every_core(started, stop).await;
+    let drained = server.run(started, stop).await;
     drained.map_err(|error| error.to_string())
 }
 

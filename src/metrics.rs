@@ -76,7 +76,7 @@ impl Metrics {
             store_errors: exporter.store_errors()?,
             sessions: IntGauge::new(
                 "wxlogin_sessions",
-                "Sessions that have not expired, those included that were ended before their time",
+                "Sessions that the store holds, also those that were ended or have expired and are not deleted yet",
             )?,
             store_bytes: IntGauge::new(
                 "wxlogin_store_bytes",
@@ -87,14 +87,14 @@ impl Metrics {
     }
 
     /// All metrics in Prometheus' text format 0.0.4.
-    ///
-    /// # Errors
-    /// If the format cannot express a metric.
-    pub fn text(&self) -> prometheus::Result<String> {
-        let families = self.registry.gather();
+    pub(crate) fn text(&self) -> String {
+        let mut families = self.registry.gather();
         #[cfg(feature = "server")]
-        let families = [families, dropped_lines()?].concat();
-        TextEncoder::new().encode_to_string(&families)
+        families.extend(dropped_lines());
+        let mut text = String::new();
+        // Fails if a metric has no value; each of ours has one.
+        let _ = TextEncoder::new().encode_utf8(&families, &mut text);
+        text
     }
 
     /// The number of sessions in the store of this process, which sets it. It is shown from the first call on.
@@ -179,11 +179,16 @@ impl Metrics {
 
 /// The log writer counts them, for the whole process.
 #[cfg(feature = "server")]
-fn dropped_lines() -> prometheus::Result<Vec<prometheus::proto::MetricFamily>> {
+fn dropped_lines() -> Vec<prometheus::proto::MetricFamily> {
     let help = "Log lines that were dropped: standard error took them too slowly or refused them";
-    let dropped = IntCounter::new("wxlogin_log_lines_dropped_total", help)?;
-    dropped.inc_by(telemetry::dropped_lines());
-    Ok(dropped.collect())
+    let dropped = IntCounter::new("wxlogin_log_lines_dropped_total", help);
+    dropped.map_or_else(
+        |_| Vec::new(),
+        |dropped| {
+            dropped.inc_by(telemetry::dropped_lines());
+            dropped.collect()
+        },
+    )
 }
 
 /// Counts in a gauge until it is dropped.

@@ -1,8 +1,8 @@
-//! Serves the doors: a runtime for each core, timeouts for slow clients, and a stop within a fixed time.
+//! Serves the listeners: a thread with a runtime for each core, timeouts for slow clients, and a stop within a fixed
+//! time.
 
 mod connections;
 mod stop;
-mod worker;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
@@ -10,16 +10,17 @@ use std::pin::pin;
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
+use axum::Router;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-pub use crate::api::InternalDoor;
-use crate::app::{StartError, WxLogin};
-pub use stop::{Signals, Watchdog};
-use worker::{Worker, serve};
+use crate::app::WxLogin;
+use crate::config::InternalConfig;
+use connections::Connections;
+pub use stop::Signals;
 
 /// How long closing the session store may take after the last request.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -30,7 +31,8 @@ pub struct Timeouts {
     /// For the head of a request, including the idle time before it, and for a client to acknowledge data
     /// that was sent to it.
     pub head: Duration,
-    /// How long open connections are kept for a further request when the service stops.
+    /// How long connections are still accepted and kept when the service stops: whoever sends requests learns of
+    /// the stop later.
     pub linger: Duration,
     /// For all requests in flight when the service stops, including `linger`.
     pub drain: Duration,
@@ -63,9 +65,6 @@ pub enum ServeError {
     /// No thread, or no file for a listener.
     #[error("cannot serve on every core: {0}")]
     System(#[from] io::Error),
-    /// The connections of a core cannot be set up.
-    #[error(transparent)]
-    Start(#[from] StartError),
     /// A thread has panicked.
     #[error("the thread of a core panicked")]
     Panicked,
@@ -74,123 +73,96 @@ pub enum ServeError {
 /// A service with its listeners, not serving yet.
 pub struct Server {
     wxlogin: WxLogin,
-    listeners: Listeners,
+    public: StdTcpListener,
+    internal: Option<(StdTcpListener, InternalConfig)>,
     timeouts: Timeouts,
 }
 
-struct Listeners {
-    public: StdTcpListener,
-    internal: Option<(StdTcpListener, InternalDoor)>,
-    /// Whether the public door is served only for connections that no other thread accepts in time.
-    is_spare: bool,
+/// A thread that serves a listener, with a router.
+struct Worker {
+    listener: StdTcpListener,
+    router: Router,
+    wxlogin: WxLogin,
+    timeouts: Timeouts,
+    /// Changes when the service stops.
+    stop: watch::Receiver<()>,
 }
 
 impl Server {
-    /// Makes a server of the public door at `listener`.
+    /// Makes a server of the public listener.
     ///
     /// # Errors
     /// If the system refuses the listener.
     pub fn new(listener: TcpListener, wxlogin: WxLogin, timeouts: Timeouts) -> io::Result<Self> {
-        let listeners = Listeners {
-            public: listener.into_std()?,
-            internal: None,
-            is_spare: false,
-        };
         Ok(Self {
             wxlogin,
-            listeners,
+            public: listener.into_std()?,
+            internal: None,
             timeouts,
         })
     }
 
-    /// Adds the internal door at `listener`.
+    /// Adds the internal listener.
     ///
     /// # Errors
     /// If the system refuses the listener.
-    pub fn with_internal(mut self, listener: TcpListener, door: InternalDoor) -> io::Result<Self> {
-        self.listeners.internal = Some((listener.into_std()?, door));
+    pub fn with_internal(
+        mut self,
+        listener: TcpListener,
+        config: InternalConfig,
+    ) -> io::Result<Self> {
+        self.internal = Some((listener.into_std()?, config));
         Ok(self)
     }
 
-    /// The address of the public door, with the port that the system chose for port 0.
+    /// The address of the public listener, with the port that the system chose for port 0.
     ///
     /// # Errors
     /// If the system does not return it.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listeners.public.local_addr()
+        self.public.local_addr()
     }
 
-    /// Serves in this runtime until `stop` is done, then drains and closes the session store.
-    ///
-    /// # Errors
-    /// If the system refuses the listeners.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<Drained> {
-        let drained = serve(self.listeners, &self.wxlogin, self.timeouts, stop).await;
-        self.wxlogin.close().await;
-        drained
-    }
-
-    /// The same with a thread and a runtime for each core: a request stays in one thread, which costs a sixth
-    /// less CPU than one runtime for all. A spare thread, which reads no files itself, serves the internal
-    /// door, and the public one for connections that no core accepts in time. The calling thread only waits, so
-    /// that a hanging disk, resolver or client cannot delay a stop: the caller ends the process when this
-    /// returns. Calls `started` once all threads serve.
+    /// Serves until `stop` is done, then drains and closes the session store. A thread for each core serves the
+    /// public listener, and one the internal listener, which a disk that hangs does not hold up. The calling thread
+    /// only waits, so that nothing that hangs delays a stop: the caller ends the process when this returns. Calls
+    /// `started` once all threads serve.
     ///
     /// # Errors
     /// [`ServeError`].
-    pub async fn run_on_every_core(
+    pub async fn run(
         self,
-        started: impl Fn(),
+        started: impl FnOnce(),
         stop: impl Future<Output = ()>,
     ) -> Result<Drained, ServeError> {
-        let cores = available_parallelism()?.get();
         let (stopping, stopped) = watch::channel(());
-        let threads = cores + 1;
-        let (starting, mut starts) = mpsc::channel(threads);
-        let worker = |listeners| Worker {
-            listeners,
+        let worker = |listener, router| Worker {
+            listener,
+            router,
             wxlogin: self.wxlogin.clone(),
             timeouts: self.timeouts,
-            starting: starting.clone(),
-            stopped: stopped.clone(),
+            stop: stopped.clone(),
         };
-        for core in 0..cores {
-            let worker = worker(Listeners {
-                public: self.listeners.public.try_clone()?,
-                internal: None,
-                is_spare: false,
-            });
-            let name = format!("core-{core}");
-            thread::Builder::new().name(name).spawn(|| worker.run())?;
-        }
-        let spare = worker(Listeners {
-            is_spare: true,
-            ..self.listeners
-        });
-        thread::Builder::new()
-            .name("spare".into())
-            .spawn(|| spare.run())?;
-        drop(starting);
         let mut serving = FuturesUnordered::new();
+        for core in 0..available_parallelism()?.get() {
+            let listener = self.public.try_clone()?;
+            let worker = worker(listener, self.wxlogin.public_router());
+            serving.push(worker.start(format!("core-{core}")).await?);
+        }
+        // Each thread has its own handle: the last one that is closed closes the listener.
+        drop(self.public);
+        if let Some((listener, config)) = self.internal {
+            let worker = worker(listener, self.wxlogin.internal_router(&config));
+            serving.push(worker.start("internal".into()).await?);
+        }
+        started();
         let mut stop = pin!(stop);
-        loop {
-            tokio::select! {
-                () = &mut stop => break,
-                Some(core) = starts.recv() => {
-                    serving.push(core?);
-                    if serving.len() == threads {
-                        started();
-                    }
-                }
-                // Before a stop, a thread ends with an error only.
-                Some(ended) = serving.next() => return ended.unwrap_or(Err(ServeError::Panicked)),
-            }
+        tokio::select! {
+            () = &mut stop => {}
+            // Before a stop, a thread ends with an error only.
+            Some(ended) = serving.next() => return ended.unwrap_or(Err(ServeError::Panicked)),
         }
         let _ = stopping.send(());
-        // A thread that does not serve yet, because the disk hangs, has no requests to finish.
-        while let Ok(core) = starts.try_recv() {
-            serving.push(core?);
-        }
         let all = async {
             let mut all = Drained::Complete;
             while let Some(ended) = serving.next().await {
@@ -207,5 +179,61 @@ impl Server {
             tracing::warn!("the session store was not closed in time");
         }
         Ok(drained)
+    }
+}
+
+impl Worker {
+    /// Starts the thread. Returns when its runtime runs, with its end.
+    async fn start(
+        self,
+        name: String,
+    ) -> Result<oneshot::Receiver<Result<Drained, ServeError>>, ServeError> {
+        let (running, runs) = oneshot::channel();
+        let (ended, end) = oneshot::channel();
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(running.send(Err(error))),
+            };
+            let _ = running.send(Ok(()));
+            runtime.block_on(async move {
+                let drained = self.serve().await;
+                // Sent inside the runtime, because its drop waits for a hanging DNS resolver.
+                let _ = ended.send(drained.map_err(ServeError::from));
+            });
+        };
+        thread::Builder::new().name(name).spawn(run)?;
+        runs.await.map_err(|_| ServeError::Panicked)??;
+        Ok(end)
+    }
+
+    /// Serves until the service stops, and drains.
+    async fn serve(mut self) -> io::Result<Drained> {
+        let Timeouts {
+            head,
+            linger,
+            drain,
+        } = self.timeouts;
+        let metrics = &self.wxlogin.0.metrics;
+        let mut connections = Connections::new(head);
+        let listener = TcpListener::from_std(self.listener)?;
+        tokio::select! {
+            () = connections.accept(&listener, &self.router, metrics) => {}
+            // An error means that the sender is gone: the service stops as well.
+            _ = self.stop.changed() => {}
+        }
+        connections.announce_the_end();
+        let accept = connections.accept(&listener, &self.router, metrics);
+        let _ = timeout(linger, accept).await;
+        drop(listener);
+        let drained = async {
+            connections.drain().await;
+            self.wxlogin.drain().await;
+        };
+        let _ = timeout(drain.saturating_sub(linger), drained).await;
+        Ok(connections.drained())
     }
 }

@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::problem::Problem;
-use crate::json::Object;
 
 /// The largest request body that is accepted, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -27,8 +26,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let body = read(request.into_body()).await?;
-        let Object(body) = serde_json::from_slice(&body).map_err(|_| Problem::MalformedBody)?;
-        Ok(Self(body))
+        Ok(Self(object(&body)?))
     }
 }
 
@@ -42,10 +40,18 @@ impl<S: Sync> FromRequest<S> for NoBody {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let body = read(request.into_body()).await?;
         if !body.is_empty() {
-            serde_json::from_slice::<Object<Empty>>(&body).map_err(|_| Problem::MalformedBody)?;
+            object::<Empty>(&body)?;
         }
         Ok(Self)
     }
+}
+
+/// A struct's fields can also be read from an array, which is refused.
+fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::MalformedBody);
+    }
+    serde_json::from_slice(body).map_err(|_| Problem::MalformedBody)
 }
 
 async fn read(body: Body) -> Result<Bytes, Problem> {

@@ -1,4 +1,4 @@
-//! The internal door's routes for the team's own backend, with `Authorization: Bearer INTERNAL_TOKEN`.
+//! The internal listener's handlers for the team's own backend, with `Authorization: Bearer INTERNAL_TOKEN`.
 
 use std::sync::Arc;
 
@@ -9,7 +9,6 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -20,52 +19,24 @@ use super::problem::Problem;
 use super::signed_in::bearer;
 use crate::app::WxLogin;
 
-/// The settings of the internal door.
-#[derive(Debug, Clone, Default)]
-pub struct InternalDoor {
-    /// `INTERNAL_TOKEN`: the tokens that are accepted. If there are none, the backend's routes do not exist.
-    pub tokens: Vec<SecretString>,
-    /// `INTERNAL_ACCESS_TOKEN`: whether `access_token`s are given out.
-    pub gives_access_tokens: bool,
-}
-
 /// The appid and the openid in a path.
-type UserPath = Result<Path<(String, String)>, PathRejection>;
+pub(super) type UserPath = Result<Path<(String, String)>, PathRejection>;
 
 #[derive(Deserialize)]
-struct PhoneRequest {
+pub(super) struct PhoneRequest {
     code: String,
 }
 
 #[derive(Deserialize)]
-struct SignRequest {
+pub(super) struct SignRequest {
     data: String,
 }
 
-/// The backend's routes. A new one has its use case in users.rs and a function for embedding in app/backend.rs.
-/// What else it needs (log segments, docs/openapi.yaml, docs/*/http-api.md), tests/it/openapi/drift.rs names.
-pub(super) fn routes(wxlogin: &WxLogin, door: &InternalDoor) -> Router<WxLogin> {
-    if door.tokens.is_empty() {
-        return Router::new();
-    }
-    #[rustfmt::skip] // a table
-    let mut table = vec![
-        ("POST", "/users/{appid}/{openid}/phone", post(phone)),
-        ("POST", "/users/{appid}/{openid}/sign", post(sign)),
-        ("GET", "/users/{appid}/{openid}/session_key", get(session_key)),
-        ("DELETE", "/users/{appid}/{openid}/sessions", delete(end_sessions)),
-    ];
-    if door.gives_access_tokens {
-        table.push(("GET", "/access_token/{appid}", get(access_token)));
-    }
-    let mut router = Router::new();
-    for (method, path, handler) in table {
-        wxlogin.metrics().add_route(method, path);
-        router = router.route(path, handler);
-    }
-    let tokens = door.tokens.iter().map(hash).collect();
+/// Routes that need one of these tokens.
+pub(super) fn with_token(routes: Router<WxLogin>, tokens: &[SecretString]) -> Router<WxLogin> {
+    let tokens: Arc<[Digest]> = tokens.iter().map(hash).collect();
     // The fallback comes before the layer, so that a wrong method without a token is 401 too.
-    router
+    routes
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .route_layer(from_fn_with_state(tokens, authenticate))
 }
@@ -100,7 +71,7 @@ fn appid_and_openid(path: UserPath) -> Result<(String, String), Problem> {
     }
 }
 
-async fn phone(
+pub(super) async fn phone(
     State(wxlogin): State<WxLogin>,
     path: UserPath,
     JsonBody(body): JsonBody<PhoneRequest>,
@@ -114,7 +85,7 @@ async fn phone(
     })))
 }
 
-async fn sign(
+pub(super) async fn sign(
     State(wxlogin): State<WxLogin>,
     path: UserPath,
     JsonBody(body): JsonBody<SignRequest>,
@@ -124,7 +95,7 @@ async fn sign(
     Ok(Json(json!({"signature": signature})))
 }
 
-async fn session_key(
+pub(super) async fn session_key(
     State(wxlogin): State<WxLogin>,
     path: UserPath,
 ) -> Result<Json<Value>, Problem> {
@@ -133,7 +104,7 @@ async fn session_key(
     Ok(Json(json!({"valid": is_valid})))
 }
 
-async fn end_sessions(
+pub(super) async fn end_sessions(
     State(wxlogin): State<WxLogin>,
     path: UserPath,
     _: NoBody,
@@ -143,7 +114,7 @@ async fn end_sessions(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn access_token(
+pub(super) async fn access_token(
     State(wxlogin): State<WxLogin>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, Problem> {

@@ -1,21 +1,24 @@
-//! The layer around both doors: every response gets a request id and no caching, every failure its
+//! The layer around the routes of both listeners: every response gets a request id and no caching, every failure its
 //! problem document, every request one log line and its metrics, and a panic an answer.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
+use aws_lc_rs::rand;
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONNECTION};
-use axum::http::{HeaderValue, Method, StatusCode, Version};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use uuid::Uuid;
 
-use super::SERIES;
+use super::ROUTES;
 use super::problem::Problem;
-use super::request_id::{REQUEST_ID, RequestId};
 use crate::app::WxLogin;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// nginx's status for a client that has closed the connection.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -82,7 +85,7 @@ impl RequestRecord {
 
     fn count(&self, status: &str) {
         let route = self.route().map_or("none", template);
-        let metrics = self.wxlogin.metrics();
+        let metrics = &self.wxlogin.0.metrics;
         metrics.answered(self.method, route, status, self.begin.elapsed());
     }
 
@@ -156,10 +159,46 @@ impl Drop for RequestRecord {
     }
 }
 
+/// 1 to 128 visible ASCII characters.
+pub(super) struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The caller's own id if it is valid, else a new one.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        match headers.get(REQUEST_ID) {
+            Some(id) if is_valid(id.as_bytes()) => Self(id.clone()),
+            _ => Self::new(),
+        }
+    }
+
+    /// A random UUID (version 4), in 32 characters. If there are no random bytes, it is a constant, and logins
+    /// fail.
+    fn new() -> Self {
+        let mut bytes = [0; 16];
+        let _ = rand::fill(&mut bytes);
+        let mut text = Uuid::encode_buffer();
+        let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
+        let text = id.simple().encode_lower(&mut text);
+        Self(HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-")))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or("-")
+    }
+
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+fn is_valid(id: &[u8]) -> bool {
+    (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+}
+
 /// A route's template without the path that a host has nested it under: the label of its series, which
 /// exist from the start.
 fn template(route: &str) -> &str {
-    let mut templates = SERIES.iter().map(|(_, template)| *template);
+    let mut templates = ROUTES.iter().map(|(_, _, path, _)| *path);
     let own = templates.find(|template| route.ends_with(template));
     own.unwrap_or(route)
 }

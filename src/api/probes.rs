@@ -1,4 +1,4 @@
-//! `GET /healthz`, `GET /readyz`, and `GET /metrics` on the internal door
+//! `GET /healthz`, `GET /readyz`, and `GET /metrics` at the internal listener
 
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
@@ -13,16 +13,13 @@ pub(super) async fn healthz() -> &'static str {
 
 /// 200 if a login could be stored.
 pub(super) async fn readyz(State(wxlogin): State<WxLogin>) -> Result<&'static str, Problem> {
-    wxlogin.ready().await.map_err(Problem::Store)?;
+    wxlogin.ready().await?;
     Ok("ready\n")
 }
 
 pub(super) async fn metrics(
     State(wxlogin): State<WxLogin>,
-) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
-    // In a blocking thread: the size of the store is read from the disk.
-    let text = tokio::task::spawn_blocking(move || wxlogin.metrics().text()).await;
-    let text = text.map_err(|_| Problem::Internal("a metric panicked"))?;
-    let text = text.map_err(|_| Problem::Internal("the metrics cannot be written"))?;
-    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
+) -> ([(HeaderName, &'static str); 1], String) {
+    let content_type = [(CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    (content_type, wxlogin.metrics_text())
 }

@@ -8,13 +8,14 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::request_id::RequestId;
+use super::layer::RequestId;
+use crate::backend::BackendError;
 use crate::login::LoginError;
+use crate::one_time_codes::CodeError;
 use crate::session::Unavailable;
 use crate::user_data::UserDataError;
-use crate::users::UsersError;
-use crate::wechat::{self, JsCodeError, Meaning};
-use table::Action;
+use crate::wechat::{self, Meaning};
+pub use table::Action;
 
 /// A failure as a response: an `application/problem+json` document (RFC 9457). The causes inside are for the
 /// log only.
@@ -35,7 +36,7 @@ pub enum Problem {
     MalformedQuery,
     /// `malformed_body`: the body is not the JSON that the path takes.
     MalformedBody,
-    /// `invalid_token`: no living session for this token.
+    /// `invalid_token`: no valid session for this token.
     InvalidToken,
     /// `invalid_internal_token`: no `INTERNAL_TOKEN`, or a wrong one.
     InvalidInternalToken,
@@ -55,7 +56,7 @@ pub enum Problem {
     Wechat(wechat::Error),
     /// WeChat refused a login's code that looks like one of the phone number button.
     PhoneCodeAtLogin(wechat::Error),
-    /// The exchange of a phone code at WeChat failed, and may have used it up.
+    /// The exchange of a phone code at WeChat failed.
     PhoneCode(wechat::Error),
     /// Another call to WeChat failed, and nothing is used up.
     WechatCall(wechat::Error),
@@ -65,30 +66,14 @@ pub enum Problem {
     LoginStore(Unavailable),
     /// `store_unavailable`: the session store does not answer.
     Store(Unavailable),
-    /// `overloaded`: no free slot for an exchange in time.
-    Overloaded,
     /// `internal`: a fault of the service.
     Internal(&'static str),
 }
 
 impl Problem {
-    /// The problem of a login whose code looks like one of the phone number button: the detail says so if
-    /// WeChat refused the code.
-    pub(super) fn with_phone_code_hint(self) -> Self {
-        let is_refused = |error: &wechat::Error| {
-            matches!(
-                error.meaning(),
-                Some(Meaning::InvalidCode | Meaning::CodeUsed)
-            )
-        };
-        match self {
-            Self::Wechat(error) if is_refused(&error) => Self::PhoneCodeAtLogin(error),
-            other => other,
-        }
-    }
-
     /// WeChat's errcode, if it sent one.
-    pub(super) fn errcode(&self) -> Option<i64> {
+    #[must_use]
+    pub fn errcode(&self) -> Option<i64> {
         self.wechat()
             .and_then(wechat::Error::errcode)
             .map(|errcode| errcode.0)
@@ -110,15 +95,25 @@ impl Problem {
         self.row().code
     }
 
+    /// The HTTP status of the document.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.row().status
+    }
+
+    /// What the client does about it.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.row().action
+    }
+
     /// The errcode as a metric's label: `other` for those without a meaning here, so that the number of series
     /// is bounded.
     pub(super) fn errcode_label(&self) -> String {
-        match self.wechat() {
-            Some(wechat::Error::Refused(refusal)) if refusal.meaning() != Meaning::Unknown => {
-                refusal.errcode.0.to_string()
-            }
-            Some(wechat::Error::Refused(_)) => "other".into(),
-            _ => "none".into(),
+        let errcode = self.errcode().map(|errcode| errcode.to_string());
+        match self.wechat().and_then(wechat::Error::meaning) {
+            Some(Meaning::Unknown) => "other".into(),
+            _ => errcode.unwrap_or_else(|| "none".into()),
         }
     }
 
@@ -186,36 +181,39 @@ struct Document<'a> {
 impl From<LoginError> for Problem {
     fn from(error: LoginError) -> Self {
         match error {
+            LoginError::Code(error) => error.into(),
+            LoginError::UnknownApp => Self::UnknownApp,
             LoginError::Wechat(error) => Self::Wechat(error),
+            LoginError::PhoneCode(error) => Self::PhoneCodeAtLogin(error),
             LoginError::Store(error) => Self::LoginStore(error),
-            LoginError::Overloaded => Self::Overloaded,
             LoginError::Internal(cause) => Self::Internal(cause),
         }
     }
 }
 
-impl From<UsersError> for Problem {
-    fn from(error: UsersError) -> Self {
+impl From<BackendError> for Problem {
+    fn from(error: BackendError) -> Self {
         match error {
-            UsersError::UnknownApp => Self::UnknownApp,
-            UsersError::MalformedOpenid => Self::MalformedOpenid,
-            UsersError::MalformedCode(error) => error.into(),
-            UsersError::AnotherUsersCode => Self::AnotherUsersCode,
-            UsersError::NoSessionKey => Self::NoSessionKey,
-            UsersError::PhoneCode(error) => Self::PhoneCode(error),
-            UsersError::Wechat(error) => Self::WechatCall(error),
-            UsersError::Store(error) => Self::Store(error),
-            UsersError::Overloaded => Self::Overloaded,
-            UsersError::Internal(cause) => Self::Internal(cause),
+            BackendError::UnknownApp => Self::UnknownApp,
+            BackendError::MalformedOpenid => Self::MalformedOpenid,
+            BackendError::Code(CodeError::Mock) => Self::MockCode,
+            BackendError::Code(_) => Self::MalformedCode,
+            BackendError::AnotherUsersCode => Self::AnotherUsersCode,
+            BackendError::NoSessionKey => Self::NoSessionKey,
+            BackendError::PhoneCode(error) => Self::PhoneCode(error),
+            BackendError::Wechat(error) => Self::WechatCall(error),
+            BackendError::Store(error) => Self::Store(error),
+            BackendError::Internal(cause) => Self::Internal(cause),
         }
     }
 }
 
-impl From<JsCodeError> for Problem {
-    fn from(error: JsCodeError) -> Self {
+impl From<CodeError> for Problem {
+    fn from(error: CodeError) -> Self {
         match error {
-            JsCodeError::Malformed => Self::MalformedCode,
-            JsCodeError::Mock => Self::MockCode,
+            CodeError::Missing => Self::MissingCode,
+            CodeError::Malformed => Self::MalformedCode,
+            CodeError::Mock => Self::MockCode,
         }
     }
 }
@@ -227,6 +225,12 @@ impl From<UserDataError> for Problem {
             UserDataError::BadSignature => Self::BadSignature,
             UserDataError::Store(error) => Self::Store(error),
         }
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(error: Unavailable) -> Self {
+        Self::Store(error)
     }
 }
 

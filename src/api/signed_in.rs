@@ -6,23 +6,23 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::problem::Problem;
-use crate::app::{User, WxLogin};
-use crate::session::{Session, Token, TokenId};
+use crate::app::WxLogin;
+use crate::session::{Session, Token};
 
-/// The user of the request, from `Authorization: Bearer TOKEN` of a living session.
+/// The user of the request, from `Authorization: Bearer TOKEN` of a valid session.
 ///
 /// Other requests do not reach the handler: they get 401 `invalid_token`, or 503 `store_unavailable` while the
-/// session store does not answer. `Option<SignedIn>` is `None` only if the request has no Bearer token at
-/// all. Needs a state `S` with `WxLogin: FromRef<S>`.
+/// session store does not answer. `Option<SignedIn>` is `None` if the request has no Bearer token, or one that is
+/// not ours (it does not begin with `wxs_`). Needs a state `S` with `WxLogin: FromRef<S>`.
 #[derive(Debug, Clone)]
 pub struct SignedIn(
-    /// The user.
-    pub User,
+    /// The user and the session.
+    pub Session,
 );
 
 /// The session of the request's token.
 pub(super) struct Authenticated {
-    pub(super) token: TokenId,
+    pub(super) token: Token,
     pub(super) session: Session,
 }
 
@@ -35,7 +35,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let wxlogin = WxLogin::from_ref(state);
         let Authenticated { session, .. } = authenticate(&parts.headers, &wxlogin).await?;
-        Ok(Self(session.into()))
+        Ok(Self(session))
     }
 }
 
@@ -46,8 +46,8 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Problem> {
-        let mut values = parts.headers.get_all(AUTHORIZATION).iter();
-        if !values.any(|value| is_bearer(value.as_bytes())) {
+        let is_ours = bearer(&parts.headers).is_some_and(|token| token.starts_with("wxs_"));
+        if !is_ours {
             return Ok(None);
         }
         let signed_in = <Self as FromRequestParts<S>>::from_request_parts(parts, state);
@@ -65,9 +65,8 @@ impl FromRequestParts<WxLogin> for Authenticated {
 
 async fn authenticate(headers: &HeaderMap, wxlogin: &WxLogin) -> Result<Authenticated, Problem> {
     let token = bearer(headers).and_then(Token::parse);
-    let token = token.ok_or(Problem::InvalidToken)?.id();
-    let session = wxlogin.sessions().find(token).await;
-    let session = session.map_err(Problem::Store)?;
+    let token = token.ok_or(Problem::InvalidToken)?;
+    let session = wxlogin.0.sessions.find(&token).await?;
     let session = session.ok_or(Problem::InvalidToken)?;
     Ok(Authenticated { token, session })
 }
@@ -78,15 +77,6 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (Some(value), None) = (values.next(), values.next()) else {
         return None;
     };
-    let value = value.to_str().ok()?;
-    if !is_bearer(value.as_bytes()) {
-        return None;
-    }
-    Some(value.split_once(' ')?.1.trim())
-}
-
-/// Whether the scheme is `Bearer`, in any case.
-fn is_bearer(value: &[u8]) -> bool {
-    let scheme = value.split(|byte| *byte == b' ').next();
-    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Bearer"))
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }

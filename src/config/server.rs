@@ -8,21 +8,29 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::reader::{InvalidSetting, Reader};
 use super::{Config, Problems, sources};
-use crate::server::InternalDoor;
 use crate::telemetry;
 
 /// The shortest `INTERNAL_TOKEN`, in bytes.
 const MIN_TOKEN_LEN: usize = 16;
 
+/// The settings of the internal listener.
+#[derive(Debug, Clone, Default)]
+pub struct InternalConfig {
+    /// `INTERNAL_TOKEN`: the tokens that are accepted. If there are none, the backend's routes do not exist.
+    pub tokens: Vec<SecretString>,
+    /// `INTERNAL_ACCESS_TOKEN`: whether `access_token`s are given out.
+    pub gives_access_tokens: bool,
+}
+
 /// The settings of one process, valid as a whole.
 #[derive(Debug)]
 pub struct ServerConfig {
-    /// `LISTEN_ADDR`: the public door.
+    /// `LISTEN_ADDR`: the public listener.
     pub listen_addr: SocketAddr,
-    /// `INTERNAL_ADDR`: the internal door, if there is one.
+    /// `INTERNAL_ADDR`: the internal listener, if there is one.
     pub internal_addr: Option<SocketAddr>,
-    /// The settings of the internal door.
-    pub internal_door: InternalDoor,
+    /// The settings of the internal listener.
+    pub internal: InternalConfig,
     /// The filter and the format of the log.
     pub log: telemetry::Settings,
     /// The login service.
@@ -76,9 +84,9 @@ pub(super) fn read(
     {
         let _ = reader.problem("INTERNAL_ADDR must be another address or port than LISTEN_ADDR");
     }
-    let internal_door = internal_door(reader);
-    if let (Ok(addr), Ok(door)) = (&internal_addr, &internal_door) {
-        warn_of_unlikely_doors(reader, *addr, door);
+    let internal = internal(reader);
+    if let (Ok(addr), Ok(internal)) = (&internal_addr, &internal) {
+        warn_of_unlikely_values(reader, *addr, internal);
     }
     let filter = reader.parse_or(
         "RUST_LOG",
@@ -87,7 +95,7 @@ pub(super) fn read(
     );
     let format = reader.parse_or("LOG_FORMAT", telemetry::Format::Text, "text or json");
     let (listen_addr, internal_addr) = (listen_addr?, internal_addr?);
-    let internal_door = internal_door?;
+    let internal = internal?;
     let log = telemetry::Settings {
         filter: filter?,
         format: format?,
@@ -95,7 +103,7 @@ pub(super) fn read(
     Ok(move |service| ServerConfig {
         listen_addr,
         internal_addr,
-        internal_door,
+        internal,
         log,
         service,
     })
@@ -111,7 +119,7 @@ fn internal_addr(reader: &mut Reader) -> Result<Option<SocketAddr>, InvalidSetti
     )
 }
 
-fn internal_door(reader: &mut Reader) -> Result<InternalDoor, InvalidSetting> {
+fn internal(reader: &mut Reader) -> Result<InternalConfig, InvalidSetting> {
     let tokens = reader.secret_or_file("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
     let gives_access_tokens = match reader.get("INTERNAL_ACCESS_TOKEN") {
         None | Some("off") => Ok(false),
@@ -126,7 +134,7 @@ fn internal_door(reader: &mut Reader) -> Result<InternalDoor, InvalidSetting> {
             ))
         })?,
     };
-    Ok(InternalDoor {
+    Ok(InternalConfig {
         tokens,
         gives_access_tokens: gives_access_tokens?,
     })
@@ -142,12 +150,17 @@ fn internal_tokens(text: &str) -> Option<Vec<SecretString>> {
     (are_tokens && are_different).then(|| tokens.into_iter().map(SecretString::from).collect())
 }
 
-fn warn_of_unlikely_doors(reader: &mut Reader, addr: Option<SocketAddr>, door: &InternalDoor) {
-    let has_token = !door.tokens.is_empty();
+fn warn_of_unlikely_values(
+    reader: &mut Reader,
+    addr: Option<SocketAddr>,
+    internal: &InternalConfig,
+) {
+    let has_token = !internal.tokens.is_empty();
     match addr {
         None if has_token => {
             reader.warning(
-                "INTERNAL_TOKEN is set, but not INTERNAL_ADDR: there is no internal door".into(),
+                "INTERNAL_TOKEN is set, but not INTERNAL_ADDR: there is no internal listener"
+                    .into(),
             );
         }
         Some(addr) if !addr.ip().to_canonical().is_loopback() => {
@@ -157,12 +170,12 @@ fn warn_of_unlikely_doors(reader: &mut Reader, addr: Option<SocketAddr>, door: &
                 "without INTERNAL_TOKEN it serves metrics and probes only"
             };
             reader.warning(format!(
-                "INTERNAL_ADDR {addr} is open to other machines, and the internal door speaks plain HTTP: {served}"
+                "INTERNAL_ADDR {addr} is open to other machines, and the internal listener speaks plain HTTP: {served}"
             ));
         }
         _ => {}
     }
-    if door.gives_access_tokens && !has_token {
+    if internal.gives_access_tokens && !has_token {
         reader.warning("INTERNAL_ACCESS_TOKEN is on, but INTERNAL_TOKEN is not set: access_tokens are not given out".into());
     }
 }

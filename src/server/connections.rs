@@ -1,8 +1,6 @@
 //! The open connections of one runtime.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::TcpListener as StdTcpListener;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use super::Drained;
@@ -24,8 +22,6 @@ use crate::metrics::{Counted, Metrics};
 const MAX_HEAD: usize = 32 * 1024;
 /// The pause after a failed accept, as when there is no free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often the spare thread accepts connections that no core has accepted, because all hang.
-const SPARE_ACCEPT_INTERVAL: Duration = Duration::from_millis(250);
 /// The time for the last responses to be written to their connections.
 const FLUSH_TIME: Duration = Duration::from_millis(100);
 
@@ -33,7 +29,6 @@ pub(super) struct Connections {
     http: http1::Builder,
     head_timeout: Duration,
     graceful: GracefulShutdown,
-    tasks: TaskTracker,
     /// Has a token for each request whose head has arrived and that is not answered. Closed when the service
     /// stops.
     requests: TaskTracker,
@@ -54,19 +49,12 @@ impl Connections {
             http,
             head_timeout,
             graceful: GracefulShutdown::new(),
-            tasks: TaskTracker::new(),
             requests: TaskTracker::new(),
         }
     }
 
     /// Serves the connections of `listener`, until this future is dropped.
-    pub(super) async fn accept(
-        &self,
-        listener: &StdTcpListener,
-        router: &Router,
-        metrics: &Metrics,
-    ) -> io::Result<Infallible> {
-        let listener = TcpListener::from_std(listener.try_clone()?)?;
+    pub(super) async fn accept(&self, listener: &TcpListener, router: &Router, metrics: &Metrics) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => self.serve(stream, router, metrics.connection()),
@@ -74,37 +62,6 @@ impl Connections {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                 }
-            }
-        }
-    }
-
-    /// The same for connections that no other thread has accepted within an interval. While the other threads
-    /// work, they accept nearly all.
-    pub(super) async fn accept_unserved(
-        &self,
-        listener: &StdTcpListener,
-        router: &Router,
-        metrics: &Metrics,
-    ) -> Infallible {
-        loop {
-            sleep(SPARE_ACCEPT_INTERVAL).await;
-            self.accept_waiting(listener, router, metrics);
-        }
-    }
-
-    /// Serves the connections in the accept queue.
-    pub(super) fn accept_waiting(
-        &self,
-        listener: &StdTcpListener,
-        router: &Router,
-        metrics: &Metrics,
-    ) {
-        while let Ok((stream, _)) = listener.accept() {
-            let stream = stream
-                .set_nonblocking(true)
-                .and_then(|()| TcpStream::from_std(stream));
-            if let Ok(stream) = stream {
-                self.serve(stream, router, metrics.connection());
             }
         }
     }
@@ -130,7 +87,7 @@ impl Connections {
         });
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let connection = self.graceful.watch(connection);
-        self.tasks.spawn(async move {
+        tokio::spawn(async move {
             let _counted = counted;
             // A client that closes the connection or is too slow is not a fault of the service.
             if let Err(error) = connection.await {
@@ -139,15 +96,14 @@ impl Connections {
         });
     }
 
-    /// Waits until all requests are answered. Open connections are kept for `linger`: a request that arrives
-    /// meanwhile is answered with `Connection: close`. After that, clients that have not sent the head of a
-    /// request or do not read their response are not waited for.
-    pub(super) async fn drain(&mut self, linger: Duration) {
-        self.tasks.close();
+    /// Answers with `Connection: close` from now on.
+    pub(super) fn announce_the_end(&self) {
         self.requests.close();
-        if timeout(linger, self.tasks.wait()).await.is_ok() {
-            return;
-        }
+    }
+
+    /// Waits until all requests are answered. Clients that have not sent the head of a request or do not read
+    /// their response are not waited for.
+    pub(super) async fn drain(&mut self) {
         let closed = std::mem::take(&mut self.graceful).shutdown();
         let answered = async {
             self.requests.wait().await;

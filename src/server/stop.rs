@@ -1,9 +1,6 @@
-//! Stops the process: on a signal, and by a thread that ends it when a stop takes too long.
+//! The signals that stop the process.
 
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -43,34 +40,5 @@ impl Signals {
             _ = self.hup.recv() => "SIGHUP",
             _ = self.quit.recv() => "SIGQUIT",
         }
-    }
-}
-
-/// A thread that ends the process when a stop takes too long, also if all other threads hang.
-pub struct Watchdog(SyncSender<()>);
-
-impl Watchdog {
-    /// Starts the thread at the start of the process, when resources are available. It exits with `status` when
-    /// `deadline` has passed since [`begin`](Self::begin).
-    ///
-    /// # Errors
-    /// If the system has no thread.
-    pub fn start(deadline: Duration, status: u8) -> io::Result<Self> {
-        let (sender, begun) = sync_channel(1);
-        let end = move || {
-            // An error means that the sender was dropped: the process ends without a stop.
-            if begun.recv().is_ok() {
-                thread::sleep(deadline);
-                std::process::exit(status.into());
-            }
-        };
-        thread::Builder::new().name("watchdog".into()).spawn(end)?;
-        Ok(Self(sender))
-    }
-
-    /// Starts the countdown.
-    pub fn begin(&self) {
-        // The channel is full if the countdown has started already.
-        let _ = self.0.try_send(());
     }
 }

@@ -96,7 +96,10 @@ impl MemoryStore {
 
     pub(super) fn newest_key(&self, user: UserId<'_>) -> Option<EncryptedKey> {
         let maps = self.maps();
-        if self.sessions_of(&maps, user).all(|session| session.is_ended) {
+        if self
+            .sessions_of(&maps, user)
+            .all(|session| session.is_ended)
+        {
             return None;
         }
         let newest = self.sessions_of(&maps, user).find(|it| it.key.is_some())?;

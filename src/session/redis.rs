@@ -1,21 +1,228 @@
-//! A stub: not to be merged.
+//! The session store in Redis or Valkey, one server or a cluster, which several processes can share.
+//!
+//! Every key begins with `wxlogin2:` and expires by itself:
+//!
+//! | key | value | expires |
+//! | --- | --- | --- |
+//! | `wxlogin2:session:{SHA-256 of the token}` | the token's seal and the session, JSON | with the session |
+//! | `wxlogin2:exchange:{SHA-256 of appid and code}` | the first session of the code, JSON | after 60 s |
+//! | `wxlogin2:keys:{{appid}:{openid}}` | a hash: `newest` and `previous` encrypted `session_key`, `failures` to decrypt user data since the last login | with the user's last session |
+//! | `wxlogin2:owned:{{appid}:{openid}}` | a sorted set: which of the keys above are the user's, `session:{…}` by its end and `exchange:{…}` by minus its end, in Unix seconds | with the user's last session |
+//!
+//! The readiness check writes the same keys for an `{appid}` and an `{openid}` that are `check`.
+//! SHA-256 is in base64url; encrypted keys are bytes as they are.
+
+mod connection;
+mod error;
+mod health;
+mod scripts;
 mod url;
-pub use url::{InvalidUrl, RedisUrl};
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use redis::{Cmd, FromRedisValue, RedisError, Value, cmd};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::UserId;
 use super::store::{EncryptedExchange, Row};
-use super::{EncryptedKey, OpenError, Session, Token, Unavailable, UserId};
+use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, OpenError, Session, Token, Unavailable};
 use crate::clock::Clock;
-pub struct RedisStore;
-type R<T> = Result<T, Unavailable>;
+use connection::Connections;
+use error::describe;
+use scripts::{keys_at, owned_at};
+pub use url::{InvalidUrl, RedisUrl};
+
+/// The longest time for an operation; longer than for an answer, so that the connection sees the failure and is
+/// replaced.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The store in Redis.
+pub(super) struct RedisStore {
+    connections: Box<Connections>,
+    url: RedisUrl,
+    clock: Clock,
+}
+
 impl RedisStore {
-    pub(super) fn new(_: &RedisUrl, _: Clock) -> Result<Self, OpenError> { Err(OpenError::Other("stub".into())) }
-    pub(super) async fn create(&self, _: &Token, _: Row, _: Option<EncryptedExchange>) -> R<bool> { Ok(false) }
-    pub(super) async fn find(&self, _: &Token) -> R<Option<Row>> { Ok(None) }
-    pub(super) async fn exchanged(&self, _: &[u8; 32]) -> R<Option<Session>> { Ok(None) }
-    pub(super) async fn keys(&self, _: UserId<'_>) -> R<Vec<EncryptedKey>> { Ok(vec![]) }
-    pub(super) async fn newest_key(&self, _: UserId<'_>) -> R<Option<EncryptedKey>> { Ok(None) }
-    pub(super) async fn count_failure(&self, _: UserId<'_>) -> R<()> { Ok(()) }
-    pub(super) async fn end(&self, _: &Token, _: &Session) -> R<()> { Ok(()) }
-    pub(super) async fn end_all(&self, _: UserId<'_>, _: Option<&Token>) -> R<()> { Ok(()) }
-    pub(super) async fn check(&self) -> R<()> { Ok(()) }
-    pub(super) async fn warnings(&self) -> Vec<String> { vec![] }
+    /// Does not connect yet.
+    pub(super) fn new(url: &RedisUrl, clock: Clock) -> Result<Self, OpenError> {
+        let connections =
+            Connections::new(url).map_err(|error| OpenError::Other(describe(&error, &[])))?;
+        Ok(Self {
+            connections: Box::new(connections),
+            url: url.clone(),
+            clock,
+        })
+    }
+
+    /// Returns `true`: no two tokens have the same key.
+    pub(super) async fn create(
+        &self,
+        token: &Token,
+        row: Row,
+        exchange: Option<EncryptedExchange>,
+    ) -> Result<bool, Unavailable> {
+        let (name, session) = (session_name(token), &row.session);
+        // From the session itself: the wall clock may have been set since it was made.
+        let seconds = session.expires.saturating_sub(session.created).max(1);
+        let exchange_name = exchange.as_ref().map(|it| exchange_name(&it.code));
+        let keys = exchange.map(|exchange| exchange.keys).unwrap_or_default();
+        let user = session.user();
+        // The exchange comes last: another process that finds it must find the user's key too.
+        let mut commands = vec![
+            set(&name, &(encode(&row.seal), session), seconds)?,
+            scripts::log_in(user, &name, seconds, exchange_name.as_deref(), &keys),
+        ];
+        if let Some(name) = &exchange_name {
+            commands.push(set(name, session, EXCHANGE_TTL.as_secs())?);
+        }
+        self.run(&commands).await?;
+        Ok(true)
+    }
+
+    pub(super) async fn find(&self, token: &Token) -> Result<Option<Row>, Unavailable> {
+        let stored: Option<(String, Session)> = self.get(&session_name(token)).await?;
+        let row = stored.map(|(seal, session)| {
+            let seal = URL_SAFE_NO_PAD.decode(seal).ok()?.try_into().ok()?;
+            Some(Row { seal, session })
+        });
+        row.map(|row| row.ok_or_else(|| self.foreign_value()))
+            .transpose()
+    }
+
+    pub(super) async fn exchanged(&self, code: &[u8; 32]) -> Result<Option<Session>, Unavailable> {
+        self.get(&exchange_name(code)).await
+    }
+
+    pub(super) async fn keys(&self, user: UserId<'_>) -> Result<Vec<EncryptedKey>, Unavailable> {
+        type Answer = (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>);
+        let command = Cmd::hmget(keys_at(user), &["newest", "previous", "failures"]);
+        let (newest, previous, failures): Answer = self.query(command).await?;
+        if failures >= Some(MAX_FAILURES.into()) {
+            return Ok(Vec::new());
+        }
+        let keys = [newest, previous].into_iter().flatten();
+        Ok(keys.filter_map(encrypted_key).collect())
+    }
+
+    pub(super) async fn newest_key(
+        &self,
+        user: UserId<'_>,
+    ) -> Result<Option<EncryptedKey>, Unavailable> {
+        let newest: Option<Vec<u8>> = self.query(scripts::newest_key(user)).await?;
+        Ok(newest.and_then(encrypted_key))
+    }
+
+    /// May count a failure twice, if the connection is closed meanwhile.
+    pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
+        self.query(scripts::count_failure(user)).await
+    }
+
+    pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
+        let name = session_name(token);
+        let forget = Cmd::zrem(owned_at(session.user()), &name);
+        self.run(&[Cmd::del(at(&name)), forget]).await?;
+        Ok(())
+    }
+
+    /// Removes the user's sessions, that of `token` last, so that a client whose request failed can repeat it.
+    /// Then the user's keys, unless the user has logged in meanwhile.
+    pub(super) async fn end_all(
+        &self,
+        user: UserId<'_>,
+        token: Option<&Token>,
+    ) -> Result<(), Unavailable> {
+        let last = token.map(session_name);
+        let owned: Vec<String> = self.query(Cmd::zrange(owned_at(user), 0, -1)).await?;
+        let others = owned.iter().filter(|name| Some(*name) != last.as_ref());
+        let deletes: Vec<_> = others.map(|name| Cmd::del(at(name))).collect();
+        self.run(&deletes).await?;
+        let ended: u64 = match &last {
+            Some(name) => self.query(Cmd::del(at(name))).await?,
+            None => 0,
+        };
+        self.query::<()>(scripts::forget_all(user, &owned)).await?;
+        // Then Redis has evicted the list, and other sessions may be alive.
+        if ended > 0 && last.is_some_and(|last| !owned.contains(&last)) {
+            let cause = "the list of a user's sessions is incomplete: keys were evicted";
+            return Err(self.unavailable(cause));
+        }
+        Ok(())
+    }
+
+    async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Unavailable> {
+        let json: Option<Vec<u8>> = self.query(Cmd::get(at(name))).await?;
+        json.map(|json| serde_json::from_slice(&json))
+            .transpose()
+            .map_err(|_| self.foreign_value())
+    }
+
+    async fn query<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Unavailable> {
+        self.answer(self.run(&[command]).await?)
+    }
+
+    /// Sends commands in this order, twice if the connection is closed meanwhile.
+    async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, Unavailable> {
+        self.bounded(self.connections.run(commands), commands).await
+    }
+
+    async fn bounded<T>(
+        &self,
+        answer: impl Future<Output = Result<T, RedisError>>,
+        commands: &[Cmd],
+    ) -> Result<T, Unavailable> {
+        match tokio::time::timeout(TIMEOUT, answer).await {
+            Ok(result) => result.map_err(|error| self.unavailable(&describe(&error, commands))),
+            Err(_) => Err(self.unavailable("no answer in time")),
+        }
+    }
+
+    /// The last of the values.
+    fn answer<T: FromRedisValue>(&self, mut values: Vec<Value>) -> Result<T, Unavailable> {
+        let value = values.pop().unwrap_or(Value::Nil);
+        redis::from_redis_value(value).map_err(|_| self.foreign_value())
+    }
+
+    fn foreign_value(&self) -> Unavailable {
+        self.unavailable("a value is not of wxlogin's format")
+    }
+
+    fn unavailable(&self, cause: &str) -> Unavailable {
+        Unavailable(format!("{}: {cause}", self.url))
+    }
+}
+
+fn session_name(token: &Token) -> String {
+    format!("session:{}", encode(&token.hash()))
+}
+
+fn exchange_name(code: &[u8; 32]) -> String {
+    format!("exchange:{}", encode(code))
+}
+
+/// The key of this name.
+fn at(name: &str) -> String {
+    format!("wxlogin2:{name}")
+}
+
+fn set(name: &str, value: &impl Serialize, seconds: u64) -> Result<Cmd, Unavailable> {
+    let json = serde_json::to_string(value).map_err(|error| Unavailable(error.to_string()))?;
+    let mut command = cmd("SET");
+    Ok(command
+        .arg(at(name))
+        .arg(json)
+        .arg("EX")
+        .arg(seconds)
+        .take())
+}
+
+fn encrypted_key(bytes: Vec<u8>) -> Option<EncryptedKey> {
+    bytes.try_into().ok().map(EncryptedKey)
+}
+
+fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }

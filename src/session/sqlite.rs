@@ -37,6 +37,8 @@ use writer::{Job, Tasks, Writer};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The most searches at a time: so many threads that may block, with a connection each.
 const MAX_SEARCHES: usize = 8;
+/// Sessions erased in one commit: each takes a millisecond, for which logins wait.
+const MAX_ERASED: usize = 32;
 
 /// The store in files.
 pub(super) struct SqliteStore {
@@ -142,11 +144,15 @@ impl SqliteStore {
         user: UserId<'_>,
         token: Option<&Token>,
     ) -> Result<(), Unavailable> {
-        let logins = self.search(user, 0, |_| false).await?;
-        let mut ids: Vec<_> = logins.iter().map(|login| login.id).collect();
-        ids.extend(token.map(Token::id));
-        self.write(move |db, counts| rows::erase(db, &ids, counts))
-            .await?;
+        let (logins, token) = (self.search(user, 0, |_| false).await?, token.map(Token::id));
+        let ids = logins.into_iter().map(|login| login.id);
+        // That of the token last, so that a request that failed can be repeated.
+        let ids: Vec<_> = ids.filter(|id| Some(*id) != token).chain(token).collect();
+        for ids in ids.chunks(MAX_ERASED) {
+            let ids = ids.to_vec();
+            self.write(move |db, counts| rows::erase(db, &ids, counts))
+                .await?;
+        }
         Ok(())
     }
 
@@ -201,8 +207,8 @@ impl SqliteStore {
     /// Returns what the write returns, when it is durable.
     async fn write(
         &self,
-        write: impl FnMut(&Connection, &mut Counts) -> rusqlite::Result<usize> + Send + 'static,
-    ) -> Result<usize, Unavailable> {
+        write: impl FnMut(&Connection, &mut Counts) -> rusqlite::Result<i64> + Send + 'static,
+    ) -> Result<i64, Unavailable> {
         let (waiting, answer) = self.tasks.wait();
         let sent = match &*lock(&self.writer) {
             Some((jobs, _)) => jobs.try_send((Box::new(write), waiting)),

@@ -22,7 +22,7 @@ const ID_LEN: usize = 8;
 const EPOCH: Duration = Duration::from_secs(1_577_836_800);
 
 /// A token as its holder sends it. `Debug` does not show it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Token(SecretBox<[u8; 32]>);
 
 impl Token {

@@ -1,205 +1,195 @@
-//! The `access_token` of each Mini Program: fetched when it is needed, kept, renewed in the background,
-//! and replaced when WeChat refuses it as invalid.
+//! The `access_token` of each Mini Program: fetched when it is needed, kept, renewed in the background, and replaced
+//! when WeChat refuses it as invalid.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout_at};
 
-use super::{ACCESS_TOKEN_REMEDY, AccessToken, Client, Error, MiniProgram, diagnosis};
+use super::client::slot;
+use super::{ACCESS_TOKEN_REMEDY, AccessToken, Client, Error, Meaning, MiniProgram, diagnosis};
 use crate::clock::Clock;
-use crate::single_flight::{Entered, Key, Leader, SingleFlight};
 
 /// A token older than this is fetched again in the background when it is used: another system may have
 /// invalidated it.
 const RENEWAL_AGE: Duration = Duration::from_secs(5 * 60);
 /// A token is not used in its last seconds.
-const EXPIRY_MARGIN: u64 = 60;
+const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
 /// The least time between a fetch that failed, or that replaced an invalid token, and the next one.
 const FETCH_PAUSE: Duration = Duration::from_secs(10);
 
-type TokenResult = Result<AccessToken, Error>;
-
-/// The tokens of all Mini Programs. All runtimes of a process share them.
-pub struct TokenCache {
-    fetches: Arc<SingleFlight<TokenResult>>,
-    by_appid: Mutex<HashMap<String, Fetched>>,
-    clock: Clock,
+/// What is known of the token of a Mini Program.
+#[derive(Debug, Default)]
+pub(super) struct TokenSlot {
+    state: Mutex<State>,
+    /// Locked by the one fetch in flight.
+    fetch: Arc<AsyncMutex<()>>,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    fetched: Option<Fetched>,
+    /// Until when, by the monotonic clock, no token is fetched, and the error of the last fetch.
+    pause: Option<(Duration, Option<Error>)>,
+}
+
+#[derive(Debug)]
 struct Fetched {
     token: AccessToken,
-    /// By the monotonic clock.
-    at: Duration,
+    /// By the monotonic clock, which a suspended machine stops, and by the wall clock, which can be set: WeChat ends
+    /// a token by its own.
+    at: [Duration; 2],
 }
 
-/// Makes the calls that need an `access_token`, in one runtime.
-#[derive(Clone)]
-pub struct TokenClient {
-    pub(super) client: Arc<Client>,
-    cache: Arc<TokenCache>,
-}
-
-impl TokenCache {
-    /// An empty cache.
-    #[must_use]
-    pub fn new(clock: Clock) -> Self {
-        Self {
-            fetches: Arc::new(SingleFlight::new(clock.clone())),
-            by_appid: Mutex::default(),
-            clock,
-        }
-    }
-
-    /// A cached token that has not expired, and its age.
-    fn usable(&self, appid: &str) -> Option<(AccessToken, Duration)> {
-        let by_appid = self.by_appid();
-        let Fetched { token, at } = by_appid.get(appid)?;
-        let age = self.clock.monotonic().saturating_sub(*at);
-        let life = token
-            .expires_in
-            .saturating_sub(EXPIRY_MARGIN)
-            .max(FETCH_PAUSE.as_secs());
+impl TokenSlot {
+    /// A token that has not expired by either clock, and its age.
+    fn usable(&self, clock: &Clock) -> Option<(AccessToken, Duration)> {
+        let state = self.state();
+        let Fetched { token, at } = state.fetched.as_ref()?;
+        let now = [clock.monotonic(), clock.wall()];
+        let ages = [0, 1].map(|clock| now[clock].saturating_sub(at[clock]));
+        let age = ages[0].max(ages[1]);
+        let life = Duration::from_secs(token.expires_in);
         let left = AccessToken {
-            expires_in: token.expires_in.saturating_sub(age.as_secs()),
+            expires_in: life.saturating_sub(age).as_secs(),
             ..token.clone()
         };
-        (age.as_secs() < life).then_some((left, age))
+        let used_for = life.saturating_sub(EXPIRY_MARGIN).max(FETCH_PAUSE);
+        (age < used_for).then_some((left, age))
     }
 
-    fn store(&self, appid: &str, token: AccessToken) {
-        let at = self.clock.monotonic();
-        let fetched = Fetched { token, at };
-        self.by_appid().insert(appid.to_owned(), fetched);
-    }
-
-    fn by_appid(&self) -> MutexGuard<'_, HashMap<String, Fetched>> {
-        self.by_appid.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl TokenClient {
-    /// Makes its requests with `client`.
-    #[must_use]
-    pub fn new(client: Arc<Client>, cache: Arc<TokenCache>) -> Self {
-        Self { client, cache }
-    }
-
+impl Client {
     /// The `access_token` of a Mini Program, from the cache if there is a usable one.
     ///
     /// # Errors
     /// [`Error`]. A failed fetch is remembered for 10 s.
-    pub async fn access_token(&self, mini_program: &Arc<MiniProgram>) -> TokenResult {
-        self.access_token_before(self.client.deadline(), mini_program)
+    pub async fn access_token(
+        self: &Arc<Self>,
+        mini_program: &Arc<MiniProgram>,
+    ) -> Result<AccessToken, Error> {
+        self.access_token_before(self.deadline(), mini_program)
             .await
     }
 
-    pub(super) async fn access_token_before(
-        &self,
+    async fn access_token_before(
+        self: &Arc<Self>,
         deadline: Instant,
         mini_program: &Arc<MiniProgram>,
-    ) -> TokenResult {
-        let Some((token, age)) = self.cache.usable(mini_program.appid()) else {
+    ) -> Result<AccessToken, Error> {
+        let slot = &mini_program.token;
+        let Some((token, age)) = slot.usable(&self.clock) else {
             return self.fetch(mini_program, None, deadline).await;
         };
         if age > RENEWAL_AGE
-            && let Entered::Leader(leader) = self.cache.fetches.enter(key(mini_program))
+            && let Ok(lock) = slot.fetch.clone().try_lock_owned()
         {
-            tokio::spawn(
-                self.clone()
-                    .fetch_as_leader(mini_program.clone(), None, leader),
-            );
+            let fetch = self.clone().fetch_alone(mini_program.clone(), None, lock);
+            tokio::spawn(fetch);
         }
         Ok(token)
     }
 
-    /// A token that differs from the one that WeChat refused as invalid, if there is one.
-    pub(super) async fn replacement(
-        &self,
+    /// Makes a call with the `access_token`, and once more with another one if WeChat refuses the first as invalid.
+    pub(super) async fn with_token<T, F: Future<Output = Result<T, Error>>>(
+        self: &Arc<Self>,
         mini_program: &Arc<MiniProgram>,
-        invalid: &AccessToken,
-        deadline: Instant,
-    ) -> Result<Option<AccessToken>, Error> {
-        let is_other = |token: &AccessToken| token.expose() != invalid.expose();
-        if let Some((token, _)) = self.cache.usable(mini_program.appid())
-            && is_other(&token)
-        {
-            return Ok(Some(token));
+        ask: impl Fn(AccessToken, Instant) -> F,
+    ) -> Result<T, Error> {
+        let _slot = slot(&self.call_slots).await?;
+        let deadline = self.deadline();
+        let token = self.access_token_before(deadline, mini_program).await;
+        let token = token.map_err(|error| Error::NoAccessToken(error.into()))?;
+        let error = match ask(token.clone(), deadline).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        if error.meaning() != Some(Meaning::InvalidAccessToken) {
+            diagnosis::log_refusal(None, mini_program.appid(), &error);
+            return Err(error);
         }
-        let token = self.fetch(mini_program, Some(invalid), deadline).await?;
-        Ok(Some(token).filter(is_other))
+        let other = self.fetch(mini_program, Some(&token), deadline).await;
+        let result = match other {
+            Ok(other) if other.expose() != token.expose() => ask(other, deadline).await,
+            Ok(_) => Err(error),
+            Err(error) => Err(error),
+        };
+        result.map_err(Error::unreachable_as_broken)
     }
 
-    /// Waits for the fetch in flight, or starts one, which goes on if its request is cancelled.
+    /// Fetches a token, or waits for the fetch in flight. It goes on if its request is cancelled. `invalid`: a token
+    /// that WeChat has refused.
     async fn fetch(
-        &self,
+        self: &Arc<Self>,
         mini_program: &Arc<MiniProgram>,
         invalid: Option<&AccessToken>,
         deadline: Instant,
-    ) -> TokenResult {
-        let answer = match self.cache.fetches.enter(key(mini_program)) {
-            Entered::Remembered(answer) => return answer,
-            Entered::InFlight(answer) => timeout_at(deadline, answer).await.map(Result::ok),
-            Entered::Leader(leader) => {
-                let invalid = invalid.cloned();
-                let fetch = self
-                    .clone()
-                    .fetch_as_leader(mini_program.clone(), invalid, leader);
-                timeout_at(deadline, tokio::spawn(fetch))
-                    .await
-                    .map(Result::ok)
-            }
+    ) -> Result<AccessToken, Error> {
+        let (client, mini_program) = (self.clone(), mini_program.clone());
+        let invalid = invalid.cloned();
+        let fetch = async move {
+            let lock = mini_program.token.fetch.clone().lock_owned().await;
+            client.fetch_alone(mini_program, invalid, lock).await
         };
-        match answer {
-            Ok(Some(answer)) => answer,
-            Ok(None) => Err(Error::Broken(
+        match timeout_at(deadline, tokio::spawn(fetch)).await {
+            Ok(Ok(token)) => token,
+            Ok(Err(_)) => Err(Error::Broken(
                 "the fetch of an access_token broke off".into(),
             )),
             Err(_) => Err(Error::Timeout),
         }
     }
 
-    async fn fetch_as_leader(
-        self,
+    async fn fetch_alone(
+        self: Arc<Self>,
         mini_program: Arc<MiniProgram>,
         invalid: Option<AccessToken>,
-        leader: Leader<TokenResult>,
-    ) -> TokenResult {
-        let appid = mini_program.appid();
-        let answer = self.client.stable_token(&mini_program).await;
-        match (&answer, invalid) {
-            (Ok(token), None) => {
-                self.cache.store(appid, token.clone());
-                leader.answer_without_remembering(&answer);
+        _lock: OwnedMutexGuard<()>,
+    ) -> Result<AccessToken, Error> {
+        let (slot, appid) = (&mini_program.token, mini_program.appid());
+        let now = self.clock.monotonic();
+        let is_invalid = |token: &AccessToken| {
+            let invalid = invalid.as_ref().map(AccessToken::expose);
+            invalid == Some(token.expose())
+        };
+        // Another request may have fetched one meanwhile.
+        let usable = slot.usable(&self.clock).map(|(token, age)| (token, age));
+        let pause = slot.state().pause.clone().filter(|(end, _)| now < *end);
+        match (usable, pause) {
+            (Some((token, age)), _) if !is_invalid(&token) && age <= RENEWAL_AGE => {
+                return Ok(token);
             }
-            (Ok(token), Some(invalid)) => {
-                if token.expose() == invalid.expose() {
-                    let remedy = ACCESS_TOKEN_REMEDY;
-                    tracing::error!(
-                        appid,
-                        remedy,
-                        "WeChat calls the access_token invalid that it gives out"
-                    );
-                }
-                self.cache.store(appid, token.clone());
-                leader.answer_and_remember(answer.clone(), FETCH_PAUSE);
-            }
-            (Err(error), _) => {
-                if !diagnosis::log_refusal(None, appid, error) {
-                    tracing::warn!(appid, %error, "no access_token could be fetched");
-                }
-                leader.answer_and_remember(answer.clone(), FETCH_PAUSE);
-            }
+            (_, Some((_, Some(error)))) => return Err(error),
+            (Some((token, _)), Some((_, None))) => return Ok(token),
+            _ => {}
         }
-        answer
+        let fetched = self.stable_token(&mini_program).await;
+        let is_replaced = fetched.as_ref().is_ok_and(&is_invalid);
+        match &fetched {
+            Ok(_) if is_replaced => tracing::error!(
+                appid,
+                remedy = ACCESS_TOKEN_REMEDY,
+                "WeChat calls the access_token invalid that it gives out"
+            ),
+            Ok(_) => {}
+            Err(error) if diagnosis::log_refusal(None, appid, error) => {}
+            Err(error) => tracing::warn!(appid, %error, "no access_token could be fetched"),
+        }
+        let mut state = slot.state();
+        let pause_end = self.clock.monotonic() + FETCH_PAUSE;
+        if fetched.is_err() || invalid.is_some() {
+            state.pause = Some((pause_end, fetched.as_ref().err().cloned()));
+        }
+        if let Ok(token) = &fetched {
+            let at = [self.clock.monotonic(), self.clock.wall()];
+            let token = token.clone();
+            state.fetched = Some(Fetched { token, at });
+        }
+        fetched
     }
-}
-
-fn key(mini_program: &MiniProgram) -> Key {
-    let mut key = Key::default();
-    let hash = digest(&SHA256, mini_program.appid().as_bytes());
-    key.copy_from_slice(hash.as_ref());
-    key
 }

@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Call, Errcode, Error, Invalid, Refusal};
-use crate::json::Object;
 
 #[derive(Deserialize)]
 struct ErrcodeAndErrmsg {
@@ -25,12 +24,9 @@ pub(super) enum Number {
 /// [`Error::Refused`] if it has an errcode other than 0.
 pub(super) fn parse<T: DeserializeOwned>(call: Call, body: &[u8]) -> Result<T, Error> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body); // a gateway's byte order mark
-    let Object(status) = object::<ErrcodeAndErrmsg>(body)?;
+    let status: ErrcodeAndErrmsg = object(body)?;
     match errcode(status.errcode)? {
-        None | Some(0) => {
-            let Object(answer) = object(body)?;
-            Ok(answer)
-        }
+        None | Some(0) => Ok(object(body)?),
         Some(errcode) => {
             let errmsg = status.errmsg.unwrap_or_default();
             let refusal = Refusal::new(call, Errcode(errcode), &errmsg);
@@ -39,7 +35,11 @@ pub(super) fn parse<T: DeserializeOwned>(call: Call, body: &[u8]) -> Result<T, E
     }
 }
 
-fn object<T: DeserializeOwned>(body: &[u8]) -> Result<Object<T>, Invalid> {
+/// A struct's fields can also be read from an array, which WeChat does not send.
+fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Invalid> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Invalid::NotJson);
+    }
     serde_json::from_slice(body).map_err(|_| Invalid::NotJson)
 }
 

@@ -1,10 +1,13 @@
 //! `checksession`: whether a `session_key` is the user's newest.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use super::client::Request;
-use super::{AccessToken, Call, Client, Error, Invalid, Meaning, answer, hmac_signature};
+use super::{
+    AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, answer, hmac_signature,
+};
 
 /// Unlike other answers, a good one must hold an errcode, which is 0.
 #[derive(Deserialize)]
@@ -19,22 +22,28 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`].
-    pub(super) async fn check_session(
-        &self,
-        access_token: &AccessToken,
+    pub async fn check_session(
+        self: &Arc<Self>,
+        mini_program: &Arc<MiniProgram>,
         openid: &str,
         session_key: &[u8; 16],
-        deadline: Instant,
     ) -> Result<bool, Error> {
-        let ask = || {
-            let request = Request::get("/wxa/checksession")
-                .query("access_token", access_token.expose())
-                .query("openid", openid)
-                .query("signature", &hmac_signature("", session_key))
-                .query("sig_method", "hmac_sha256");
-            self.send(request, parse_check_session)
+        let signature = hmac_signature("", session_key);
+        let ask = |access_token: AccessToken, deadline| {
+            let signature = &signature;
+            async move {
+                let ask = || {
+                    let request = Request::get("/wxa/checksession")
+                        .query("access_token", access_token.expose())
+                        .query("openid", openid)
+                        .query("signature", signature)
+                        .query("sig_method", "hmac_sha256");
+                    self.send(request, parse_check_session)
+                };
+                self.retry(deadline, ask).await
+            }
         };
-        match self.retry(deadline, ask).await {
+        match self.with_token(mini_program, ask).await {
             Err(error) if error.meaning() == Some(Meaning::StaleSessionKey) => Ok(false),
             result => result.map(|()| true),
         }

@@ -1,6 +1,5 @@
-//! Sends the requests of all calls to WeChat: hosts, AppSecrets, retries, deadline, size limit of an answer.
+//! Sends the requests of all calls to WeChat: hosts, AppSecrets, retries, limits of time, number and size.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -8,10 +7,13 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderVal
 use reqwest::{Method, StatusCode, Url};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
-use tokio::time::{Instant, sleep, timeout_at};
+use thread_local::ThreadLocal;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::http::Http;
 use super::{Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
+use crate::clock::Clock;
 
 /// The largest answer that is read, in bytes. WeChat's are a few hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -22,6 +24,9 @@ const QUERY_CAPACITY: usize = 256;
 /// The pauses before the retries when WeChat is busy. Jitter makes each up to twice as long.
 const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
 
+/// How long a call waits for a slot.
+const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// How requests are sent to WeChat.
 #[derive(Debug)]
 pub struct Settings {
@@ -30,15 +35,23 @@ pub struct Settings {
     pub api_bases: Vec<Url>,
     /// For a whole call, retries included.
     pub timeout: Duration,
+    /// `WECHAT_MAX_IN_FLIGHT`: exchanges of login codes at a time, and so many other calls.
+    pub max_in_flight: u32,
     /// Used for hosts that are not on this machine.
     pub proxies: Proxies,
 }
 
-/// The HTTP client for WeChat, with a connection pool. TLS certificates are verified.
-#[derive(Debug)]
+/// The HTTP client for WeChat. TLS certificates are verified.
 pub struct Client {
-    http: Http,
-    settings: Arc<Settings>,
+    /// With a connection pool for each thread, so that a request stays in its thread. A thread that inherits the
+    /// pool of one that has ended makes new connections.
+    http: ThreadLocal<Http>,
+    /// For exchanges of login codes.
+    pub(super) login_slots: Semaphore,
+    /// For other calls.
+    pub(super) call_slots: Semaphore,
+    pub(super) clock: Clock,
+    settings: Settings,
 }
 
 /// A request, for any host. It holds secrets.
@@ -97,15 +110,25 @@ impl Request {
 }
 
 impl Client {
-    /// A client with a connection pool of its own.
+    /// Connects to nothing yet.
     ///
     /// # Errors
     /// [`Error::Unreachable`] if TLS or a proxy cannot be set up.
-    pub fn new(settings: Arc<Settings>) -> Result<Self, Error> {
-        Ok(Self {
-            http: Http::new(&settings)?,
+    pub fn new(settings: Settings, clock: Clock) -> Result<Self, Error> {
+        let slots = settings.max_in_flight as usize;
+        let client = Self {
+            http: ThreadLocal::new(),
+            login_slots: Semaphore::new(slots),
+            call_slots: Semaphore::new(slots),
+            clock,
             settings,
-        })
+        };
+        client.http().map(drop)?;
+        Ok(client)
+    }
+
+    fn http(&self) -> Result<&Http, Error> {
+        self.http.get_or_try(|| Http::new(&self.settings))
     }
 
     /// The deadline of a call that begins now.
@@ -203,7 +226,7 @@ impl Client {
         request: &Request,
         parse: impl Fn(&[u8]) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let client = self.http.client_for(api_base);
+        let client = self.http()?.client_for(api_base);
         let mut response = client.execute(request.to(api_base)).await?;
         if response.status() != StatusCode::OK {
             return Err(Invalid::Status(response.status().as_u16()).into());
@@ -221,6 +244,18 @@ impl Client {
             Err(Error::Invalid(Invalid::NotJson)) if is_encoded => Err(Invalid::Encoded.into()),
             result => result,
         }
+    }
+}
+
+/// Waits for a slot. Dropping the permit frees it.
+pub(super) async fn slot(slots: &Semaphore) -> Result<SemaphorePermit<'_>, Error> {
+    // Without a timer if a slot is free.
+    if let Ok(slot) = slots.try_acquire() {
+        return Ok(slot);
+    }
+    match timeout(SLOT_TIMEOUT, slots.acquire()).await {
+        Ok(Ok(slot)) => Ok(slot),
+        _ => Err(Error::Overloaded),
     }
 }
 

@@ -1,21 +1,16 @@
 //! `jscode2session`: exchanges a code of `wx.login`. Ids and keys in its answer are checked strictly.
 
-use std::sync::Arc;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use serde::Deserialize;
 
-use super::client::Request;
-use super::{Call, Client, Error, Invalid, JsCode, Meaning, MiniProgram, answer};
+use super::client::{Request, slot};
+use super::{Call, Client, Error, Invalid, Meaning, MiniProgram, answer};
 
 /// The longest id that is accepted; WeChat's have 28 characters.
 const MAX_ID_LEN: usize = 128;
-
-/// WeChat's key for a user's data, 16 bytes. It never leaves the server.
-pub type SessionKey = Arc<SecretBox<[u8; 16]>>;
 
 /// The user whom the code belongs to.
 #[derive(Debug)]
@@ -25,7 +20,7 @@ pub struct CodeSession {
     /// The user in all apps of one Open Platform account, if the Mini Program is bound to one.
     pub unionid: Option<String>,
     /// The key of the user's encrypted and signed data.
-    pub session_key: SessionKey,
+    pub session_key: SecretBox<[u8; 16]>,
 }
 
 /// The fields of an answer. Strings are owned: WeChat writes `/` as `\/`. Other fields, such as
@@ -42,7 +37,8 @@ impl Client {
     ///
     /// Even a refused exchange uses the code up, so a request is repeated in three cases only: at the
     /// next host if it certainly was not sent; at most twice when WeChat says that it is busy; with the next
-    /// AppSecret of the Mini Program when WeChat refuses one as wrong.
+    /// AppSecret of the Mini Program when WeChat refuses one as wrong. For ten seconds after WeChat said that the
+    /// daily quota is used up nothing is sent.
     ///
     /// Source: WeChat's documentation of `auth.code2Session`.
     ///
@@ -51,18 +47,27 @@ impl Client {
     pub async fn code_to_session(
         &self,
         mini_program: &MiniProgram,
-        js_code: &JsCode,
+        js_code: &str,
     ) -> Result<CodeSession, Error> {
+        mini_program.check_quota(self.clock.now())?;
+        let _slot = slot(&self.login_slots).await?;
+        mini_program.check_quota(self.clock.now())?;
         let ask = |secret: &SecretString| {
             let request = Request::get("/sns/jscode2session")
                 .query("appid", mini_program.appid())
                 .query("secret", secret.expose_secret())
-                .query("js_code", js_code.expose())
+                .query("js_code", js_code)
                 .query("grant_type", "authorization_code");
             self.send(request, CodeSession::from_json)
         };
         let ask = || self.with_secrets(mini_program, ask, is_about_the_code);
-        self.retry(self.deadline(), ask).await
+        let result = self.retry(self.deadline(), ask).await;
+        if let Err(error) = &result
+            && error.meaning() == Some(Meaning::QuotaExhausted)
+        {
+            mini_program.exhaust_quota(self.clock.now());
+        }
+        result
     }
 }
 
@@ -97,13 +102,13 @@ fn id(field: &'static str, id: String) -> Result<String, Invalid> {
     answer::check_visible(field, &id, MAX_ID_LEN).map(|()| id)
 }
 
-fn session_key(text: Option<&SecretString>) -> Result<SessionKey, Invalid> {
+fn session_key(text: Option<&SecretString>) -> Result<SecretBox<[u8; 16]>, Invalid> {
     let text = text.map_or("", ExposeSecret::expose_secret);
     let mut buffer = Zeroizing::new([0; 18]); // the most that 24 characters decode to
     match STANDARD.decode_slice(text, buffer.as_mut()) {
-        Ok(16) => Ok(Arc::new(SecretBox::init_with_mut(|key: &mut [u8; 16]| {
+        Ok(16) => Ok(SecretBox::init_with_mut(|key: &mut [u8; 16]| {
             key.copy_from_slice(&buffer[..16]);
-        }))),
+        })),
         _ => Err(Invalid::Field("session_key")),
     }
 }

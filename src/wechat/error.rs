@@ -8,6 +8,15 @@ pub enum Error {
     /// WeChat answered with an errcode.
     #[error("{0}")]
     Refused(Refusal),
+    /// Too many calls are in flight: the request was not sent.
+    #[error("too many calls to WeChat are in flight")]
+    Overloaded,
+    /// WeChat said within the last seconds that the daily quota is used up: the request was not sent.
+    #[error("the daily quota of calls to WeChat was used up a moment ago")]
+    QuotaPause,
+    /// There is no `access_token` for the call, which was not sent.
+    #[error(transparent)]
+    NoAccessToken(Box<Self>),
     /// The connection could not be made (DNS, connect, TLS): the request was not sent.
     #[error("WeChat was not reached: {0}")]
     Unreachable(String),
@@ -23,21 +32,39 @@ pub enum Error {
 }
 
 impl Error {
+    /// The refusal, if WeChat refused.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::NoAccessToken(error) => error.refusal(),
+            _ => None,
+        }
+    }
+
     /// The errcode, if WeChat refused.
     #[must_use]
     pub fn errcode(&self) -> Option<Errcode> {
         match self {
-            Self::Refused(refusal) => Some(refusal.errcode),
-            _ => None,
+            Self::QuotaPause => Some(Errcode::QUOTA_EXHAUSTED),
+            _ => self.refusal().map(|refusal| refusal.errcode),
         }
     }
 
     /// What the errcode means, if there is one.
     #[must_use]
     pub fn meaning(&self) -> Option<Meaning> {
+        self.refusal().map(Refusal::meaning)
+    }
+
+    /// Whether the call was sent, or may have been: then a code may be used up.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
         match self {
-            Self::Refused(refusal) => Some(refusal.meaning()),
-            _ => None,
+            Self::Refused(_) | Self::Broken(_) | Self::Timeout | Self::Invalid(_) => true,
+            Self::Overloaded | Self::QuotaPause | Self::NoAccessToken(_) | Self::Unreachable(_) => {
+                false
+            }
         }
     }
 

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use secrecy::SecretString;
 
+use super::Error;
+use super::access_token::TokenSlot;
+
 /// A Mini Program: its AppID and its AppSecret, or several while the AppSecret is being changed.
 #[derive(Debug)]
 pub struct MiniProgram {
@@ -13,10 +16,12 @@ pub struct MiniProgram {
     accepted: AtomicUsize,
     /// When WeChat last answered that the quota is used up, in Unix seconds; 0 is never.
     quota_exhausted: AtomicU64,
+    /// Its `access_token`.
+    pub(super) token: TokenSlot,
 }
 
 /// How long no requests are sent after WeChat has answered that the quota is used up, in seconds.
-const QUOTA_PAUSE: u64 = 10;
+pub(crate) const QUOTA_PAUSE: u64 = 10;
 
 impl MiniProgram {
     /// `secrets` are tried in this order: the next one when WeChat refuses one as wrong.
@@ -27,6 +32,7 @@ impl MiniProgram {
             secrets,
             accepted: AtomicUsize::new(0),
             quota_exhausted: AtomicU64::new(0),
+            token: TokenSlot::default(),
         }
     }
 
@@ -43,17 +49,18 @@ impl MiniProgram {
     }
 
     /// Records that WeChat answered at `now`, in Unix seconds, that the quota is used up.
-    pub fn exhaust_quota(&self, now: u64) {
+    pub(super) fn exhaust_quota(&self, now: u64) {
         self.quota_exhausted.store(now, Ordering::Relaxed);
     }
 
-    /// Whether [`exhaust_quota`](Self::exhaust_quota) was less than 10 s before `now`.
-    #[must_use]
-    pub fn has_exhausted_quota(&self, now: u64) -> bool {
+    /// [`Error::QuotaPause`] within ten seconds after [`exhaust_quota`](Self::exhaust_quota).
+    pub(super) fn check_quota(&self, now: u64) -> Result<(), Error> {
         let exhausted = self.quota_exhausted.load(Ordering::Relaxed);
         // A clock that was set back must not prolong the pause.
-        now.checked_sub(exhausted)
-            .is_some_and(|since| since < QUOTA_PAUSE)
+        match now.checked_sub(exhausted) {
+            Some(..QUOTA_PAUSE) => Err(Error::QuotaPause),
+            _ => Ok(()),
+        }
     }
 
     /// The AppSecrets, each with its index in the settings. The one that WeChat accepted last comes first.

@@ -1,16 +1,15 @@
 //! `getuserphonenumber`: exchanges a code of the phone number button for the user's phone number.
 
 use std::fmt;
+use std::sync::Arc;
 
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::answer::{self, Number};
 use super::client::Request;
-use super::{AccessToken, Call, Client, Error, Invalid, JsCode};
-use crate::json::Object;
+use super::{AccessToken, Call, Client, Error, Invalid, MiniProgram};
 
 /// The longest part of a number that is accepted, in bytes.
 const MAX_LEN: usize = 64;
@@ -25,7 +24,7 @@ pub struct PhoneNumber {
 
 #[derive(Deserialize)]
 struct PhoneNumberAnswer {
-    phone_info: Option<Object<PhoneInfo>>,
+    phone_info: Option<PhoneInfo>,
 }
 
 #[derive(Deserialize)]
@@ -35,7 +34,7 @@ struct PhoneInfo {
     pure_phone_number: Option<String>,
     /// Documented as a string, but a number in WeChat's sample.
     country_code: Option<Number>,
-    watermark: Option<Object<Watermark>>,
+    watermark: Option<Watermark>,
 }
 
 #[derive(Deserialize)]
@@ -51,21 +50,23 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`].
-    pub(super) async fn phone_number(
-        &self,
-        appid: &str,
-        access_token: &AccessToken,
+    pub async fn phone_number(
+        self: &Arc<Self>,
+        mini_program: &Arc<MiniProgram>,
         openid: &str,
-        phone_code: &JsCode,
-        deadline: Instant,
+        phone_code: &str,
     ) -> Result<PhoneNumber, Error> {
-        let ask = || {
-            let json = json!({"code": phone_code.expose(), "openid": openid});
-            let request = Request::post("/wxa/business/getuserphonenumber", &json)
-                .query("access_token", access_token.expose());
-            self.send(request, |body| PhoneNumber::from_json(body, appid))
+        let ask = |access_token: AccessToken, deadline| async move {
+            let ask = || {
+                let json = json!({"code": phone_code, "openid": openid});
+                let request = Request::post("/wxa/business/getuserphonenumber", &json)
+                    .query("access_token", access_token.expose());
+                let appid = mini_program.appid();
+                self.send(request, |body| PhoneNumber::from_json(body, appid))
+            };
+            self.retry(deadline, ask).await
         };
-        self.retry(deadline, ask).await
+        self.with_token(mini_program, ask).await
     }
 }
 
@@ -77,7 +78,7 @@ impl PhoneNumber {
     /// if the watermark names another Mini Program.
     pub fn from_json(body: &[u8], appid: &str) -> Result<Self, Error> {
         let answer: PhoneNumberAnswer = answer::parse(Call::PhoneNumber, body)?;
-        let Object(info) = answer.phone_info.ok_or(Invalid::Field("phone_info"))?;
+        let info = answer.phone_info.ok_or(Invalid::Field("phone_info"))?;
         let country_code = info.country_code.map(|code| match code {
             Number::Number(code) => code.to_string(),
             Number::Text(code) => code,
@@ -85,7 +86,7 @@ impl PhoneNumber {
         // Zeroized also if one of them is not valid.
         let [full, pure, country_code] = [info.phone_number, info.pure_phone_number, country_code]
             .map(|text| Zeroizing::new(text.unwrap_or_default()));
-        let watermark = info.watermark.and_then(|Object(watermark)| watermark.appid);
+        let watermark = info.watermark.and_then(|watermark| watermark.appid);
         if watermark.as_deref() != Some(appid) {
             return Err(Invalid::Field("watermark").into());
         }

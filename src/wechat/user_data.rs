@@ -15,7 +15,6 @@ use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 
 use super::lenient_decode;
-use crate::json::{Object, escape_control_characters};
 
 const BLOCK_LEN: usize = 16;
 
@@ -40,7 +39,7 @@ pub struct Expected<'a> {
 /// The fields of user data that are checked.
 #[derive(Deserialize)]
 struct Fields {
-    watermark: Object<Watermark>,
+    watermark: Watermark,
     #[serde(rename = "openId")]
     openid: Option<String>,
 }
@@ -81,14 +80,17 @@ impl EncryptedData {
         // Checked first: serde_json does not check the UTF-8 of strings that it skips.
         let text = std::str::from_utf8(key.decrypt(&mut buffer, iv).ok()?).ok()?;
         let json = escape_control_characters(text);
-        let Object(fields) = serde_json::from_str(&json).ok()?;
+        if !json.trim_start().starts_with('{') {
+            return None; // an array can have the fields too
+        }
+        let fields: Fields = serde_json::from_str(&json).ok()?;
         expected.is_met_by(&fields).then_some(json)
     }
 }
 
 impl Expected<'_> {
     fn is_met_by(&self, fields: &Fields) -> bool {
-        let Object(watermark) = &fields.watermark;
+        let watermark = &fields.watermark;
         let age = self.now.abs_diff(watermark.timestamp);
         watermark.appid == self.appid
             && fields
@@ -131,4 +133,21 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(hex, "{byte:02x}");
     }
     hex
+}
+
+/// Escapes raw control characters in strings, which WeChat leaves in names and serde refuses.
+fn escape_control_characters(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    let (mut in_string, mut after_backslash) = (false, false);
+    for c in json.chars() {
+        if in_string && !after_backslash && c < ' ' {
+            // Writing to a string does not fail.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        } else {
+            escaped.push(c);
+        }
+        in_string ^= c == '"' && !after_backslash;
+        after_backslash = in_string && c == '\\' && !after_backslash;
+    }
+    escaped
 }

@@ -69,7 +69,7 @@ impl ManualClock {
     pub fn clock(&self) -> Clock {
         let Self { wall, monotonic } = self.clone();
         Clock::new(
-            move || wall.load(Ordering::SeqCst),
+            move || Duration::from_secs(wall.load(Ordering::SeqCst)),
             move || Duration::from_secs(monotonic.load(Ordering::SeqCst)),
         )
     }
@@ -130,15 +130,13 @@ impl TestApp {
         let internal = TcpListener::bind(any_port).await.unwrap();
         let internal_addr = internal.local_addr().unwrap();
         let server = Server::new(listener, wxlogin, timeouts).unwrap();
-        let server = server
-            .with_internal(internal, config.internal_door)
-            .unwrap();
+        let server = server.with_internal(internal, config.internal).unwrap();
         let client = Client::new(server.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             let _ = stopped.await;
         };
-        let running = tokio::spawn(async { server.run(stopped).await.unwrap() });
+        let running = tokio::spawn(async { server.run(|| {}, stopped).await.unwrap() });
         Self {
             client,
             internal: Client::new(internal_addr),

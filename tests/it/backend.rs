@@ -5,7 +5,7 @@ use proptest::prelude::ProptestConfig;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use wxlogin::UsersError;
+use wxlogin::BackendError;
 
 use crate::app::{Answer, Client, ManualClock, TestApp, vars};
 use crate::fake_wechat::{
@@ -571,15 +571,15 @@ async fn a_host_app_calls_the_same_functions() {
     assert!(!format!("{number:?} {token:?}").contains(token.expose()));
     assert!(!format!("{number:?}").contains(number.phone_number()));
     let error = wxlogin.sign(APPID, &alice, "").await.unwrap_err();
-    assert!(matches!(error, UsersError::NoSessionKey), "{error}");
+    assert!(matches!(error, BackendError::NoSessionKey), "{error}");
     assert!(!wxlogin.check_session(APPID, &alice).await.unwrap());
     let error = wxlogin.end_all("wx1", &alice).await.unwrap_err();
-    assert!(matches!(error, UsersError::UnknownApp), "{error}");
+    assert!(matches!(error, BackendError::UnknownApp), "{error}");
     let error = wxlogin.phone_number(APPID, "o\n", "x").await.unwrap_err();
-    assert!(matches!(error, UsersError::MalformedOpenid), "{error}");
+    assert!(matches!(error, BackendError::MalformedOpenid), "{error}");
     let error = wxlogin.phone_number(APPID, &alice, "").await.unwrap_err();
-    assert!(matches!(error, UsersError::MalformedCode(_)), "{error}");
-    let problem = wxlogin::Problem::from(UsersError::AnotherUsersCode);
+    assert!(matches!(error, BackendError::Code(_)), "{error}");
+    let problem = wxlogin::Problem::from(BackendError::AnotherUsersCode);
     assert_eq!(problem.code(), "invalid_phone_code");
     wxlogin.end_all(APPID, &alice).await.unwrap();
 }

@@ -10,11 +10,12 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use reqwest::Method;
-use wxlogin::server::InternalDoor;
+use wxlogin::clock::Clock;
+use wxlogin::config::InternalConfig;
 use wxlogin::session::{StoreUrl, Token};
-use wxlogin::wechat::{AccessToken, Client as Wechat, CodeSession, JsCode, PhoneNumber};
+use wxlogin::wechat::{AccessToken, CodeSession, PhoneNumber};
 
-use crate::app::{Answer, Client, config, vars};
+use crate::app::{Answer, Client, vars};
 use crate::fake_wechat::{
     APPID, FakeWechat, SECRET, encrypt, hex, hmac_sign, openid, phone_number, session_key, sign,
     user_info,
@@ -88,7 +89,7 @@ fn the_search_finds_what_there_is() {
     let mut secrets = Secrets::default();
     secrets.add_text("se/cret+canary");
     secrets.add_bytes("key", &[250; 16]);
-    secrets.add_token(&Token::generate().unwrap().to_text());
+    secrets.add_token(&Token::generate(Clock::system().wall()).unwrap().to_text());
     secrets.assert_none_in("nothing", b"se/cret canary \xfa\xfa wxs_");
     for leak in [
         "js_code=se/cret+canary",
@@ -451,7 +452,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
         (
             "store",
             &String::from_utf8_lossy(&stored).into_owned(),
-            &[&alice],
+            &[&openid("slow")],
         ),
     ] {
         for told in told {
@@ -510,9 +511,7 @@ fn debug_shows_no_secret() {
     vars.retain(|name, _| name != "WECHAT_APPID" && name != "WECHAT_SECRET");
     vars.insert("WECHAT_APPS".into(), apps);
     let several = wxlogin::config::Config::from_vars(&vars).unwrap();
-    let client = Wechat::new(config("http://127.0.0.1:1", &[]).wechat.into()).unwrap();
-    let js_code = JsCode::parse("user-canary").unwrap();
-    let token = Token::generate().unwrap();
+    let token = Token::generate(Clock::system().wall()).unwrap();
     secrets.add_token(&token.to_text());
     let key = [0x1f; 16];
     secrets.add_bytes("a session_key", &key);
@@ -533,12 +532,12 @@ fn debug_shows_no_secret() {
         PhoneNumber::from_json(number, "wx1"),
         PhoneNumber::from_json(number, "wx2"),
     );
-    let door = InternalDoor {
+    let internal = InternalConfig {
         tokens: vec![SECRET.into()],
         gives_access_tokens: true,
     };
     let more = format!(
-        "{access_token:?} {access_token:#?} {number:?} {number:#?} {bad_number:?} {door:?} {door:#?}"
+        "{access_token:?} {access_token:#?} {number:?} {number:#?} {bad_number:?} {internal:?} {internal:#?}"
     );
     secrets.assert_none_in("Debug", more.as_bytes());
     assert!(
@@ -546,7 +545,7 @@ fn debug_shows_no_secret() {
         "{more}"
     );
     let shown = format!(
-        "{one:?} {one:#?} {several:?} {several:#?} {client:?} {js_code:?} {js_code:#?} {token:?} \
+        "{one:?} {one:#?} {several:?} {several:#?} {token:?} \
          {token:#?} {session:?} {session:#?} {bad_url:?} {bad_session:?}"
     );
     secrets.assert_none_in("Debug", shown.as_bytes());

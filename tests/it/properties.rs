@@ -4,9 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use wxlogin::config::Config;
+use wxlogin::one_time_codes::OneTimeCode;
 use wxlogin::session::{StoreUrl, Token};
 use wxlogin::wechat::{
-    AccessToken, CodeSession, EncryptedData, Error, Expected, JsCode, PhoneNumber, hmac_signature,
+    AccessToken, CodeSession, EncryptedData, Error, Expected, PhoneNumber, hmac_signature,
     is_signature, parse_check_session,
 };
 
@@ -218,7 +219,7 @@ proptest! {
     #[test]
     fn any_text_as_code(text in "\\PC{0,300}|[!-~]{0,300}") {
         let fit = (1..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        let is_ok = JsCode::parse(&text).is_ok();
+        let is_ok = OneTimeCode::parse(&text).is_ok();
         prop_assert!(fit || !is_ok);
         let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~+/=:".contains(&b));
         prop_assert!(is_ok || !(fit && is_plain));

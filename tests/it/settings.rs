@@ -39,7 +39,7 @@ fn defaults_are_those_of_the_documentation() {
         bases,
         ["https://api.weixin.qq.com/", "https://api2.weixin.qq.com/"]
     );
-    assert_eq!(config.service.max_in_flight, 1024);
+    assert_eq!(config.service.wechat.max_in_flight, 1024);
     assert_eq!(config.service.wechat.timeout, Duration::from_secs(4));
     assert!(
         matches!(config.service.sessions.url, StoreUrl::File(path) if path == Path::new("wxlogin.sessions"))
@@ -437,8 +437,8 @@ fn internal_tokens_come_from_a_file_too_and_are_not_shown() {
     fs::write(&path, "token-in-a-file-123\n").unwrap();
     let file = ("INTERNAL_TOKEN_FILE", path.to_str().unwrap());
     let config = with(&[("INTERNAL_ADDR", "127.0.0.1:9090"), file]).unwrap();
-    let [token] = &config.internal_door.tokens[..] else {
-        panic!("{}", config.internal_door.tokens.len());
+    let [token] = &config.internal.tokens[..] else {
+        panic!("{}", config.internal.tokens.len());
     };
     assert_eq!(token.expose_secret(), "token-in-a-file-123");
     assert!(!format!("{config:?}").contains("token-in-a-file-123"));

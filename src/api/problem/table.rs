@@ -9,17 +9,34 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::Problem;
-use crate::wechat::{self, Meaning};
+use crate::wechat::{self, Meaning, QUOTA_PAUSE};
 
 /// What the client does about a failure.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Action {
+#[non_exhaustive]
+pub enum Action {
+    /// Calls `wx.login` for a new code and tries once more, now.
     LoginAgain,
+    /// Waits `Retry-After` seconds, then does the same again; a login with a new code.
     RetryLater,
+    /// Lets the user press the phone number button again.
     AskAgain,
+    /// Shows a message: trying again does not help.
     GiveUp,
+    /// Has a bug or a wrong setting.
     FixRequest,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::LoginAgain,
+        Self::RetryLater,
+        Self::AskAgain,
+        Self::GiveUp,
+        Self::FixRequest,
+    ];
 }
 
 /// What a client gets of a problem.
@@ -29,7 +46,7 @@ pub(super) struct Row {
     pub(super) action: Action,
     pub(super) detail: Cow<'static, str>,
     /// Seconds.
-    pub(super) retry_after: Option<u16>,
+    pub(super) retry_after: Option<u64>,
 }
 
 /// The purpose of a call to WeChat, which decides what the client does when it fails.
@@ -53,7 +70,7 @@ const fn row(status: StatusCode, code: &'static str, action: Action, detail: &'s
 }
 
 impl Row {
-    const fn after(mut self, seconds: u16) -> Self {
+    const fn after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
@@ -116,7 +133,7 @@ impl Problem {
             Self::NoSessionKey => row(S::CONFLICT, "no_session_key", LoginAgain,
                 "There is no session_key to sign with for this user: log in again."),
             Self::InvalidToken => row(S::UNAUTHORIZED, "invalid_token", LoginAgain,
-                "There is no living session for this token: log in again."),
+                "There is no valid session for this token: log in again."),
             Self::InvalidInternalToken => row(S::UNAUTHORIZED, "invalid_internal_token", FixRequest,
                 "The Authorization header must be Bearer and the INTERNAL_TOKEN of this server."),
             Self::NotFound(path) => row(S::NOT_FOUND, "not_found", FixRequest, "")
@@ -128,7 +145,8 @@ impl Problem {
             Self::Wechat(error) => wechat_row(error, Purpose::Login),
             Self::PhoneCodeAtLogin(error) => wechat_row(error, Purpose::Login).with_detail(
                 "This looks like the code of the phone number button, which is for getuserphonenumber: send the one that wx.login gives."),
-            Self::PhoneCode(error) => wechat_row(error, Purpose::PhoneCode),
+            Self::PhoneCode(error) if error.was_sent() => wechat_row(error, Purpose::PhoneCode),
+            Self::PhoneCode(error) => wechat_row(error, Purpose::Call),
             Self::WechatCall(error) => wechat_row(error, Purpose::Call),
             Self::AnotherUsersCode => row(S::BAD_REQUEST, "invalid_phone_code", AskAgain,
                 "This phone code was another user's a moment ago: let this user press the phone number button."),
@@ -136,8 +154,6 @@ impl Problem {
                 "The session could not be stored: log in again.").after(2),
             Self::Store(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", RetryLater,
                 "The session store does not answer: try again later.").after(2),
-            Self::Overloaded => row(S::SERVICE_UNAVAILABLE, "overloaded", RetryLater,
-                "Too many calls to WeChat at this moment: try again later.").after(1),
             Self::Internal(_) => row(S::INTERNAL_SERVER_ERROR, "internal", RetryLater,
                 "A fault in the login service: try again later."),
         }
@@ -150,6 +166,10 @@ fn wechat_row(error: &wechat::Error, purpose: Purpose) -> Row {
     use Action::{LoginAgain, RetryLater};
     use StatusCode as S;
     match error {
+        wechat::Error::NoAccessToken(error) => wechat_row(error, Purpose::Call),
+        wechat::Error::Overloaded => row(S::SERVICE_UNAVAILABLE, "overloaded", RetryLater,
+            "Too many calls to WeChat at this moment: try again later.").after(1),
+        wechat::Error::QuotaPause => refusal_row(Meaning::QuotaExhausted, purpose),
         wechat::Error::Unreachable(_) => row(S::BAD_GATEWAY, "upstream_unreachable", RetryLater,
             "WeChat was not reached").for_purpose(purpose),
         wechat::Error::Broken(_) => row(S::BAD_GATEWAY, "upstream_unreachable", LoginAgain,
@@ -181,7 +201,7 @@ fn refusal_row(meaning: Meaning, purpose: Purpose) -> Row {
         (Meaning::RateLimited, _) => row(S::TOO_MANY_REQUESTS, "rate_limited", RetryLater,
             "WeChat's limit of calls per minute is reached").after(60).for_purpose(purpose),
         (Meaning::QuotaExhausted, _) => row(S::SERVICE_UNAVAILABLE, "quota_exhausted", RetryLater,
-            "The Mini Program's daily quota of calls to WeChat is used up").after(60).for_purpose(purpose),
+            "The Mini Program's daily quota of calls to WeChat is used up").after(QUOTA_PAUSE).for_purpose(purpose),
         (Meaning::Busy, _) => row(S::SERVICE_UNAVAILABLE, "upstream_busy", RetryLater,
             "WeChat is busy").after(2).for_purpose(purpose),
         (Meaning::StaleSessionKey | Meaning::Unknown, _) => row(S::BAD_GATEWAY, "upstream_error", RetryLater,

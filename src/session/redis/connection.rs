@@ -1,34 +1,41 @@
-//! A connection that all requests of a runtime share, to a server or to a cluster, with reconnects.
+//! Connections to a server or to a cluster. All requests of a thread share one, since a connection belongs to
+//! the runtime in which it was made.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
-use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError};
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
+use redis::{Client, Cmd, ConnectionInfo, Pipeline, RedisError, Value, cmd};
+use thread_local::ThreadLocal;
+use tokio::runtime::{self, Handle};
 
 use super::RedisUrl;
 
+/// The longest time for connecting and for each answer.
+const TIMEOUT: Duration = Duration::from_millis(1500);
 /// A connection younger than this is not replaced when a command fails.
 const MIN_AGE_TO_REPLACE: Duration = Duration::from_secs(1);
+/// A connection that is idle for so long is probed: balancers and NAT gateways forget one after minutes.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// What was sent and is not acknowledged for so long ends the connection.
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
-#[derive(Clone)]
-pub(super) struct Connection {
-    target: Arc<Target>,
-    timeout: Duration,
-    current: Arc<Mutex<Current>>,
+pub(super) struct Connections {
+    /// The server, or the first host of a cluster.
+    first: Client,
+    cluster: Option<ClusterClient>,
+    of_threads: ThreadLocal<Mutex<Option<Connection>>>,
 }
 
-enum Target {
-    Server(Box<Client>),
-    Cluster(Box<ClusterClient>),
-}
-
-struct Current {
+struct Connection {
     link: Link,
     since: Instant,
+    /// A new thread may find the connection of one that has ended, and its runtime with it.
+    runtime: runtime::Id,
 }
 
 #[derive(Clone)]
@@ -37,134 +44,127 @@ enum Link {
     Cluster(ClusterConnection),
 }
 
-impl Connection {
-    /// Does not connect yet. `timeout` is for connecting and for each answer.
-    pub(super) fn new(address: &RedisUrl, timeout: Duration) -> Result<Self, RedisError> {
-        let target = if address.is_cluster {
-            Target::Cluster(Box::new(ClusterClient::new(address.nodes.clone())?))
-        } else {
-            Target::Server(Box::new(Client::open(address.nodes[0].clone())?))
-        };
-        Self::to(Arc::new(target), timeout)
-    }
-
-    fn to(target: Arc<Target>, timeout: Duration) -> Result<Self, RedisError> {
-        let current = Current {
-            link: target.link(timeout)?,
-            since: Instant::now(),
-        };
+impl Connections {
+    /// Does not connect yet.
+    pub(super) fn new(url: &RedisUrl) -> Result<Self, RedisError> {
+        let cluster = ClusterClient::builder(url.nodes.clone()).tcp_settings(tcp_settings());
         Ok(Self {
-            target,
-            timeout,
-            current: Arc::new(Mutex::new(current)),
+            first: Client::open(with_settings(url.nodes[0].clone()))?,
+            cluster: url.is_cluster.then(|| cluster.build()).transpose()?,
+            of_threads: ThreadLocal::new(),
         })
     }
 
-    /// Sends an idempotent command, and once more if the connection was closed, as after a restart of Redis.
-    pub(super) async fn query_idempotent<T: FromRedisValue>(
-        &self,
-        command: Cmd,
-    ) -> Result<T, RedisError> {
-        let link = self.link();
-        let result = match link.query(&command).await {
-            Err(error) if error.is_connection_dropped() => link.query(&command).await,
+    /// Sends commands in this order, all once more if the connection was closed, as after a restart of Redis.
+    /// Returns the answers, or the first error.
+    pub(super) async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+        let link = self.link()?;
+        let result = match link.run(commands).await {
+            Err(error) if error.is_connection_dropped() => link.run(commands).await,
             result => result,
         };
-        self.replace_after_failure(result)
-    }
-
-    /// Sends a command that is not idempotent. It is never sent twice to a server; to a cluster it is only if
-    /// the node that got it is lost.
-    pub(super) async fn query_once<T: FromRedisValue>(
-        &self,
-        command: Cmd,
-    ) -> Result<T, RedisError> {
-        let result = self.link().query(&command).await;
-        self.replace_after_failure(result)
-    }
-
-    /// Sends idempotent commands in this order, and all once more if the connection was closed: to a server
-    /// as a pipeline; to a cluster, where their keys are on different nodes, one by one.
-    pub(super) async fn pipeline_idempotent(&self, commands: Vec<Cmd>) -> Result<(), RedisError> {
-        let Link::Server(mut server) = self.link() else {
-            for command in commands {
-                self.query_idempotent::<()>(command).await?;
-            }
-            return Ok(());
-        };
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        for command in commands {
-            pipeline.add_command(command).ignore();
-        }
-        let result = match pipeline.exec_async(&mut server).await {
-            Err(error) if error.is_connection_dropped() => pipeline.exec_async(&mut server).await,
-            result => result,
-        };
-        self.replace_after_failure(result)
-    }
-
-    /// A section of `INFO`, from each node.
-    pub(super) async fn info(&self, section: &str) -> Result<Vec<String>, RedisError> {
-        let mut command = redis::cmd("INFO");
-        command.arg(section);
-        let link = self.link();
-        match &link {
-            Link::Server(_) => Ok(vec![link.query(&command).await?]),
-            Link::Cluster(_) => {
-                let by_node: HashMap<String, String> = link.query(&command).await?;
-                Ok(by_node.into_values().collect())
-            }
-        }
-    }
-
-    fn link(&self) -> Link {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.link.clone()
-    }
-
-    /// Replaces the connection if the result is an error. The redis crate reconnects after some errors only,
-    /// and not when a primary was demoted, a host stopped answering, or a password was refused.
-    fn replace_after_failure<T>(&self, result: Result<T, RedisError>) -> Result<T, RedisError> {
         if result.is_err() {
-            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            if current.since.elapsed() >= MIN_AGE_TO_REPLACE
-                && let Ok(link) = self.target.link(self.timeout)
-            {
-                let since = Instant::now();
-                *current = Current { link, since };
-            }
+            self.replace()?;
         }
         result
     }
-}
 
-impl Target {
-    fn link(&self, timeout: Duration) -> Result<Link, RedisError> {
-        match self {
-            Self::Server(client) => {
-                // Without retries: the next command connects again, and clients do not wait.
-                let config = ConnectionManagerConfig::new()
-                    .set_number_of_retries(0)
-                    .set_connection_timeout(Some(timeout))
-                    .set_response_timeout(Some(timeout));
-                ConnectionManager::new_lazy_with_config(*client.clone(), config).map(Link::Server)
-            }
-            Self::Cluster(client) => {
-                let config = ClusterConfig::new()
-                    .set_connection_timeout(timeout)
-                    .set_response_timeout(timeout);
-                let link = client.get_pending_async_connection_with_config(config);
-                Ok(Link::Cluster(link))
-            }
+    /// The answer to `INFO` of the server, or of the first host of a cluster, which may be none.
+    pub(super) async fn info(&self) -> Result<Vec<Value>, RedisError> {
+        server_link(&self.first)?.run(&[cmd("INFO")]).await
+    }
+
+    /// The connection of this thread, a new one if it has none in this runtime.
+    fn link(&self) -> Result<Link, RedisError> {
+        let runtime = Handle::current().id();
+        let mut slot = self.slot().lock().unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Some(connection) if connection.runtime == runtime => Ok(connection.link.clone()),
+            _ => self.connect(&mut slot),
         }
+    }
+
+    /// Replaces the connection after a failure. The redis crate reconnects after some errors only, and not when
+    /// a primary was demoted, a host stopped answering, or a password was refused. The new one looks up the name
+    /// again.
+    fn replace(&self) -> Result<(), RedisError> {
+        let mut slot = self.slot().lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = |it: &Connection| it.since.elapsed() >= MIN_AGE_TO_REPLACE;
+        if slot.as_ref().is_some_and(is_old) {
+            self.connect(&mut slot)?;
+        }
+        Ok(())
+    }
+
+    fn slot(&self) -> &Mutex<Option<Connection>> {
+        self.of_threads.get_or_default()
+    }
+
+    fn connect(&self, slot: &mut Option<Connection>) -> Result<Link, RedisError> {
+        let link = match &self.cluster {
+            None => server_link(&self.first)?,
+            Some(cluster) => {
+                let config = ClusterConfig::new()
+                    .set_connection_timeout(TIMEOUT)
+                    .set_response_timeout(TIMEOUT);
+                Link::Cluster(cluster.get_pending_async_connection_with_config(config))
+            }
+        };
+        *slot = Some(Connection {
+            link: link.clone(),
+            since: Instant::now(),
+            runtime: Handle::current().id(),
+        });
+        Ok(link)
     }
 }
 
+fn server_link(client: &Client) -> Result<Link, RedisError> {
+    // Without retries: the next command connects again, and clients do not wait.
+    let config = ConnectionManagerConfig::new()
+        .set_number_of_retries(0)
+        .set_connection_timeout(Some(TIMEOUT))
+        .set_response_timeout(Some(TIMEOUT));
+    ConnectionManager::new_lazy_with_config(client.clone(), config).map(Link::Server)
+}
+
+/// Without the client's name, which no server needs: some proxies close the connection at unknown commands.
+fn with_settings(node: ConnectionInfo) -> ConnectionInfo {
+    let redis = node.redis_settings().clone().set_skip_set_lib_name();
+    node.set_redis_settings(redis)
+        .set_tcp_settings(tcp_settings())
+}
+
+fn tcp_settings() -> TcpSettings {
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(USER_TIMEOUT);
+    let settings = TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(keepalive);
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(USER_TIMEOUT);
+    settings
+}
+
 impl Link {
-    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
+    /// To a server as a pipeline; to a cluster, where the keys are on different nodes, one by one.
+    async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
         match self.clone() {
-            Self::Server(mut server) => command.query_async(&mut server).await,
-            Self::Cluster(mut cluster) => command.query_async(&mut cluster).await,
+            Self::Server(mut server) => {
+                let mut pipeline = Pipeline::with_capacity(commands.len());
+                for command in commands {
+                    pipeline.add_command(command.clone());
+                }
+                pipeline.query_async(&mut server).await
+            }
+            Self::Cluster(mut cluster) => {
+                let mut answers = Vec::with_capacity(commands.len());
+                for command in commands {
+                    answers.push(command.query_async(&mut cluster).await?);
+                }
+                Ok(answers)
+            }
         }
     }
 }

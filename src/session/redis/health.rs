@@ -1,93 +1,119 @@
-//! Checks that Redis has the permissions, scripts and memory that sessions need: for `/readyz`, the start
-//! and `wxlogin check`.
+//! Checks that this is a Redis that keeps sessions: for `/readyz`, the start and `wxlogin check`.
 
-use super::super::record::EncryptedExchange;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use redis::{Value, cmd};
+
 use super::{
-    EXCHANGE_TTL, EncryptedKey, ExchangeHash, Record, Session, Store, TokenHash, Unavailable,
-    UserId, session_at,
+    EXCHANGE_TTL, EncryptedExchange, EncryptedKey, RedisStore, Row, Session, Token, Unavailable,
+    UserId,
 };
 
-/// The token and the code of the check's login.
-const TOKEN: TokenHash = TokenHash([0; 32]);
-const HASH: ExchangeHash = ExchangeHash([0; 32]);
+/// Who logs in. The keys of this user and this code are in different halves of a cluster's slots, so that a
+/// cluster behind `redis://` shows.
+const USER: UserId<'_> = UserId {
+    appid: "check",
+    openid: "check",
+};
+const CODE: [u8; 32] = [1; 32];
 
-impl Store {
-    /// Runs the commands of a login, a lookup and a logout on keys of its own: only these show missing
-    /// permissions, refused scripts, full memory or a read-only replica.
+impl RedisStore {
+    /// Runs all operations on keys of its own: only these show missing permissions, refused scripts, full
+    /// memory or a read-only replica.
     pub(in crate::session) async fn check(&self) -> Result<(), Unavailable> {
-        self.log_in().await?;
-        self.exchanged(HASH).await?;
-        self.get::<Session>(&session_at(TOKEN)).await?;
-        // Another process may check at the same time and end this session first.
-        self.end_listed(&check_user(), Some(TOKEN)).await.map(drop)
+        let begin = Instant::now();
+        let Err(error) = self.try_all().await else {
+            return Ok(());
+        };
+        if begin.elapsed() > Duration::from_secs(1) {
+            return Err(error); // a Redis that is slow to fail is not asked what it is
+        }
+        let cause = match self.info().await {
+            Ok(info) => self.wrong_kind(&info),
+            // The library does not tell why it reaches no node of a cluster.
+            Err(Unavailable(cause)) => Some(cause).filter(|it| *it != error.0),
+        };
+        Err(match cause {
+            Some(cause) => Unavailable(format!("{}; {cause}", error.0)),
+            None => error,
+        })
     }
 
-    async fn log_in(&self) -> Result<(), Unavailable> {
-        let now = self.clock.now();
-        let session = Session {
-            user: check_user(),
-            unionid: None,
-            created: now,
-            expires: now + EXCHANGE_TTL.as_secs(),
+    async fn try_all(&self) -> Result<(), Unavailable> {
+        let token = Token::generate(self.clock.wall());
+        let token = token.map_err(|_| self.unavailable("no random bytes for a token"))?;
+        let session = Session::new(USER, None, self.clock.now(), EXCHANGE_TTL);
+        let row = Row {
+            seal: [0; 32],
+            session: session.clone(),
         };
-        let keys = vec![EncryptedKey::ZERO];
-        self.create(Record {
-            token: TOKEN,
-            session: &session,
-            exchange: Some(EncryptedExchange { hash: HASH, keys }),
-        })
-        .await
-        .map(drop)
+        let exchange = EncryptedExchange {
+            code: CODE,
+            keys: vec![EncryptedKey::ZERO],
+        };
+        if self.url.is_cluster {
+            // Without slots the library sends each command to any of the hosts.
+            let slots = cmd("CLUSTER").arg("SLOTS").take();
+            self.query::<Value>(slots).await?;
+        }
+        self.create(&token, row, Some(exchange)).await?;
+        self.exchanged(&CODE).await?;
+        self.find(&token).await?;
+        self.keys(USER).await?;
+        self.newest_key(USER).await?;
+        self.count_failure(USER).await?;
+        self.end(&token, &session).await?;
+        self.end_all(USER, None).await
     }
 
     /// Problems that do not fail requests yet, a sentence each.
     pub(in crate::session) async fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let (memory, replication) = (self.info("memory").await, self.info("replication").await);
-        match (memory, replication) {
-            (Ok(memory), Ok(replication)) => {
-                let mut policies = memory
-                    .iter()
-                    .filter_map(|text| field(text, "maxmemory_policy"));
-                if let Some(policy) = policies.find(|policy| *policy != "noeviction") {
-                    warnings.push(format!(
-                        "{}: maxmemory-policy is {policy}: when memory is short, Redis evicts sessions of its choice, and a session whose user ended all can go on; set it to noeviction",
-                        self.address
-                    ));
-                }
-                let mut roles = replication.iter().filter_map(|text| field(text, "role"));
-                if roles.any(|role| role == "slave") {
-                    warnings.push(format!(
-                        "{} is a replica: what is written to it does not last; name the primary",
-                        self.address
-                    ));
-                }
-            }
-            (Err(error), _) | (_, Err(error)) => warnings.push(format!(
-                "cannot see whether Redis evicts sessions or is a replica: {error}"
-            )),
+        let warning = self.warning().await.unwrap_or_else(|Unavailable(cause)| {
+            Some(format!(
+                "cannot see whether Redis evicts sessions or is a replica: {cause}"
+            ))
+        });
+        warning.into_iter().collect()
+    }
+
+    async fn warning(&self) -> Result<Option<String>, Unavailable> {
+        let info = self.info().await?;
+        if let Some(kind) = self.wrong_kind(&info) {
+            return Ok(Some(format!("{}: {kind}", self.url)));
         }
-        let attempt = async {
-            self.log_in().await?;
-            self.begin_attempt(&check_user()).await?;
-            self.end_attempt(&check_user(), None, false).await?;
-            self.end_listed(&check_user(), Some(TOKEN)).await
+        let infos = if self.url.is_cluster {
+            let by_node: HashMap<String, String> = self.query(cmd("INFO")).await?;
+            by_node.into_values().collect()
+        } else {
+            vec![info]
         };
-        if let Err(error) = attempt.await {
-            warnings.push(format!("user data cannot be decrypted: {error}"));
+        let mut policies = infos
+            .iter()
+            .filter_map(|info| field(info, "maxmemory_policy"));
+        let evicts = policies.find(|policy| *policy != "noeviction");
+        Ok(evicts.map(|policy| format!(
+            "{}: maxmemory-policy is {policy}: when memory is short, Redis evicts sessions of its choice, and a session whose user ended all can go on; set it to noeviction",
+            self.url
+        )))
+    }
+
+    async fn info(&self) -> Result<String, Unavailable> {
+        self.answer(self.bounded(self.connections.info(), &[]).await?)
+    }
+
+    /// What this Redis is, and what to write instead, unless it is what the URL says.
+    fn wrong_kind(&self, info: &str) -> Option<String> {
+        let is_cluster = self.url.is_cluster;
+        let s = if self.url.is_tls { "s" } else { "" };
+        let mode = field(info, "redis_mode").or_else(|| field(info, "server_mode")); // Valkey
+        match (mode, field(info, "role")) {
+            (Some("sentinel"), _) => Some("it is a Sentinel, which keeps no data: name the primary, or a proxy that follows it".into()),
+            (Some("cluster"), _) if !is_cluster => Some(format!("it belongs to a cluster: write redis{s}+cluster:// instead of redis{s}://")),
+            (Some("standalone"), _) if is_cluster => Some(format!("it belongs to no cluster: write redis{s}:// instead of redis{s}+cluster://")),
+            (_, Some("slave")) if !is_cluster => Some("it is a replica, and what is written to one does not last: name the primary".into()),
+            _ => None,
         }
-        warnings
-    }
-
-    async fn info(&self, section: &str) -> Result<Vec<String>, Unavailable> {
-        self.bounded(self.connection.info(section)).await
-    }
-}
-
-fn check_user() -> UserId {
-    UserId {
-        appid: "check".into(),
-        openid: "check".into(),
     }
 }
 

@@ -1,158 +1,115 @@
-//! The Lua scripts that change a user's keys and tokens atomically, also with several replicas.
+//! The Lua scripts for what a user has: keys, and the list of sessions and exchanges. A script changes them
+//! atomically, also with several processes.
+//!
+//! Each call in a script names its key as `KEYS[n]`: proxies of managed Redis clusters refuse a script that
+//! holds a key in a variable.
 
 use redis::{Cmd, cmd};
 
-use super::{EncryptedKey, MAX_FAILURES, TokenHash, UserId, encode};
+use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, UserId, at};
 
-/// Adds the token ARGV[1], whose session lives for ARGV[2] seconds. ARGV[3], if given, is the `session_key`
-/// of a new login, encrypted; ARGV[4] and further ones are the same key encrypted with other AppSecrets.
+/// Adds the session ARGV[1], which lives for ARGV[2] seconds, and the exchange ARGV[3] to the list, unless that
+/// is empty. It is remembered for ARGV[4] seconds. ARGV[5], if given, is its `session_key`, encrypted; ARGV[6]
+/// and further ones are the same key encrypted with other AppSecrets.
 ///
-/// Removes tokens whose sessions have expired. The current time is computed from the sorted set: it expires
-/// together with its highest score, so that score minus the remaining TTL is now, on the clock by which Redis
-/// expires keys. The clock of a replica may be wrong, and a token that is removed too early would survive
-/// `?all=true`.
-///
-/// Here and below each call names its key as `KEYS[n]`: proxies of managed Redis clusters refuse a script
-/// that holds a key in a variable.
+/// The time is that of Redis, by which keys expire. The clock of a process may be wrong, and a session that is
+/// removed from the list too early would survive `?all=true`.
 const LOG_IN: &str = "
     local seconds = tonumber(ARGV[2])
-    if ARGV[3] then
+    local time = redis.call('TIME')
+    local now = time[1] + time[2] / 1000000
+    if ARGV[5] then
         local newest = redis.call('HGET', KEYS[1], 'newest')
         local same = false
-        for i = 3, #ARGV do
+        for i = 5, #ARGV do
             same = same or newest == ARGV[i]
         end
         if newest and not same then
             redis.call('HSET', KEYS[1], 'previous', newest)
         end
-        redis.call('HSET', KEYS[1], 'newest', ARGV[3], 'failures', 0)
+        redis.call('HSET', KEYS[1], 'newest', ARGV[5], 'failures', 0)
     end
-    local now = 0
-    local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
-    if last[2] then
-        now = last[2] - redis.call('PTTL', KEYS[2]) / 1000
-    end
-    redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+    redis.call('ZREMRANGEBYSCORE', KEYS[2], -now, now)
     redis.call('ZADD', KEYS[2], now + seconds, ARGV[1])
-    if redis.call('PTTL', KEYS[1]) < seconds * 1000 then
-        redis.call('EXPIRE', KEYS[1], seconds)
+    if ARGV[3] ~= '' then
+        redis.call('ZADD', KEYS[2], -now - ARGV[4], ARGV[3])
     end
-    if redis.call('PTTL', KEYS[2]) < seconds * 1000 then
-        redis.call('EXPIRE', KEYS[2], seconds)
+    for i = 1, 2 do
+        if redis.call('PTTL', KEYS[i]) < seconds * 1000 then
+            redis.call('EXPIRE', KEYS[i], seconds)
+        end
     end";
 
-/// Returns the keys, unless there have been ARGV[1] failures.
-const KEYS: &str = "
-    if tonumber(redis.call('HGET', KEYS[1], 'failures') or 0) >= tonumber(ARGV[1]) then
-        return {}
+/// Returns the newest key if a session is alive, unless there have been ARGV[1] failures.
+const NEWEST_KEY: &str = "
+    local time = redis.call('TIME')
+    local sessions = redis.call('ZCOUNT', KEYS[2], time[1] + time[2] / 1000000, '+inf')
+    local failures = redis.call('HGET', KEYS[1], 'failures') or 0
+    if sessions == 0 or tonumber(failures) >= tonumber(ARGV[1]) then
+        return false
     end
-    return redis.call('HMGET', KEYS[1], 'newest', 'previous')";
+    return redis.call('HGET', KEYS[1], 'newest')";
 
-/// Counts a failure in advance and returns the keys, unless there have been ARGV[1] failures.
-const BEGIN_ATTEMPT: &str = "
-    local failures = tonumber(redis.call('HGET', KEYS[1], 'failures') or 0)
-    if failures >= tonumber(ARGV[1]) or redis.call('HEXISTS', KEYS[1], 'newest') == 0 then
-        return {}
-    end
-    redis.call('HINCRBY', KEYS[1], 'failures', 1)
-    return redis.call('HMGET', KEYS[1], 'newest', 'previous')";
-
-/// Subtracts a failure that was counted in advance, unless a login has reset the count since.
-const UNDO_FAILURE: &str = "
-    if tonumber(redis.call('HGET', KEYS[1], 'failures') or 0) > 0 then
-        redis.call('HINCRBY', KEYS[1], 'failures', -1)
+const COUNT_FAILURE: &str = "
+    if redis.call('HGET', KEYS[1], 'newest') then
+        redis.call('HINCRBY', KEYS[1], 'failures', 1)
     end";
 
-/// Drops the keys if there have been ARGV[1] failures.
-const DROP_KEYS: &str = "
-    if tonumber(redis.call('HGET', KEYS[1], 'failures') or 0) >= tonumber(ARGV[1]) then
-        redis.call('HDEL', KEYS[1], 'newest', 'previous')
-    end";
-
-/// Removes the tokens in ARGV, and drops the keys unless the user has logged in since.
-const REMOVE_TOKENS: &str = "
+/// Removes ARGV from the list, and the keys unless the user has logged in since.
+const FORGET_ALL: &str = "
     for i = 1, #ARGV do
         redis.call('ZREM', KEYS[2], ARGV[i])
     end
-    if redis.call('ZCARD', KEYS[2]) == 0 then
+    if redis.call('ZCOUNT', KEYS[2], '-inf', '+inf') == 0 then
         redis.call('DEL', KEYS[1])
     end";
 
-/// A new session.
-pub(super) struct LogIn<'a> {
-    pub(super) token: TokenHash,
-    /// The life of the session.
-    pub(super) seconds: u64,
-    /// The `session_key` of the login, encrypted with each AppSecret; empty if the session repeats a login.
-    pub(super) keys: &'a [EncryptedKey],
-}
-
-impl LogIn<'_> {
-    pub(super) fn command(&self, user: &UserId) -> Cmd {
-        let mut command = cmd("EVAL");
-        command
-            .arg(LOG_IN)
-            .arg(2)
-            .arg(key(user))
-            .arg(tokens_key(user));
-        command.arg(encode(&self.token.0)).arg(self.seconds);
-        for key in self.keys {
-            command.arg(key.as_bytes());
-        }
-        command
+/// `session` and `exchange` are names, `seconds` is the life of the session. `keys` is the `session_key` of the
+/// exchange, encrypted with each AppSecret.
+pub(super) fn log_in(
+    user: UserId<'_>,
+    session: &str,
+    seconds: u64,
+    exchange: Option<&str>,
+    keys: &[EncryptedKey],
+) -> Cmd {
+    let mut command = script(LOG_IN, user);
+    command.arg(session).arg(seconds);
+    command
+        .arg(exchange.unwrap_or_default())
+        .arg(EXCHANGE_TTL.as_secs());
+    for key in keys {
+        command.arg(&key.0[..]);
     }
-}
-
-/// The hashes of the user's tokens.
-pub(super) fn tokens(user: &UserId) -> Cmd {
-    let mut command = cmd("ZRANGE");
-    command.arg(tokens_key(user)).arg(0).arg(-1);
     command
 }
 
-pub(super) fn remove_tokens(user: &UserId, tokens: &[String]) -> Cmd {
-    let mut command = cmd("EVAL");
-    command
-        .arg(REMOVE_TOKENS)
+pub(super) fn forget_all(user: UserId<'_>, names: &[String]) -> Cmd {
+    script(FORGET_ALL, user).arg(names).take()
+}
+
+pub(super) fn newest_key(user: UserId<'_>) -> Cmd {
+    script(NEWEST_KEY, user).arg(MAX_FAILURES).take()
+}
+
+pub(super) fn count_failure(user: UserId<'_>) -> Cmd {
+    script(COUNT_FAILURE, user)
+}
+
+fn script(text: &str, user: UserId<'_>) -> Cmd {
+    cmd("EVAL")
+        .arg(text)
         .arg(2)
-        .arg(key(user))
-        .arg(tokens_key(user));
-    command.arg(tokens);
-    command
+        .arg(keys_at(user))
+        .arg(owned_at(user))
+        .take()
 }
 
-pub(super) fn keys(user: &UserId) -> Cmd {
-    let mut command = script(KEYS, user);
-    command.arg(MAX_FAILURES);
-    command
-}
-
-pub(super) fn begin_attempt(user: &UserId) -> Cmd {
-    let mut command = script(BEGIN_ATTEMPT, user);
-    command.arg(MAX_FAILURES);
-    command
-}
-
-pub(super) fn end_attempt(user: &UserId, failed: bool) -> Cmd {
-    if !failed {
-        return script(UNDO_FAILURE, user);
-    }
-    let mut command = script(DROP_KEYS, user);
-    command.arg(MAX_FAILURES);
-    command
-}
-
-fn script(text: &str, user: &UserId) -> Cmd {
-    let mut command = cmd("EVAL");
-    command.arg(text).arg(1).arg(key(user));
-    command
-}
-
-fn key(user: &UserId) -> String {
-    format!("wxlogin:keys:{{{}:{}}}", user.appid, user.openid)
+pub(super) fn keys_at(user: UserId<'_>) -> String {
+    at(&format!("keys:{{{}:{}}}", user.appid, user.openid))
 }
 
 /// The hash tag in braces: both keys of a script must be in the same cluster slot.
-fn tokens_key(user: &UserId) -> String {
-    format!("wxlogin:tokens:{{{}:{}}}", user.appid, user.openid)
+pub(super) fn owned_at(user: UserId<'_>) -> String {
+    at(&format!("owned:{{{}:{}}}", user.appid, user.openid))
 }

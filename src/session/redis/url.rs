@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::{ConnectionInfo, IntoConnectionInfo};
 
 /// `redis://…`, `rediss://…` (TLS), `redis+cluster://host,host…` or `rediss+cluster://host,host…`,
 /// each host with a port if it is not 6379, and a user and password before the first if needed:
@@ -12,6 +12,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 pub struct RedisUrl {
     pub(super) nodes: Vec<ConnectionInfo>,
     pub(super) is_cluster: bool,
+    pub(super) is_tls: bool,
 }
 
 /// Why a text is not the URL of a Redis. Holds no part of the text, which can hold a password.
@@ -55,23 +56,28 @@ impl FromStr for RedisUrl {
         };
         let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
         check_database(database, is_cluster)?;
-        let hosts: Vec<_> = hosts.split(',').collect();
-        if hosts.len() > 1 && !is_cluster {
+        if hosts.contains(',') && !is_cluster {
             return Err(SEVERAL);
         }
-        let mut nodes: Vec<ConnectionInfo> = Vec::with_capacity(hosts.len());
-        for host in hosts {
-            let at = if rest.contains('@') { "@" } else { "" };
-            let node = node(&format!(
-                "{scheme}://{credentials}{at}{}/{database}",
-                check_host(host)?
-            ))?;
+        let at = if rest.contains('@') { "@" } else { "" };
+        let mut nodes: Vec<ConnectionInfo> = Vec::new();
+        for host in hosts.split(',') {
+            if !is_host(host) {
+                return Err(HOST);
+            }
+            let url = format!("{scheme}://{credentials}{at}{host}/{database}");
+            let node = url.into_connection_info().map_err(|_| HOST)?;
             if nodes.iter().any(|known| known.addr() == node.addr()) {
                 return Err(TWICE);
             }
             nodes.push(node);
         }
-        Ok(Self { nodes, is_cluster })
+        let is_tls = scheme == "rediss";
+        Ok(Self {
+            nodes,
+            is_cluster,
+            is_tls,
+        })
     }
 }
 
@@ -88,62 +94,27 @@ fn check_credentials(credentials: &str) -> Result<&str, InvalidUrl> {
 
 /// Unreserved characters and sub-delims (RFC 3986), or `%` and two hex digits.
 fn is_escaped(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        let is_fit = match byte {
-            b'%' => {
-                let mut is_hex = || bytes.next().is_some_and(|b| b.is_ascii_hexdigit());
-                is_hex() && is_hex()
-            }
-            other => other.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&other),
-        };
-        if !is_fit {
-            return false;
-        }
-    }
-    true
+    let is_fit = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b);
+    let is_hex =
+        |code: &str| code.len() >= 2 && code.bytes().take(2).all(|b| b.is_ascii_hexdigit());
+    text.bytes().all(is_fit) && text.split('%').skip(1).all(is_hex)
 }
 
-fn check_host(host: &str) -> Result<&str, InvalidUrl> {
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-        _ => (host, None),
-    };
-    let is_fit_port = port.is_none_or(|port| {
-        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    });
-    let is_fit_name = match name
-        .strip_prefix('[')
-        .and_then(|name| name.strip_suffix(']'))
-    {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
-        }
-    };
-    if is_fit_name && is_fit_port {
-        Ok(host)
-    } else {
-        Err(HOST)
-    }
+/// Whether a host, with its port if there is one, is plain enough for a URL parser to keep all of it.
+fn is_host(text: &str) -> bool {
+    let is_fit = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+    let has_no_port = text.trim_end_matches('0').ends_with(':');
+    text.bytes().all(is_fit) && !has_no_port
 }
 
 fn check_database(database: &str, is_cluster: bool) -> Result<(), InvalidUrl> {
     match database.parse::<u16>() {
-        _ if database.is_empty() => Ok(()),
-        Ok(number) if number.to_string() == database => match number {
-            1.. if is_cluster => Err(CLUSTER_DATABASE),
-            _ => Ok(()),
-        },
-        _ => Err(DATABASE),
+        _ if matches!(database, "" | "0") => Ok(()),
+        Ok(number) if number.to_string() != database => Err(DATABASE),
+        Ok(_) if is_cluster => Err(CLUSTER_DATABASE),
+        Ok(_) => Ok(()),
+        Err(_) => Err(DATABASE),
     }
-}
-
-fn node(url: &str) -> Result<ConnectionInfo, InvalidUrl> {
-    url.into_connection_info().map_err(|_| HOST)
 }
 
 impl fmt::Display for RedisUrl {
@@ -151,12 +122,7 @@ impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.is_cluster { " cluster" } else { "" };
         let nodes = self.nodes.iter().map(|node| node.addr().to_string());
-        let is_tls = |node: &ConnectionInfo| matches!(node.addr(), ConnectionAddr::TcpTls { .. });
-        let tls = if self.nodes.iter().any(is_tls) {
-            " (TLS)"
-        } else {
-            ""
-        };
+        let tls = if self.is_tls { " (TLS)" } else { "" };
         let nodes = nodes.collect::<Vec<_>>().join(", ");
         write!(f, "Redis{kind} at {nodes}{tls}")
     }

@@ -36,8 +36,9 @@ const CREATE: &str = "
         session_key BLOB,          -- encrypted; the key that came with the exchange
         failures INTEGER NOT NULL, -- failed decryptions since this login
         ended INTEGER NOT NULL,    -- 1 after a logout; kept, because the user's other sessions need the key
-        bucket INTEGER NOT NULL,   -- logins are counted off into buckets
-        user INTEGER NOT NULL      -- 32 bits of the SHA-256 of appid and openid
+        user INTEGER NOT NULL,     -- 32 bits of the SHA-256 of appid and openid
+        login INTEGER NOT NULL,    -- counts logins, also when the clock is set back
+        bucket INTEGER GENERATED ALWAYS AS (login >> 13) VIRTUAL -- what is searched is few pages for 8,192 logins
     ) STRICT;
     CREATE INDEX session_user ON session (bucket, user);
     COMMIT;
@@ -91,8 +92,10 @@ pub(super) fn checkpoint(db: &Connection, mode: &str) -> Result<()> {
 }
 
 /// Executes a statement, which stays prepared: rusqlite's own transactions parse theirs each time.
-pub(super) fn execute(db: &Connection, sql: &str, values: impl Params) -> Result<usize> {
-    db.prepare_cached(sql)?.execute(values)
+/// Returns the number of rows that it changed.
+pub(super) fn execute(db: &Connection, sql: &str, values: impl Params) -> Result<i64> {
+    let rows = db.prepare_cached(sql)?.execute(values)?;
+    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
 /// Reads a number.

@@ -1,35 +1,26 @@
-//! Rows, and how they are found: by id, or by user. Logins are counted off into buckets, and a user's are searched for
-//! bucket by bucket, so that a login changes few pages of the index.
+//! Rows, and how they are found: by id, or by user. The index by user is in buckets of 8,192 logins, which are
+//! searched one by one, so that a login changes one of some thirty pages. With larger buckets each commit writes more
+//! pages; with smaller ones there are more to search.
 
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, Error, OptionalExtension, Result, params};
 
-use super::connection::execute;
+use super::connection::{execute, number};
 use crate::session::store::{EncryptedExchange, Row};
 use crate::session::{EXCHANGE_TTL, EncryptedKey, RecentExchange, Session, Token, UserId};
 
 /// The most exchanges that are remembered: a thousand a second.
 const MAX_EXCHANGES: u32 = 1 << 16;
-/// Sessions in a bucket: as many as the index has some thirty pages for. With more, each commit writes more pages;
-/// with fewer, there are more buckets to search.
-const BUCKET_LEN: i64 = 8192;
-/// More than there can be: half a billion sessions.
+/// More buckets than there can be: half a billion sessions.
 const MAX_BUCKETS: i64 = 1 << 16;
-/// How far an id may be behind the one before: 10 s. More means that the clock was set back.
-const MAX_LAG: i64 = (10 * 256) << 24;
 
-/// Counts logins off into buckets.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counts {
-    /// The newest bucket.
-    bucket: i64,
-    /// Sessions in it.
-    len: i64,
-    /// The id of the last login.
-    last: i64,
-    /// All sessions, also expired ones. At a start, older buckets are taken for full.
+    /// The number of the last login.
+    login: i64,
+    /// Sessions, also expired ones. At a start, those that were erased are counted too.
     pub(super) sessions: i64,
 }
 
@@ -46,33 +37,13 @@ pub(super) struct Login {
 
 impl Counts {
     pub(super) fn read(db: &Connection) -> Result<Self> {
-        let Some((oldest, bucket)) = buckets(db)? else {
-            return Ok(Self::default());
-        };
-        let sql = "SELECT count(*), max(id) FROM session WHERE bucket = ?";
-        let (len, last) = db.query_row(sql, [bucket], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let sessions = (bucket - oldest) * BUCKET_LEN + len;
-        Ok(Self {
-            bucket,
-            len,
-            last,
-            sessions,
-        })
-    }
-
-    /// Counts a login, and returns its bucket. After the clock was set back its id is smaller than that of an earlier
-    /// one: in another bucket it is still found to be newer.
-    fn add(&mut self, id: i64) -> i64 {
-        if self.len >= BUCKET_LEN || id < self.last.saturating_sub(MAX_LAG) {
-            (self.bucket, self.len) = (self.bucket + 1, 0);
-        }
-        (self.len, self.last, self.sessions) = (self.len + 1, id, self.sessions + 1);
-        self.bucket
-    }
-
-    pub(super) fn remove(&mut self, sessions: usize) {
-        let sessions = i64::try_from(sessions).unwrap_or(i64::MAX);
-        self.sessions = (self.sessions - sessions).max(0);
+        let first = "SELECT login FROM session ORDER BY id LIMIT 1";
+        let newest = "SELECT max(bucket) FROM session";
+        let login =
+            format!("SELECT coalesce(max(login), 0) FROM session WHERE bucket = ({newest})");
+        let login = number(db, &login)?;
+        let sessions = login - number(db, &format!("SELECT coalesce(({first}), 1)"))? + 1;
+        Ok(Self { login, sessions })
     }
 }
 
@@ -83,7 +54,9 @@ pub(super) fn insert(
     counts: &mut Counts,
     row: &Row,
     exchange: Option<&EncryptedExchange>,
-) -> Result<usize> {
+) -> Result<i64> {
+    counts.login += 1;
+    counts.sessions += 1;
     let session = &row.session;
     let key = exchange.and_then(|exchange| exchange.keys.first());
     let sql = "INSERT OR IGNORE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)";
@@ -97,8 +70,8 @@ pub(super) fn insert(
         session.expires,
         exchange.map(|exchange| exchange.code),
         key.map(|key| key.0),
-        counts.add(id),
         hash(session.user()),
+        counts.login,
     ];
     execute(db, sql, values)
 }
@@ -119,16 +92,16 @@ pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Row>> {
 
 /// Deletes sessions. Where SQLite has moved rows to other pages, one in 500 has left a copy between the rows of a page
 /// nearby: so those of three pages to each side are moved away and back, which overwrites these pages.
-pub(super) fn erase(db: &Connection, ids: &[i64], counts: &mut Counts) -> Result<usize> {
+pub(super) fn erase(db: &Connection, ids: &[i64], counts: &mut Counts) -> Result<i64> {
     for id in ids {
-        counts.remove(execute(db, "DELETE FROM session WHERE id = ?", [id])?);
+        counts.sessions -= execute(db, "DELETE FROM session WHERE id = ?", [id])?;
         let sql = "UPDATE session SET id = -id WHERE id IN (
             SELECT * FROM (SELECT id FROM session WHERE id < ?1 ORDER BY id DESC LIMIT 80)
             UNION ALL SELECT * FROM (SELECT id FROM session WHERE id > ?1 ORDER BY id LIMIT 80))";
         execute(db, sql, [id])?;
         execute(db, "UPDATE session SET id = -id WHERE id < 0", [])?;
     }
-    Ok(ids.len())
+    Ok(0)
 }
 
 /// The user's sessions that expire after `now`, the newest first, also ended ones: so many that they are enough.
@@ -141,11 +114,14 @@ pub(super) fn search(
     let mut logins = Vec::new();
     // One snapshot for all buckets.
     let _transaction = db.unchecked_transaction()?;
-    let Some((oldest, newest)) = buckets(db)? else {
-        return Ok(logins);
-    };
+    let oldest = number(db, "SELECT coalesce(min(bucket), 0) FROM session")?;
+    let newest = number(db, "SELECT coalesce(max(bucket), -1) FROM session")?;
+    if newest.saturating_sub(oldest) > MAX_BUCKETS {
+        return Err(Error::IntegralValueOutOfRange(0, newest));
+    }
     let sql = "SELECT id, session_key, failures, ended FROM session
-        WHERE bucket = ?1 AND user = ?2 AND appid = ?3 AND openid = ?4 AND expires > ?5 ORDER BY id DESC";
+        WHERE bucket = ?1 AND user = ?2 AND appid = ?3 AND openid = ?4 AND expires > ?5
+        ORDER BY login DESC";
     let mut statement = db.prepare_cached(sql)?;
     statement.raw_bind_parameter(2, hash(user))?;
     statement.raw_bind_parameter(3, user.appid)?;
@@ -167,20 +143,6 @@ pub(super) fn search(
         }
     }
     Ok(logins)
-}
-
-/// The oldest and the newest bucket; `None` if there are no sessions.
-fn buckets(db: &Connection) -> Result<Option<(i64, i64)>> {
-    // Each is at an end of the index; asked for both at once, SQLite reads all of it.
-    let sql = "SELECT (SELECT min(bucket) FROM session), (SELECT max(bucket) FROM session)";
-    let mut statement = db.prepare_cached(sql)?;
-    let buckets = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    match buckets {
-        (Some(oldest), Some(newest)) if newest - oldest > MAX_BUCKETS => {
-            Err(Error::IntegralValueOutOfRange(1, newest))
-        }
-        (oldest, newest) => Ok(oldest.zip(newest)),
-    }
 }
 
 /// 32 bits of a user. Others may have the same.

@@ -10,7 +10,6 @@ use prometheus::IntGauge;
 use rusqlite::{Connection, Result};
 use thread_local::ThreadLocal;
 use tokio::runtime::{Handle, Id};
-use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
@@ -35,9 +34,9 @@ const DELETING: Duration = Duration::from_millis(20);
 /// A change within a transaction, and whoever waits for it.
 pub(super) type Job = (Write, Waiting);
 /// Returns the number of rows.
-type Write = Box<dyn FnMut(&Connection, &mut Counts) -> Result<usize> + Send>;
+type Write = Box<dyn FnMut(&Connection, &mut Counts) -> Result<i64> + Send>;
 /// What the write returned, once it is durable.
-type Answer = Result<usize, Unavailable>;
+type Answer = Result<i64, Unavailable>;
 
 pub(super) struct Writer {
     /// The only writing connection, closed before the directory is unlocked.
@@ -97,9 +96,11 @@ impl Writer {
             let batch = [first].into_iter().chain(jobs.try_iter()).take(MAX_BATCH);
             let (mut writes, waiting): (Vec<_>, Vec<_>) = batch.unzip();
             let done = self.commit(&mut writes);
-            for (nth, waiting) in waiting.into_iter().enumerate() {
+            for (nth, Waiting(reply, task)) in waiting.into_iter().enumerate() {
                 let done = done.as_ref().map_err(Clone::clone);
-                waiting.answer(done.map(|done| done.get(nth).copied().unwrap_or_default()));
+                let done = done.map(|done| done.get(nth).copied().unwrap_or_default());
+                // Its runtime may have ended, and whoever asked with it.
+                let _ = task.send((reply, done));
             }
         }
         if let Err(error) = checkpoint(&self.db, "TRUNCATE") {
@@ -108,7 +109,7 @@ impl Writer {
     }
 
     /// Commits all writes or none; they are durable when this returns.
-    fn commit(&mut self, writes: &mut [Write]) -> Result<Vec<usize>, Unavailable> {
+    fn commit(&mut self, writes: &mut [Write]) -> Result<Vec<i64>, Unavailable> {
         let counts = self.counts;
         let done = self.transaction(writes);
         if done.is_err() {
@@ -135,18 +136,17 @@ impl Writer {
         done
     }
 
-    fn transaction(&mut self, writes: &mut [Write]) -> Result<Vec<usize>> {
+    fn transaction(&mut self, writes: &mut [Write]) -> Result<Vec<i64>> {
         if self.wal_length > MAX_WAL {
             // It grows while checkpoints fail.
             checkpoint(&self.db, "PASSIVE")?;
         }
         execute(&self.db, "BEGIN IMMEDIATE", [])?;
-        let done = writes
-            .iter_mut()
-            .map(|write| write(&self.db, &mut self.counts));
-        let done = done.collect::<Result<_>>()?;
-        self.counts
-            .remove(self.expiry.run(&mut self.db, writes.len()));
+        let mut done = Vec::with_capacity(writes.len());
+        for write in &mut *writes {
+            done.push(write(&self.db, &mut self.counts)?);
+        }
+        self.counts.sessions -= self.expiry.run(&mut self.db, writes.len());
         let pages = number(&self.db, "PRAGMA page_count")?;
         execute(&self.db, "COMMIT", [])?;
         self.sessions.set(self.counts.sessions);
@@ -156,10 +156,9 @@ impl Writer {
 
     /// Deletes a few expired rows, or else empties the write-ahead log. Returns how long to wait for jobs.
     fn idle(&mut self) -> Duration {
-        let before = self.counts.sessions;
         // An error is in the log, and that of a checkpoint is met again by a commit.
         let _ = self.commit(&mut []);
-        if self.counts.sessions < before {
+        if self.expiry.is_unfinished {
             return DELETING;
         }
         if self.wal_length > 0 {
@@ -192,15 +191,6 @@ impl Tasks {
         };
         let (sender, receiver) = oneshot::channel();
         (Waiting(sender, task.clone()), receiver)
-    }
-}
-
-impl Waiting {
-    fn answer(self, answer: Answer) {
-        // The task's runtime may have ended, and whoever waits be in another.
-        if let Err(SendError((waiting, answer))) = self.1.send((self.0, answer)) {
-            let _ = waiting.send(answer);
-        }
     }
 }
 

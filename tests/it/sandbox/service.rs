@@ -35,14 +35,14 @@ impl Service {
             ..Timeouts::default()
         };
         let server = Server::new(public, wxlogin.clone(), timeouts).unwrap();
-        let server = server.with_internal(internal, config.internal_door);
+        let server = server.with_internal(internal, config.internal);
         let server = server.unwrap();
         let (stop, stopping) = oneshot::channel::<()>();
         tokio::spawn(async move {
             let stop = async {
                 let _ = stopping.await;
             };
-            let _ = server.run(stop).await.unwrap();
+            let _ = server.run(|| {}, stop).await.unwrap();
         });
         Self {
             public: addresses[0],

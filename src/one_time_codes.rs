@@ -1,0 +1,211 @@
+//! One-time codes, of `wx.login` and of the phone number button. One request at a time is at work on a code, and
+//! what is known of it is remembered for a minute.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use hashlink::LinkedHashMap;
+use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+
+/// How long a code is remembered.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(60);
+/// The most codes that are remembered. Beyond it, the oldest are forgotten.
+const MAX_REMEMBERED: usize = 50_000;
+/// WeChat's samples have 32 and 64 characters; the length is not documented.
+const MAX_LEN: usize = 256;
+/// What `wx.login` gives in DevTools for a project without a real appid.
+const MOCK: &str = "the code is a mock one";
+/// What JavaScript writes into a URL for a value that is not a code.
+const NO_VALUE: [&str; 5] = ["undefined", "null", "NaN", "true", "false"];
+
+/// A code that can be sent to WeChat: 1 to 256 visible ASCII characters, without the quotes and brackets of JSON,
+/// templates and placeholders. It is a secret: it can be used to log in.
+#[derive(Debug, Clone)]
+pub struct OneTimeCode(SecretString);
+
+/// Why a text is no code. WeChat was not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodeError {
+    /// There is none, or it is empty.
+    #[error("there is no code")]
+    Missing,
+    /// Not 1 to 256 visible ASCII characters, or with quotes or brackets.
+    #[error("not 1 to 256 visible ASCII characters, or with quotes or brackets")]
+    Malformed,
+    /// DevTools gives it to a project without an appid.
+    #[error("the mock code of DevTools")]
+    Mock,
+}
+
+impl OneTimeCode {
+    /// Checks that a text can be a code.
+    ///
+    /// # Errors
+    /// [`CodeError`]: WeChat need not be asked.
+    pub fn parse(text: &str) -> Result<Self, CodeError> {
+        if text.is_empty() {
+            return Err(CodeError::Missing);
+        }
+        if text == MOCK {
+            return Err(CodeError::Mock);
+        }
+        // A client that encodes twice sends a quote as %22: the decoded text is checked as well.
+        let decoded = Cow::<[u8]>::from(percent_decode_str(text));
+        if text.len() <= MAX_LEN && is_code(text.as_bytes()) && is_code(&decoded) {
+            Ok(Self(text.into()))
+        } else {
+            Err(CodeError::Malformed)
+        }
+    }
+
+    /// Whether it looks like a code of the phone number button: 64 lower-case hex characters.
+    #[must_use]
+    pub fn looks_like_a_phone_code(&self) -> bool {
+        let code = self.expose();
+        code.len() == 64 && code.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    }
+
+    /// SHA-256 of the appid and the code.
+    #[must_use]
+    pub fn hash(&self, appid: &str) -> [u8; 32] {
+        let mut context = Context::new(&SHA256);
+        for part in [appid, "\0", self.expose()] {
+            context.update(part.as_bytes());
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(context.finish().as_ref());
+        hash
+    }
+
+    /// The code itself, for a request to WeChat.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+fn is_code(text: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| byte.is_ascii_graphic() && !b"\"'`{}<>\\".contains(byte);
+    text.iter().all(is_allowed) && !NO_VALUE.iter().any(|word| word.as_bytes() == text)
+}
+
+/// What is known (`K`) of the codes of the last minute, by [`OneTimeCode::hash`].
+pub(crate) struct OneTimeCodes<K> {
+    codes: Mutex<LinkedHashMap<[u8; 32], Code<K>>>,
+    tasks: TaskTracker,
+    clock: Clock,
+}
+
+struct Code<K> {
+    /// Locked by the request that is at work on the code.
+    known: Arc<AsyncMutex<K>>,
+    /// When it is forgotten, by the monotonic clock. The map is in this order.
+    end: Duration,
+}
+
+impl<K: Default + Send + 'static> OneTimeCodes<K> {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            codes: Mutex::default(),
+            tasks: TaskTracker::new(),
+            clock,
+        }
+    }
+
+    /// Runs `work` with what is known of a code; the lock keeps others from working on it. It runs in a task, which
+    /// goes on when its request is cancelled. `None` if it panicked.
+    pub(crate) async fn run<R, F>(
+        &self,
+        code: [u8; 32],
+        work: impl FnOnce(OwnedMutexGuard<K>) -> F + Send + 'static,
+    ) -> Option<R>
+    where
+        R: Send + 'static,
+        F: Future<Output = R> + Send,
+    {
+        let known = self.known(code);
+        let task = async move { work(known.lock_owned().await).await };
+        self.tasks.spawn(task).await.ok()
+    }
+
+    /// What is known of a code, for at least a minute from now on.
+    fn known(&self, code: [u8; 32]) -> Arc<AsyncMutex<K>> {
+        let end = self.clock.monotonic() + REMEMBERED;
+        let mut codes = self.codes();
+        forget(&mut codes, self.clock.monotonic());
+        let new = || Code {
+            known: Arc::default(),
+            end,
+        };
+        codes.entry(code).or_insert_with(new).known.clone()
+    }
+
+    /// Something has become known of a code: the minute begins anew.
+    pub(crate) fn remember(&self, code: [u8; 32]) {
+        let end = self.clock.monotonic() + REMEMBERED;
+        if let Some(code) = self.codes().to_back(&code) {
+            code.end = end;
+        }
+    }
+
+    /// What became known of an exchange `age` ago, before this process began.
+    pub(crate) fn insert(&self, code: [u8; 32], known: K, age: Duration) {
+        let end = (self.clock.monotonic() + REMEMBERED).saturating_sub(age);
+        let known = Arc::new(AsyncMutex::new(known));
+        self.codes().insert(code, Code { known, end });
+    }
+
+    /// Changes what is known of each code that nobody is at work on.
+    pub(crate) fn update(&self, change: impl Fn(&mut K)) {
+        for code in self.codes().values() {
+            if let Ok(mut known) = code.known.try_lock() {
+                change(&mut known);
+            }
+        }
+    }
+
+    /// Forgets codes after a minute also if no other code comes: what is known is secret.
+    pub(crate) fn forget_in_time(self: &Arc<Self>) {
+        let codes = self.clone();
+        tokio::spawn(async move {
+            sleep(REMEMBERED).await;
+            forget(&mut codes.codes(), codes.clock.monotonic());
+        });
+    }
+
+    /// Waits until nobody is at work on a code, also for requests that were cancelled.
+    pub(crate) async fn drain(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn codes(&self) -> MutexGuard<'_, LinkedHashMap<[u8; 32], Code<K>>> {
+        self.codes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes codes whose minute has passed and those above [`MAX_REMEMBERED`], but none that somebody is at work on.
+fn forget<K>(codes: &mut LinkedHashMap<[u8; 32], Code<K>>, now: Duration) {
+    for _ in 0..codes.len() {
+        let Some((hash, code)) = codes.front().map(|(hash, code)| (*hash, code)) else {
+            return;
+        };
+        if now < code.end && codes.len() <= MAX_REMEMBERED {
+            return;
+        }
+        if Arc::strong_count(&code.known) == 1 {
+            codes.remove(&hash);
+        } else if let Some(code) = codes.to_back(&hash) {
+            code.end = now + REMEMBERED;
+        }
+    }
+}
