@@ -9,6 +9,8 @@ command -v prlimit >/dev/null || missing="$missing util-linux" # for the full di
 command -v nginx >/dev/null || missing="$missing nginx" # for the gateways
 command -v caddy >/dev/null || missing="$missing caddy"
 command -v redis-server >/dev/null || missing="$missing redis-server" # for the shared store
+command -v nutcracker >/dev/null || missing="$missing nutcracker" # twemproxy, in front of it
+command -v haproxy >/dev/null || missing="$missing haproxy" # the same
 command -v node >/dev/null || missing="$missing nodejs" # for the client in a Mini Program
 command -v npm >/dev/null || missing="$missing npm" # for the build tools of Mini Programs
 command -v promtool >/dev/null || missing="$missing prometheus" # checks the metrics and the rules
@@ -24,16 +26,16 @@ if [ -n "$missing" ]; then
     $as_root apt-get install -y --no-install-recommends $missing
 fi
 
-for project in tests/miniprogram tests/sandbox; do
-    (
-        cd "$project"
-        installed=node_modules/installed-lock.json # written last: what it names is complete
-        if ! cmp -s package-lock.json "$installed"; then
-            npm ci
-            cp package-lock.json "$installed"
-        fi
-    )
-done
+install_npm_packages() (
+    cd "$1"
+    installed=node_modules/installed-lock.json # written last: what it names is complete
+    if ! cmp -s package-lock.json "$installed"; then
+        npm ci
+        cp package-lock.json "$installed"
+    fi
+)
+install_npm_packages tests/miniprogram
+install_npm_packages tests/sandbox
 
 installed=target/python/requirements.txt # written last, too
 if ! cmp -s tests/requirements.txt "$installed"; then

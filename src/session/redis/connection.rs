@@ -58,6 +58,9 @@ impl Connections {
     /// Sends commands in this order, all once more if the connection was closed, as after a restart of Redis.
     /// Returns the answers, or the first error.
     pub(super) async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+        if commands.is_empty() {
+            return Ok(Vec::new()); // there would be no answer to wait for
+        }
         let link = self.link()?;
         let result = match link.run(commands).await {
             Err(error) if error.is_connection_dropped() => link.run(commands).await,

@@ -156,22 +156,6 @@ async fn counted_routes(app: &TestApp) -> Routes {
     labels.filter(|(_, route)| route != "none").collect()
 }
 
-/// The string literals in the code of the routers that are paths.
-fn coded_paths() -> BTreeSet<String> {
-    let mut paths = BTreeSet::new();
-    for file in ["src/api.rs", "src/api/doors.rs", "src/api/internal.rs"] {
-        let source = read(file);
-        let lines = source.lines().filter(|line| !line.trim().starts_with("//"));
-        let literals = lines.flat_map(|line| line.split('"').skip(1).step_by(2));
-        paths.extend(
-            literals
-                .filter(|text| text.starts_with('/') && text.len() > 1)
-                .map(str::to_owned),
-        );
-    }
-    paths
-}
-
 #[tokio::test]
 async fn every_route_is_counted_and_its_path_is_loggable() {
     let app = backend::start(&[]).await;
@@ -261,7 +245,7 @@ async fn every_route_is_described_and_documented() {
     assert!(!served.is_empty());
     assert_eq!(described_routes(), served, "{DESCRIPTION}");
     for (page, headings) in PAGES.into_iter().zip([
-        ["## Public door", "## Internal door"],
+        ["## Public listener", "## Internal listener"],
         ["## 公开端口", "## 内部端口"],
     ]) {
         let documented = documented_routes(&read(page), headings);
