@@ -37,7 +37,6 @@ use writer::{Job, Tasks, Writer};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The most searches at a time: so many threads that may block, with a connection each.
 const MAX_SEARCHES: usize = 8;
-
 /// Sessions erased in one commit: each takes a millisecond, for which logins wait.
 const MAX_ERASED: usize = 32;
 
@@ -208,8 +207,8 @@ impl SqliteStore {
     /// Returns what the write returns, when it is durable.
     async fn write(
         &self,
-        write: impl FnMut(&Connection, &mut Counts) -> rusqlite::Result<usize> + Send + 'static,
-    ) -> Result<usize, Unavailable> {
+        write: impl FnMut(&Connection, &mut Counts) -> rusqlite::Result<i64> + Send + 'static,
+    ) -> Result<i64, Unavailable> {
         let (waiting, answer) = self.tasks.wait();
         let sent = match &*lock(&self.writer) {
             Some((jobs, _)) => jobs.try_send((Box::new(write), waiting)),

@@ -92,8 +92,10 @@ pub(super) fn checkpoint(db: &Connection, mode: &str) -> Result<()> {
 }
 
 /// Executes a statement, which stays prepared: rusqlite's own transactions parse theirs each time.
-pub(super) fn execute(db: &Connection, sql: &str, values: impl Params) -> Result<usize> {
-    db.prepare_cached(sql)?.execute(values)
+/// Returns the number of rows that it changed.
+pub(super) fn execute(db: &Connection, sql: &str, values: impl Params) -> Result<i64> {
+    let rows = db.prepare_cached(sql)?.execute(values)?;
+    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
 /// Reads a number.

@@ -66,15 +66,12 @@ impl Directory {
         for (file, mode) in [("", 0o700), (DATABASE, 0o600), (WAL, 0o600)] {
             fs::set_permissions(path.join(file), Permissions::from_mode(mode))?;
         }
-        let (files, _) = look(&path)?;
-        Ok((
-            Self {
-                path,
-                _lock: lock,
-                files,
-            },
-            db,
-        ))
+        let directory = Self {
+            files: look(&path)?.0,
+            path,
+            _lock: lock,
+        };
+        Ok((directory, db))
     }
 
     pub(super) fn database(&self) -> PathBuf {
@@ -90,9 +87,8 @@ impl Directory {
             Ok(_) => format!("others are in {path}"),
             Err(error) => error.to_string(),
         };
-        Err(Unavailable(format!(
-            "its files are gone ({what}): restart wxlogin"
-        )))
+        let what = format!("its files are gone ({what}): restart wxlogin");
+        Err(Unavailable(what))
     }
 }
 
@@ -115,10 +111,7 @@ fn open_database(path: &Path) -> Result<Connection, OpenError> {
     let mut header = Vec::new();
     File::open(path)?.take(72).read_to_end(&mut header)?;
     if header.get(68..72) != Some(&APPLICATION_ID.to_be_bytes()) {
-        return Err(damaged(
-            path,
-            "it is the file of another program, or lost its beginning",
-        ));
+        return Err(damaged(path, "it is the file of another program"));
     }
     if header[60..64] != VERSION.to_be_bytes() {
         return Err(OpenError::OtherVersion(path.with_file_name("")));
@@ -162,12 +155,8 @@ fn sync(directory: &Path) -> io::Result<()> {
 
 /// Device and inode of the database and of the write-ahead log, and the length of the latter.
 fn look(directory: &Path) -> io::Result<([(u64, u64); 2], u64)> {
-    let (database, wal) = (
-        fs::metadata(directory.join(DATABASE))?,
-        fs::metadata(directory.join(WAL))?,
-    );
-    Ok((
-        [&database, &wal].map(|file| (file.dev(), file.ino())),
-        wal.len(),
-    ))
+    let database = fs::metadata(directory.join(DATABASE))?;
+    let wal = fs::metadata(directory.join(WAL))?;
+    let files = [&database, &wal].map(|file| (file.dev(), file.ino()));
+    Ok((files, wal.len()))
 }

@@ -28,67 +28,61 @@ pub(super) struct Expiry {
     baseline: (u64, Duration),
     /// When to go on, by the monotonic clock.
     next: Duration,
+    /// Whether there may be more to delete.
+    pub(super) is_unfinished: bool,
 }
 
 impl Expiry {
     pub(super) fn new(db: &Connection, clock: Clock) -> Result<Self> {
-        let (now, next) = (clock.now(), Duration::ZERO);
+        let now = clock.now();
         let sql = "SELECT expires <= ? FROM session ORDER BY id DESC LIMIT 1";
         let newest = db.query_row(sql, [now.saturating_sub(DELETE_AFTER)], |row| row.get(0));
         if newest.optional()? == Some(true) {
-            tracing::warn!(
-                "all sessions have expired by this machine's clock, and are deleted in five minutes"
-            );
+            tracing::warn!("by this clock all sessions have expired; they go in five minutes");
         }
-        let baseline = (now, clock.monotonic());
         Ok(Self {
+            baseline: (now, clock.monotonic()),
+            next: Duration::ZERO,
+            is_unfinished: false,
             clock,
-            baseline,
-            next,
         })
     }
 
     /// Deletes a few rows or returns a few pages, in a transaction with `writes` others, if it is time and the clocks
     /// can be relied on. Returns the number of rows.
-    pub(super) fn run(&mut self, db: &mut Connection, writes: usize) -> usize {
+    pub(super) fn run(&mut self, db: &mut Connection, writes: usize) -> i64 {
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         let (wall, since) = self.baseline;
         let elapsed = monotonic.saturating_sub(since);
+        self.is_unfinished = false;
         if now.abs_diff(wall + elapsed.as_secs()) > TOLERANCE {
             tracing::warn!("the clock was set: for five minutes no expired session is deleted");
             self.baseline = (now, monotonic);
         } else if elapsed >= CLOCKS_AGREE_FOR && monotonic >= self.next {
-            let rows = MIN_ROWS.max(3 * writes);
-            let done = delete(db, rows, now.saturating_sub(DELETE_AFTER));
-            if let Err(error) = &done {
+            let done = delete(db, writes, now.saturating_sub(DELETE_AFTER));
+            let (rows, is_unfinished) = done.unwrap_or_else(|error| {
                 tracing::warn!(%error, "expired sessions cannot be deleted");
-            }
-            let (deleted, is_unfinished) = done.unwrap_or_default();
-            self.next = if is_unfinished {
-                monotonic
-            } else {
-                monotonic + PAUSE
-            };
-            return deleted;
+                (0, false)
+            });
+            let pause = if is_unfinished { Duration::ZERO } else { PAUSE };
+            (self.is_unfinished, self.next) = (is_unfinished, monotonic + pause);
+            return rows;
         }
         0
     }
 }
 
-/// Deletes what has expired of so many rows at the front, or else returns free pages. Returns the number of rows,
-/// and whether there may be more.
-fn delete(db: &mut Connection, rows: usize, before: u64) -> Result<(usize, bool)> {
+/// Deletes what has expired of the rows at the front, or else returns free pages. Returns the number of rows, and
+/// whether there may be more.
+fn delete(db: &mut Connection, writes: usize, before: u64) -> Result<(i64, bool)> {
     let savepoint = db.savepoint()?;
-    let front = "SELECT id FROM session ORDER BY id LIMIT ?";
-    let sql = format!("DELETE FROM session WHERE id IN ({front}) AND expires <= ?");
-    let deleted = execute(&savepoint, &sql, (rows, before))?;
-    let (free, pages) = (
-        number(&savepoint, "PRAGMA freelist_count")?,
-        number(&savepoint, "PRAGMA page_count")?,
-    );
+    let sql = "DELETE FROM session
+        WHERE id IN (SELECT id FROM session ORDER BY id LIMIT ?) AND expires <= ?";
+    let deleted = execute(&savepoint, sql, (MIN_ROWS.max(3 * writes), before))?;
+    let free = number(&savepoint, "PRAGMA freelist_count")?;
     // What is free is used by the next logins, unless it is much.
-    let has_many = deleted == 0 && free >= 1024.max(pages / 4);
-    if has_many {
+    let has_many = free >= 1024.max(number(&savepoint, "PRAGMA page_count")? / 4);
+    if deleted == 0 && has_many {
         savepoint.execute_batch("PRAGMA incremental_vacuum(32)")?;
     }
     savepoint.commit()?;

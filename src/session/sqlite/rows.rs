@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, Error, OptionalExtension, Result, params};
 
-use super::connection::execute;
+use super::connection::{execute, number};
 use crate::session::store::{EncryptedExchange, Row};
 use crate::session::{EXCHANGE_TTL, EncryptedKey, RecentExchange, Session, Token, UserId};
 
@@ -37,20 +37,13 @@ pub(super) struct Login {
 
 impl Counts {
     pub(super) fn read(db: &Connection) -> Result<Self> {
-        let Some((_, newest)) = buckets(db)? else {
-            return Ok(Self::default());
-        };
-        let sql = "SELECT max(login), (SELECT login FROM session ORDER BY id LIMIT 1)
-            FROM session WHERE bucket = ?";
-        let logins = db.query_row(sql, [newest], |row| Ok((row.get(0)?, row.get(1)?)));
-        let (login, first): (i64, i64) = logins?;
-        let sessions = login - first + 1;
+        let first = "SELECT login FROM session ORDER BY id LIMIT 1";
+        let newest = "SELECT max(bucket) FROM session";
+        let login =
+            format!("SELECT coalesce(max(login), 0) FROM session WHERE bucket = ({newest})");
+        let login = number(db, &login)?;
+        let sessions = login - number(db, &format!("SELECT coalesce(({first}), 1)"))? + 1;
         Ok(Self { login, sessions })
-    }
-
-    pub(super) fn remove(&mut self, sessions: usize) {
-        let sessions = i64::try_from(sessions).unwrap_or(i64::MAX);
-        self.sessions = (self.sessions - sessions).max(0);
     }
 }
 
@@ -61,11 +54,9 @@ pub(super) fn insert(
     counts: &mut Counts,
     row: &Row,
     exchange: Option<&EncryptedExchange>,
-) -> Result<usize> {
-    *counts = Counts {
-        login: counts.login + 1,
-        sessions: counts.sessions + 1,
-    };
+) -> Result<i64> {
+    counts.login += 1;
+    counts.sessions += 1;
     let session = &row.session;
     let key = exchange.and_then(|exchange| exchange.keys.first());
     let sql = "INSERT OR IGNORE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)";
@@ -101,16 +92,16 @@ pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Row>> {
 
 /// Deletes sessions. Where SQLite has moved rows to other pages, one in 500 has left a copy between the rows of a page
 /// nearby: so those of three pages to each side are moved away and back, which overwrites these pages.
-pub(super) fn erase(db: &Connection, ids: &[i64], counts: &mut Counts) -> Result<usize> {
+pub(super) fn erase(db: &Connection, ids: &[i64], counts: &mut Counts) -> Result<i64> {
     for id in ids {
-        counts.remove(execute(db, "DELETE FROM session WHERE id = ?", [id])?);
+        counts.sessions -= execute(db, "DELETE FROM session WHERE id = ?", [id])?;
         let sql = "UPDATE session SET id = -id WHERE id IN (
             SELECT * FROM (SELECT id FROM session WHERE id < ?1 ORDER BY id DESC LIMIT 80)
             UNION ALL SELECT * FROM (SELECT id FROM session WHERE id > ?1 ORDER BY id LIMIT 80))";
         execute(db, sql, [id])?;
         execute(db, "UPDATE session SET id = -id WHERE id < 0", [])?;
     }
-    Ok(ids.len())
+    Ok(0)
 }
 
 /// The user's sessions that expire after `now`, the newest first, also ended ones: so many that they are enough.
@@ -123,9 +114,11 @@ pub(super) fn search(
     let mut logins = Vec::new();
     // One snapshot for all buckets.
     let _transaction = db.unchecked_transaction()?;
-    let Some((oldest, newest)) = buckets(db)? else {
-        return Ok(logins);
-    };
+    let oldest = number(db, "SELECT coalesce(min(bucket), 0) FROM session")?;
+    let newest = number(db, "SELECT coalesce(max(bucket), -1) FROM session")?;
+    if newest.saturating_sub(oldest) > MAX_BUCKETS {
+        return Err(Error::IntegralValueOutOfRange(0, newest));
+    }
     let sql = "SELECT id, session_key, failures, ended FROM session
         WHERE bucket = ?1 AND user = ?2 AND appid = ?3 AND openid = ?4 AND expires > ?5
         ORDER BY login DESC";
@@ -150,20 +143,6 @@ pub(super) fn search(
         }
     }
     Ok(logins)
-}
-
-/// The oldest and the newest bucket; `None` if there are no sessions.
-fn buckets(db: &Connection) -> Result<Option<(i64, i64)>> {
-    // Each is at an end of the index; asked for both at once, SQLite reads all of it.
-    let sql = "SELECT (SELECT min(bucket) FROM session), (SELECT max(bucket) FROM session)";
-    let mut statement = db.prepare_cached(sql)?;
-    let buckets = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    match buckets {
-        (Some(oldest), Some(newest)) if newest - oldest > MAX_BUCKETS => {
-            Err(Error::IntegralValueOutOfRange(1, newest))
-        }
-        (oldest, newest) => Ok(oldest.zip(newest)),
-    }
 }
 
 /// 32 bits of a user. Others may have the same.

@@ -34,9 +34,9 @@ const DELETING: Duration = Duration::from_millis(20);
 /// A change within a transaction, and whoever waits for it.
 pub(super) type Job = (Write, Waiting);
 /// Returns the number of rows.
-type Write = Box<dyn FnMut(&Connection, &mut Counts) -> Result<usize> + Send>;
+type Write = Box<dyn FnMut(&Connection, &mut Counts) -> Result<i64> + Send>;
 /// What the write returned, once it is durable.
-type Answer = Result<usize, Unavailable>;
+type Answer = Result<i64, Unavailable>;
 
 pub(super) struct Writer {
     /// The only writing connection, closed before the directory is unlocked.
@@ -109,7 +109,7 @@ impl Writer {
     }
 
     /// Commits all writes or none; they are durable when this returns.
-    fn commit(&mut self, writes: &mut [Write]) -> Result<Vec<usize>, Unavailable> {
+    fn commit(&mut self, writes: &mut [Write]) -> Result<Vec<i64>, Unavailable> {
         let counts = self.counts;
         let done = self.transaction(writes);
         if done.is_err() {
@@ -136,18 +136,17 @@ impl Writer {
         done
     }
 
-    fn transaction(&mut self, writes: &mut [Write]) -> Result<Vec<usize>> {
+    fn transaction(&mut self, writes: &mut [Write]) -> Result<Vec<i64>> {
         if self.wal_length > MAX_WAL {
             // It grows while checkpoints fail.
             checkpoint(&self.db, "PASSIVE")?;
         }
         execute(&self.db, "BEGIN IMMEDIATE", [])?;
-        let done = writes
-            .iter_mut()
-            .map(|write| write(&self.db, &mut self.counts));
-        let done = done.collect::<Result<_>>()?;
-        self.counts
-            .remove(self.expiry.run(&mut self.db, writes.len()));
+        let mut done = Vec::with_capacity(writes.len());
+        for write in &mut *writes {
+            done.push(write(&self.db, &mut self.counts)?);
+        }
+        self.counts.sessions -= self.expiry.run(&mut self.db, writes.len());
         let pages = number(&self.db, "PRAGMA page_count")?;
         execute(&self.db, "COMMIT", [])?;
         self.sessions.set(self.counts.sessions);
@@ -157,10 +156,9 @@ impl Writer {
 
     /// Deletes a few expired rows, or else empties the write-ahead log. Returns how long to wait for jobs.
     fn idle(&mut self) -> Duration {
-        let before = self.counts.sessions;
         // An error is in the log, and that of a checkpoint is met again by a commit.
         let _ = self.commit(&mut []);
-        if self.counts.sessions < before {
+        if self.expiry.is_unfinished {
             return DELETING;
         }
         if self.wal_length > 0 {
