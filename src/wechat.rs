@@ -15,13 +15,14 @@ mod lenient_decode;
 mod mini_program;
 mod phone_number;
 mod refusal;
+mod request;
 mod stable_token;
 mod user_data;
 
 pub use check_session::parse_check_session;
 pub use client::{Client, Settings};
 pub use code_to_session::CodeSession;
-pub(crate) use diagnosis::log_refusal;
+pub(crate) use diagnosis::log_refused_code;
 use errcode::ACCESS_TOKEN_REMEDY;
 pub use errcode::{Call, Errcode, Meaning};
 pub use error::{Error, Invalid};

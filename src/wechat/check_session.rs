@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::client::Request;
+use super::request::Request;
 use super::{
     AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, answer, hmac_signature,
 };

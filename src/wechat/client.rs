@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::header::CONTENT_ENCODING;
+use reqwest::{StatusCode, Url};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use thread_local::ThreadLocal;
@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::http::Http;
+use super::request::Request;
 use super::{Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
 use crate::clock::Clock;
 
@@ -19,8 +20,6 @@ use crate::clock::Clock;
 const MAX_ANSWER: usize = 64 * 1024;
 /// Initial capacity for an answer: a buffer that grows leaves a copy of a `session_key` in freed memory.
 const ANSWER_CAPACITY: usize = 1024;
-/// Initial capacity for a query, for the same reason. That of an exchange has some 160 bytes.
-const QUERY_CAPACITY: usize = 256;
 /// The pauses before the retries when WeChat is busy. Jitter makes each up to twice as long.
 const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
 
@@ -52,61 +51,6 @@ pub struct Client {
     pub(super) call_slots: Semaphore,
     pub(super) clock: Clock,
     settings: Settings,
-}
-
-/// A request, for any host. It holds secrets.
-pub(super) struct Request {
-    method: Method,
-    path: &'static str,
-    query: Zeroizing<String>,
-    json: Option<Vec<u8>>,
-}
-
-impl Request {
-    pub(super) fn get(path: &'static str) -> Self {
-        Self {
-            method: Method::GET,
-            path,
-            query: Zeroizing::new(String::with_capacity(QUERY_CAPACITY)),
-            json: None,
-        }
-    }
-
-    /// With a JSON body, which is sent with its `Content-Length`: WeChat refuses chunks.
-    pub(super) fn post(path: &'static str, json: &serde_json::Value) -> Self {
-        Self {
-            method: Method::POST,
-            json: Some(json.to_string().into_bytes()),
-            ..Self::get(path)
-        }
-    }
-
-    pub(super) fn query(mut self, name: &str, value: &str) -> Self {
-        let mut query = form_urlencoded::Serializer::new(std::mem::take(&mut *self.query));
-        query.append_pair(name, value);
-        *self.query = query.finish();
-        self
-    }
-
-    fn to(&self, api_base: &Url) -> reqwest::Request {
-        let mut url = api_base.clone();
-        let path = format!("{}{}", api_base.path().trim_end_matches('/'), self.path);
-        url.set_path(&path);
-        url.set_query(
-            Some(&self.query)
-                .filter(|query| !query.is_empty())
-                .map(|query| query.as_str()),
-        );
-        let mut request = reqwest::Request::new(self.method.clone(), url);
-        let identity = HeaderValue::from_static("identity");
-        request.headers_mut().insert(ACCEPT_ENCODING, identity);
-        if let Some(json) = &self.json {
-            let content_type = HeaderValue::from_static("application/json");
-            request.headers_mut().insert(CONTENT_TYPE, content_type);
-            *request.body_mut() = Some(json.clone().into());
-        }
-        request
-    }
 }
 
 impl Client {

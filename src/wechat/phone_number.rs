@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::answer::{self, Number};
-use super::client::Request;
+use super::request::Request;
 use super::{AccessToken, Call, Client, Error, Invalid, MiniProgram};
 
 /// The longest part of a number that is accepted, in bytes.

@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::Request;
+use super::request::Request;
 use super::{Call, Client, Error, Invalid, MiniProgram, answer};
 
 /// The longest token that is accepted, in bytes. WeChat asks callers to have room for 512.
