@@ -18,6 +18,8 @@ use axum::extract::{FromRef, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use tokio::net::TcpListener;
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 use wxlogin::{SignedIn, WxLogin};
 
 /// Each user's orders, by openid.
@@ -43,12 +45,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let addr = env::var("APP_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
     let listener = TcpListener::bind(addr).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let stop = async {
-        let _ = tokio::signal::ctrl_c().await;
+    let mut term = signal(SignalKind::terminate())?;
+    let stop = async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = ctrl_c() => {}
+        }
     };
     axum::serve(listener, app)
         .with_graceful_shutdown(stop)
         .await?;
+    // Exchanges of clients that have gone are finished, and the session store is closed.
     wxlogin.close().await;
     Ok(())
 }

@@ -34,18 +34,81 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub struct Config {
     /// The Mini Programs, at least one; the first is the default.
+    #[doc(hidden)]
     pub mini_programs: Vec<MiniProgram>,
     /// The HTTP client for WeChat.
+    #[doc(hidden)]
     pub wechat: wechat::Settings,
     /// Where sessions live, and how long.
+    #[doc(hidden)]
     pub sessions: session::Settings,
     /// `USERDATA_MAX_AGE`: how old encrypted user data may be; `None` is any age.
+    #[doc(hidden)]
     pub userdata_max_age: Option<Duration>,
     /// Values that are unlikely to be right but do not stop the service, a sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Config {
+    /// The defaults of `.env.example` for one Mini Program. The `with_…` functions change them.
+    ///
+    /// # Errors
+    /// [`Problems`]: these cannot be an AppID and its AppSecret.
+    pub fn new(appid: &str, secret: &str) -> Result<Self, Problems> {
+        Self::from_vars(&vars(&[("WECHAT_APPID", appid), ("WECHAT_SECRET", secret)]))
+    }
+
+    /// Another Mini Program, or a second AppSecret of the same one while it is being changed.
+    ///
+    /// # Errors
+    /// [`Problems`]: these cannot be an AppID and its AppSecret.
+    pub fn with_mini_program(mut self, appid: &str, secret: &str) -> Result<Self, Problems> {
+        let other = Self::new(appid, secret)?;
+        for program in other.mini_programs {
+            match self
+                .mini_programs
+                .iter_mut()
+                .find(|known| known.appid() == appid)
+            {
+                Some(known) => *known = known.with_secrets_of(&program),
+                None => self.mini_programs.push(program),
+            }
+        }
+        Ok(self)
+    }
+
+    /// Where sessions are stored, as in `SESSION_STORE`: `file:PATH`, `memory:`, `redis://…`.
+    ///
+    /// # Errors
+    /// [`Problems`]: this is no such place.
+    pub fn with_session_store(mut self, url: &str) -> Result<Self, Problems> {
+        let url = url.parse();
+        let url = url.map_err(|reason: session::InvalidUrl| Problems(vec![store_form(reason)]));
+        self.sessions.url = url?;
+        Ok(self)
+    }
+
+    /// A session's life, fixed at login, in whole seconds.
+    #[must_use]
+    pub fn with_session_ttl(mut self, ttl: Duration) -> Self {
+        self.sessions.ttl = ttl;
+        self
+    }
+
+    /// The hosts of WeChat's API, as in `WECHAT_API_BASE`: for a stand-in, or a relay.
+    ///
+    /// # Errors
+    /// [`Problems`]: these are no base URLs.
+    pub fn with_wechat_api_base(mut self, api_base: &str) -> Result<Self, Problems> {
+        let vars = vars(&[("WECHAT_API_BASE", api_base)]);
+        let mut reader = Reader::new(&vars);
+        match base_urls::read(&mut reader, "WECHAT_API_BASE", DEFAULT_API_BASES) {
+            Ok(api_bases) => self.wechat.api_bases = api_bases,
+            Err(InvalidSetting) => return Err(Problems(reader.finish().0)),
+        }
+        Ok(self)
+    }
+
     /// Reads the settings from the environment and, below it, the file `.env` in `dir`.
     ///
     /// # Errors
@@ -109,12 +172,7 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
     let url = match reader.get("SESSION_STORE").map(str::parse) {
         None => Ok(session::StoreUrl::default()),
         Some(Ok(url)) => Ok(url),
-        Some(Err(reason)) => {
-            let reason: session::InvalidUrl = reason;
-            Err(reader.problem(format!(
-                "SESSION_STORE must be file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…: {reason}"
-            )))
-        }
+        Some(Err(reason)) => Err(reader.problem(store_form(reason))),
     };
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY, SECOND);
     let userdata_max_age = reader.duration(
@@ -139,6 +197,18 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         userdata_max_age: Some(userdata_max_age?).filter(|age| !age.is_zero()),
         warnings: Vec::new(),
     })
+}
+
+fn store_form(reason: session::InvalidUrl) -> String {
+    format!(
+        "SESSION_STORE must be file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…: {reason}"
+    )
+}
+
+fn vars(vars: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let vars = vars.iter();
+    vars.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// What is wrong with the settings: a line for each, none with the value of a secret.

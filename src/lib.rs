@@ -21,7 +21,7 @@
 //!     }
 //! }
 //!
-//! // Runs only for requests with `Authorization: Bearer TOKEN` of a living session.
+//! // Runs only for requests with `Authorization: Bearer TOKEN` of a valid session.
 //! async fn orders(SignedIn(user): SignedIn, State(app): State<AppState>) -> String {
 //!     format!("orders of {} at {}", user.openid, app.shop)
 //! }
@@ -38,6 +38,10 @@
 //! # }
 //! ```
 //!
+//! A host that answers in its own form calls [`WxLogin::log_in`], [`WxLogin::session`], [`WxLogin::decrypt`],
+//! [`WxLogin::verify`] and [`WxLogin::end`] instead of the routes. [`Problem`] tells code, status and action of each
+//! of their errors.
+//!
 //! Failures of the routes and of [`SignedIn`] are `application/problem+json` documents ([`Problem`]). A layer
 //! on wxlogin's own routes sets `X-Request-Id` (keeping a valid one) and `Cache-Control: no-store`, logs and
 //! counts. The host's other routes and its 404s are not changed; layers that it adds after `merge` are around
@@ -51,39 +55,71 @@
 //! [`WxLogin::access_token`] and [`WxLogin::end_all`]. Their error is [`BackendError`], which becomes a
 //! [`Problem`].
 //!
+//! # Tests of a host
+//!
+//! They need neither Redis nor a network: sessions are in memory, and WeChat's place is taken by the sandbox of
+//! this repository (`cargo sandbox`) or by any HTTP server that answers `GET /sns/jscode2session`.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use wxlogin::{Config, WxLogin};
+//!
+//! let config = Config::new("wx0123456789abcdef", "0123456789abcdef0123456789abcdef")?
+//!     .with_session_store("memory:")?
+//!     .with_wechat_api_base("http://127.0.0.1:3001")?;
+//! let wxlogin = WxLogin::new(config)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Features
 //!
-//! Both are on by default.
+//! All are on by default, and a host leaves them out (`default-features = false`): without them sessions are in
+//! memory or in Redis.
 //!
-//! - `file-store`: sessions in files, by SQLite (bundled), or in memory. A host that links another version
-//!   of SQLite (sqlx, diesel) leaves it out and keeps sessions in Redis.
-//! - `server`: the code that only the `wxlogin` binary needs. A host leaves it out.
+//! - `file-store`: sessions in files, by SQLite (bundled). A host that links another version of SQLite (sqlx,
+//!   diesel) cannot have it.
+//! - `server`: the code that only the `wxlogin` binary needs.
+//! - `jemalloc`: the allocator of the binary.
 
 mod api;
 mod app;
 mod backend;
-pub mod clock;
-pub mod config;
-pub mod login;
-pub mod metrics;
-pub mod one_time_codes;
-pub mod session;
+mod login;
 mod user_data;
+
+// Hidden: for the binary and the tests of this crate. They may change at any time.
+#[doc(hidden)]
+pub mod clock;
+#[doc(hidden)]
+pub mod config;
+#[doc(hidden)]
+pub mod metrics;
+#[doc(hidden)]
+pub mod one_time_codes;
+#[doc(hidden)]
+pub mod session;
+#[doc(hidden)]
 pub mod wechat;
 
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod check;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod server;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod telemetry;
 
 pub use api::{Action, Problem, SignedIn};
 pub use app::{StartError, WxLogin};
 pub use backend::BackendError;
-pub use config::Config;
+pub use config::{Config, Problems};
 pub use login::{LoggedIn, LoginError, LoginOrigin};
 pub use one_time_codes::CodeError;
-pub use session::Session;
+pub use session::{OpenError, Session, Token, Unavailable};
 pub use user_data::UserDataError;
-pub use wechat::{AccessToken, PhoneNumber};
+pub use wechat::{
+    AccessToken, Call, Errcode, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal, Rid,
+};

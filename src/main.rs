@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::thread;
 
-use tikv_jemallocator::Jemalloc;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -17,8 +16,9 @@ use wxlogin::{Config, WxLogin, telemetry};
 
 /// With the system's allocator a login costs a tenth more CPU. On Linux a background thread of this one also
 /// returns memory to the system after a burst of logins.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const HELP: &str = include_str!("help.txt");
 

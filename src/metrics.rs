@@ -76,7 +76,7 @@ impl Metrics {
             store_errors: exporter.store_errors()?,
             sessions: IntGauge::new(
                 "wxlogin_sessions",
-                "Sessions that have not expired, those included that were ended before their time",
+                "Sessions that the store holds, also those that were ended or have expired and are not deleted yet",
             )?,
             store_bytes: IntGauge::new(
                 "wxlogin_store_bytes",

@@ -139,14 +139,19 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
 
     /// What is known of a code, for at least a minute from now on.
     fn known(&self, code: [u8; 32]) -> Arc<AsyncMutex<K>> {
-        let end = self.clock.monotonic() + REMEMBERED;
+        let now = self.clock.monotonic();
         let mut codes = self.codes();
-        forget(&mut codes, self.clock.monotonic());
-        let new = || Code {
-            known: Arc::default(),
-            end,
+        forget(&mut codes, now);
+        if let Some(code) = codes.get(&code) {
+            return code.known.clone();
+        }
+        let known = Arc::<AsyncMutex<K>>::default();
+        let new = Code {
+            known: known.clone(),
+            end: now + REMEMBERED,
         };
-        codes.entry(code).or_insert_with(new).known.clone()
+        codes.insert(code, new);
+        known
     }
 
     /// Something has become known of a code: the minute begins anew.

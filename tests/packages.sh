@@ -26,16 +26,16 @@ if [ -n "$missing" ]; then
     $as_root apt-get install -y --no-install-recommends $missing
 fi
 
-for project in tests/miniprogram tests/sandbox; do
-    (
-        cd "$project"
-        installed=node_modules/installed-lock.json # written last: what it names is complete
-        if ! cmp -s package-lock.json "$installed"; then
-            npm ci
-            cp package-lock.json "$installed"
-        fi
-    )
-done
+install_npm_packages() (
+    cd "$1"
+    installed=node_modules/installed-lock.json # written last: what it names is complete
+    if ! cmp -s package-lock.json "$installed"; then
+        npm ci
+        cp package-lock.json "$installed"
+    fi
+)
+install_npm_packages tests/miniprogram
+install_npm_packages tests/sandbox
 
 installed=target/python/requirements.txt # written last, too
 if ! cmp -s tests/requirements.txt "$installed"; then

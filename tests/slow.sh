@@ -1,8 +1,10 @@
 #!/bin/sh
 # Runs the tests that take minutes, one after the other: a hundred power cuts, kill -9 under load, a disk
-# that fails now and then, restarts under load. Arguments are names of tests.
+# that fails now and then, restarts under load, and Mini Programs built by uni-app and Taro. Arguments are names
+# of tests.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/packages.sh
+install_npm_packages tests/miniprogram-frameworks
 
 exec cargo test --locked --test it -- --ignored --test-threads=1 "$@"

@@ -1,127 +1,273 @@
-// wxlogin's client for Mini Programs: one file to copy, without dependencies. wxlogin.mjs (uni-app, Taro)
-// and wxlogin.js (native) are the same code; wxlogin.d.ts has the types of both.
+// wxlogin.js 0.1.0: wxlogin's client for Mini Programs, one file to copy, without dependencies.
+// wxlogin.mjs (uni-app, Taro) and wxlogin.js (native) are the same code. wxlogin.d.ts describes settings,
+// functions and errors.
 //
 //     import { create } from './wxlogin.mjs' // native: const { create } = require('./wxlogin')
 //     const login = create({ base: 'https://login.example.com' }) // once, for all pages
-//     const { data } = await login.request({ url: '/session' })
-//     console.log(data.openid)
-//
-// What rejects is an Error with `code` and `action` for programs (wxlogin's own, or `wx_login_failed`,
-// `wx_request_failed`, `unexpected_answer` and `missing_url`), `detail` for developers, and `status`,
-// `requestId` and `retryAfter` (seconds) of the answer, if there was one. It holds no token and no code.
+//     const { data } = await login.request({ url: 'https://api.example.com/orders' })
 
-const MAX_WAIT = 10 // seconds before a second login attempt, even if Retry-After is longer
-const REQUEST_TIMEOUT = 60000 // milliseconds, the default of wx.request
+const MAX_WAIT = 10 // seconds: a longer Retry-After is left to the caller
+const EVENTS = ['HeadersReceived', 'ChunkReceived', 'ProgressUpdate', 'Open', 'Message', 'Error', 'Close']
 
-/**
- * @param {object} settings
- * @param {string | {develop?: string, trial?: string, release: string}} settings.base wxlogin's URL, or one
- *     for each version of the Mini Program; `release` stands in for a missing one
- * @param {string} [settings.appid] if wxlogin cannot tell this Mini Program by its Referer
- * @param {string} [settings.storageKey] where the token is kept
- * @param {number} [settings.timeout] milliseconds for each step of a login or logout
- */
-function create({ base, appid, storageKey = 'wxlogin.token', timeout = 10000 }) {
+// Failures of wx.*, as `errno:errMsg`, that do not pass by waiting: a mistake of the program or its settings,
+// or what the user, the phone or WeChat does not allow.
+const MISTAKE = /^(112|1025|60000[289]|600010|1300002):|domain list|invalid url|declared|banned|param|cert_|ssl hand|not found|n't exist|not a f|开发者/i
+const REFUSED = /^([13]|10[34]|1300202|60330\d|1402101):|privacy|den[iy]/i
+
+class LoginError extends Error {
+  constructor(code, action, detail, more) {
+    super(`wxlogin: ${code}: ${detail}`)
+    Object.assign(this, { name: 'LoginError', code, action, detail }, more)
+  }
+}
+
+function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin = () => {} } = {}) {
   const baseUrl = chooseBase(base)
-  const store = tokenStore(storageKey)
-  let running = null // the login in flight, shared by all callers
+  const key = `${storageKey} ${baseUrl}` // all versions of a Mini Program share a phone's storage
+  let last // the user, also in case the storage fails
+  let seen // the token in the storage when `last` was written or read
+  let running // the login in flight, shared by all callers; `running.done` is its end with onLogin
+  let leaving = Promise.resolve() // the last logout
+  let logOuts = 0
+  let wake = () => {} // ends the wait of a login
+
+  function kept() {
+    try {
+      const now = wx.getStorageSync(key)
+      if (now.token !== seen) last = now // another client's
+      seen = now.token
+    } catch (error) {
+      // What was written or read before is the best guess.
+    }
+    return last && isWord(last.token) ? last : {}
+  }
+
+  function keep(user) {
+    last = user
+    try {
+      if (user) wx.setStorageSync(key, user)
+      else wx.removeStorageSync(key)
+      seen = wx.getStorageSync(key).token
+    } catch (error) {
+      // Nothing has changed there.
+    }
+    return user
+  }
+
+  const ask = (path, token, more) => call('request', {
+    url: baseUrl + path, header: { Authorization: `Bearer ${token}` }, timeout, ...more
+  }, 'statusCode')
 
   async function exchange() {
     const { code } = await call('login', { timeout }, 'code')
-    const data = appid ? { code, appid } : { code }
-    const answer = await call('request', { url: `${baseUrl}/onLogin`, data, timeout }, 'statusCode')
-    const token = answer.statusCode === 200 && answer.data && answer.data.token
-    if (!isToken(token)) throw failure(answer)
-    store.set(token)
-    return token
+    const answer = await ask('/onLogin', '', { data: appid ? { code, appid } : { code }, header: {} })
+    const { token, openid, unionid } = answer.data || {}
+    if (!isWord(token)) throw failure(answer)
+    return keep({ token, openid, unionid })
   }
 
-  async function logIn() {
-    try {
-      return await exchange()
-    } catch (error) {
-      if (error.action === 'retry_later') await wait(Math.min(error.retryAfter, MAX_WAIT))
-      else if (error.action !== 'login_again') throw error
-      return exchange() // with a new code: even a refused exchange can use a code up
-    }
+  const logIn = (before = logOuts) => exchange().catch(async error => {
+    const { action, retryAfter } = error
+    if (action === 'retry_later' && retryAfter <= MAX_WAIT) {
+      await new Promise(resolve => setTimeout(wake = resolve, retryAfter * 1000))
+    } else if (action !== 'login_again') throw error
+    stillIn(before)
+    return exchange() // with a new code: even a refused exchange can use a code up
+  })
+
+  function stillIn(before) {
+    if (before !== logOuts) throw new LoginError('logged_out', 'give_up', 'logOut was called')
   }
 
-  /**
-   * Logs in, even if there is a token: wxlogin then has the newest session_key, which a payment is signed with.
-   * Callers share a login that is in flight.
-   * @returns {Promise<string>} the new token
-   */
-  async function renew() {
-    if (!running) {
-      const ended = () => { running = null }
-      running = logIn()
-      running.then(ended, ended) // after a failure too: the next call logs in again
-    }
-    return running
+  function sharedLogin() {
+    if (running) return running.done
+    const before = logOuts
+    running = logIn()
+    const end = () => { running = null } // after a failure too: the next call logs in again
+    running.then(end, end)
+    return running.done = running.then(async user => {
+      stillIn(before)
+      try {
+        await onLogin(user) // which may make requests: the login has ended
+        return user
+      } catch (error) {
+        drop(user.token) // so that the next login calls onLogin again
+        throw error
+      }
+    })
   }
 
-  /**
-   * The kept token, or else that of a new login.
-   * @returns {Promise<string>}
-   */
-  async function token() {
-    return store.get() || renew()
+  /** The kept user, or that of a new login. Rejects if there was a logout since `before`. */
+  async function session(before = logOuts, isForced) {
+    await leaving
+    stillIn(before)
+    const user = kept().token && !isForced ? kept() : await sharedLogin()
+    stillIn(before)
+    return user
   }
 
   // Another page may have renewed the token meanwhile: only this one is dropped.
-  function drop(used) {
-    if (store.get() === used) store.set('')
+  function drop(token) {
+    if (kept().token === token) keep()
   }
 
-  async function ask(options, mayLogInAgain) {
-    const used = await token()
-    const url = options.url.startsWith('/') ? baseUrl + options.url : options.url
-    const header = { ...options.header, Authorization: `Bearer ${used}` }
-    const timeout = options.timeout || REQUEST_TIMEOUT
-    const answer = await call('request', { ...options, url, header, timeout }, 'statusCode')
-    const mustLogIn = answer.statusCode === 401 || (answer.data || {}).action === 'login_again'
-    if (!mustLogIn || !mayLogInAgain) return { answer, used }
-    drop(used)
-    return ask(options, false)
+  async function authorized(send, before = logOuts, isRepeat) {
+    const { token } = await session(before)
+    const answer = send(token)
+    if (isRepeat) return answer
+    const { statusCode, status = statusCode, code, data } = await answer.catch(error => error) || {}
+    if (status === 401 || /Socket/.test(code)) {
+      // A backend may have a reason of its own for a 401, and a socket does not tell.
+      const isDead = () => ask('/session', token).then(answer => answer.statusCode === 401, () => false)
+      if (kept().token === token && !await isDead()) return answer
+    } else if ((data || {}).action !== 'login_again') return answer
+    drop(token)
+    return authorized(send, before, true)
   }
 
-  /**
-   * `wx.request` with the token. If the answer asks for a login, it logs in and repeats the request, once.
-   * The token goes to whatever server the URL names: call only your own.
-   * @param {object} options those of wx.request, without callbacks; a URL that begins with '/' is wxlogin's
-   * @returns {Promise<{statusCode: number, data: any, header: object}>} the answer, whatever its status
-   */
-  async function request(options) {
-    if (!options || typeof options.url !== 'string') throw failed('missing_url', 'fix_request', 'no url to request')
-    return (await ask(options, true)).answer
+  /** `wx[name]` with the token, as a promise that has the methods of wx's task too. */
+  const withToken = name => options => {
+    const { url, header, enableChunked, success, fail, complete } = options || {}
+    const aborted = new LoginError('aborted', 'give_up', name)
+    const isSocket = name === 'connectSocket'
+    const listeners = {}
+    let task, result, stop, isStopped
+
+    // One listener for each event: on some phones a second one replaces the first.
+    function listen(begun, succeed, fail) {
+      let isHeld = isSocket // until it is known that there is no further attempt
+      task = begun
+      for (const event of EVENTS) {
+        if (!begun || !begun[`on${event}`] || event === 'ChunkReceived' && !enableChunked) continue
+        begun[`on${event}`](value => {
+          if (event === 'Open') succeed(begun)
+          else if (isSocket && isHeld) fail(value)
+          isHeld = event === 'HeadersReceived' ? value.statusCode === 401 : isHeld && event !== 'Open'
+          const tell = () => task === begun && listeners[event].forEach(listener => listener(value))
+          if (isHeld) result.then(tell, tell)
+          else tell()
+        })
+      }
+    }
+
+    const send = async token => {
+      if (isStopped) throw aborted
+      const all = { ...options, url: url.replace(/^(?=\/)/, baseUrl), header: { Authorization: `Bearer ${token}` } }
+      for (const name in header) if (!/^authorization$/i.test(name)) all.header[name] = header[name]
+      return call(name, all, !isSocket && 'statusCode', listen)
+    }
+    const promise = new Promise((resolve, reject) => {
+      stop = reject
+      if (typeof url !== 'string') throw new LoginError('missing_url', 'fix_request', name)
+      result = authorized(send)
+      result.then(resolve, reject)
+    })
+    for (const event of EVENTS) {
+      const set = listeners[event] = new Set()
+      promise[`on${event}`] = listener => set.add(listener)
+      promise[`off${event}`] = listener => listener ? set.delete(listener) : set.clear()
+    }
+    promise.abort = promise.close = reason => {
+      isStopped = true
+      stop(aborted)
+      if (task) task[isSocket ? 'close' : 'abort'](reason || {})
+    }
+    promise.send = message => promise.then(task => task.send(message), message.fail)
+    if (success || fail) promise.then(success, fail)
+    if (complete) promise.then(complete, complete)
+    return promise
   }
 
-  /**
-   * Ends this session, or all sessions of this user on all devices. The next request logs in again.
-   * @param {{all?: boolean}} [options]
-   * @returns {Promise<void>} rejects if the session could not be ended; the token is then kept
-   */
-  async function logOut({ all = false } = {}) {
-    if (running) await running.catch(() => {}) // or its token would be kept after the logout
-    if (!all && !store.get()) return
-    const options = { url: all ? '/session?all=true' : '/session', method: 'DELETE', timeout }
-    // A 401 means that this session has ended already; ending the others takes a living one.
-    const { answer, used } = await ask(options, all)
-    const isEnded = answer.statusCode === 401
-    if (answer.statusCode === 204 || isEnded) drop(used)
-    if (answer.statusCode !== 204 && (all || !isEnded)) throw failure(answer)
+  async function end(all) {
+    if (running) await running.catch(() => {}) // its token must not outlive the logout
+    const stop = async ({ token }, isNew) => {
+      const answer = await ask(all ? '/session?all=true' : '/session', token, { method: 'DELETE' })
+      const isDead = answer.statusCode === 401
+      const isEnded = answer.statusCode === 204
+      if (isDead || isEnded) drop(token)
+      if (!isEnded && (isNew || !isDead)) throw failure(answer)
+      return isEnded
+    }
+    const isEnded = kept().token && await stop(kept())
+    if (all && !isEnded) await stop(await logIn(), true) // ending the others takes a living one
   }
 
-  return { token, request, renew, logOut }
+  function logOut({ all } = {}) {
+    logOuts += 1
+    wake()
+    const ended = leaving.then(() => end(all))
+    leaving = ended.catch(() => {})
+    return ended
+  }
+
+  /** `wx[name]` as a promise. It rejects if wx throws, fails, lacks this field, or does not call back in time. */
+  const call = (name, options, field, begun = () => {}) => new Promise((resolve, reject) => {
+    const { url, timeout } = options // without one, wx's own or that of app.json
+    const fail = result => {
+      clearTimeout(timer)
+      const { errno, errMsg = `${name}: no answer` } = result || {}
+      const detail = String(errMsg).replace(/(\?|wxs_|"code":)\S*/g, '$1…') // it may quote URL, header and data
+      const seen = `${errno}:${detail}`
+      const action = MISTAKE.test(seen) ? 'fix_request' : REFUSED.test(seen) ? 'give_up' : 'retry_later'
+      reject(new LoginError(`wx_${name}_failed`, action, detail, { errno, retryAfter: 1, ...whose(url) }))
+    }
+    const succeed = result => {
+      clearTimeout(timer)
+      resolve(result)
+    }
+    const success = result => {
+      const value = (result || {})[field] // a statusCode may be NaN: there was an answer
+      if (value || typeof value === 'number') succeed(result)
+      else if (field) fail(result) // a socket that is called for is not open yet
+    }
+    const timer = timeout && setTimeout(fail, timeout, { errMsg: `${name}: no answer in ${timeout} ms` })
+    try {
+      begun(wx[name]({ ...options, success, fail, complete: undefined }), succeed, fail)
+    } catch (error) {
+      fail({ errMsg: `${name}: ${error}` })
+    }
+  })
+
+  const whose = (url = '') => ({
+    server: !url ? 'wechat' : url.startsWith(baseUrl) ? 'wxlogin' : 'yours',
+    host: (/\/\/(?:[^/]*@)?([^/?#]+)/.exec(url) || [])[1]
+  })
+
+  /** The error for an answer of wxlogin that is not the one expected. */
+  function failure({ statusCode: status, data, header }) {
+    const lower = {} // the case of header names differs between phones and DevTools
+    for (const name in header) lower[name.toLowerCase()] = header[name]
+    const retryAfter = Number(lower['retry-after']) || 1
+    const more = { status, requestId: lower['x-request-id'], retryAfter, ...whose(baseUrl) }
+    const { code, action, detail } = data || {}
+    if (isWord(code) && isWord(action)) return new LoginError(code, action, detail, more)
+    // A gateway in between may answer instead of wxlogin, in HTML.
+    const isLater = status === 429 || status >= 500
+    return new LoginError('unexpected_answer', isLater ? 'retry_later' : 'give_up', `HTTP status ${status}`, more)
+  }
+
+  return {
+    token: async () => (await session()).token,
+    user: async () => {
+      const { openid, unionid } = await session()
+      return { openid, unionid }
+    },
+    renew: async () => (await session(logOuts, true)).token,
+    request: withToken('request'),
+    uploadFile: withToken('uploadFile'),
+    downloadFile: withToken('downloadFile'),
+    connectSocket: withToken('connectSocket'),
+    authorized,
+    logOut
+  }
 }
 
 function chooseBase(base) {
-  const bases = base && typeof base === 'object' ? base : { release: base }
-  const isUrl = url => typeof url === 'string' && /^https?:\/\/[^/]/.test(url)
-  if (![bases.release, ...Object.values(bases)].every(isUrl)) {
-    throw failed('invalid_base', 'fix_request', 'base must be an http(s) URL, or an object of them with release')
+  const bases = typeof base === 'string' ? { release: base } : base || {}
+  if (!Object.values({ release: '', ...bases }).every(url => /^https?:\/\/[^/]/.test(url))) {
+    throw new LoginError('invalid_base', 'fix_request', "base, wxlogin's URL, is missing")
   }
-  let version = 'release'
+  let version
   try {
     version = wx.getAccountInfoSync().miniProgram.envVersion
   } catch (error) {
@@ -130,83 +276,6 @@ function chooseBase(base) {
   return (bases[version] || bases.release).replace(/\/+$/, '')
 }
 
-/** Keeps a token in the storage, or in memory while the storage fails. */
-function tokenStore(key) {
-  let last = ''
-  let isBroken = false // the storage did not take what it was given last
+const isWord = value => typeof value === 'string' && /^[\x21-\x7e]+$/.test(value)
 
-  function get() {
-    try {
-      if (!isBroken) last = wx.getStorageSync(key) // anew each time: there may be several clients
-    } catch (error) {
-      // What was read or written before is the best guess.
-    }
-    return isToken(last) ? last : ''
-  }
-
-  function set(token) {
-    last = token
-    try {
-      if (token) wx.setStorageSync(key, token)
-      else wx.removeStorageSync(key)
-      isBroken = (wx.getStorageSync(key) || '') !== token
-    } catch (error) {
-      isBroken = true
-    }
-  }
-
-  return { get, set }
-}
-
-const isToken = value => typeof value === 'string' && /^[\x21-\x7e]+$/.test(value)
-
-const wait = seconds => new Promise(resolve => setTimeout(resolve, seconds * 1000))
-
-/** `wx[name]` as a promise. It rejects if wx throws, fails, lacks this field, or does not call back in time. */
-function call(name, options, field) {
-  return new Promise((resolve, reject) => {
-    const fail = result => {
-      clearTimeout(timer)
-      const text = String((result && result.errMsg) || `${name}: no ${field}`)
-      const detail = text.replace(/(\?|wxs_|"code":)\S*/g, '$1…') // it may quote the URL, header and data
-      const action = detail.includes('domain list') ? 'fix_request' : 'retry_later'
-      reject(failed(`wx_${name}_failed`, action, detail, { retryAfter: 1 }))
-    }
-    const success = result => {
-      if (!result || !result[field]) return fail(result)
-      clearTimeout(timer)
-      resolve(result)
-    }
-    const timer = setTimeout(fail, options.timeout, { errMsg: `${name}: no answer in ${options.timeout} ms` })
-    try {
-      wx[name]({ ...options, success, fail, complete: undefined })
-    } catch (error) {
-      fail({ errMsg: `${name}: ${error}` })
-    }
-  })
-}
-
-/** The Error for an answer that is not the one expected. */
-function failure({ statusCode: status, data, header }) {
-  const more = { status, requestId: headerOf(header, 'x-request-id') }
-  const seconds = headerOf(header, 'retry-after')
-  more.retryAfter = /^\d+$/.test(seconds) ? Number(seconds) : 1
-  const { code, action, detail } = data || {}
-  if (typeof code === 'string' && typeof action === 'string') return failed(code, action, detail || '', more)
-  // A gateway in between may answer instead of wxlogin, in HTML.
-  const mayPass = status === 429 || status >= 500
-  const other = `HTTP status ${status}, and not an answer of wxlogin`
-  return failed('unexpected_answer', mayPass ? 'retry_later' : 'give_up', other, more)
-}
-
-// The case of header names differs between phones and DevTools.
-function headerOf(header, name) {
-  const found = Object.entries(header || {}).find(([key]) => key.toLowerCase() === name)
-  return found && found[1]
-}
-
-function failed(code, action, detail, more) {
-  return Object.assign(new Error(`wxlogin: ${code}: ${detail}`), { code, action, detail, ...more })
-}
-
-module.exports = { create }
+module.exports = { create, LoginError }

@@ -50,11 +50,11 @@ impl TokenSlot {
         let now = [clock.monotonic(), clock.wall()];
         let ages = [0, 1].map(|clock| now[clock].saturating_sub(at[clock]));
         let age = ages[0].max(ages[1]);
-        let life = Duration::from_secs(token.expires_in);
         let left = AccessToken {
-            expires_in: life.saturating_sub(age).as_secs(),
+            expires_in: token.expires_in.saturating_sub(age.as_secs()),
             ..token.clone()
         };
+        let life = Duration::from_secs(token.expires_in);
         let used_for = life.saturating_sub(EXPIRY_MARGIN).max(FETCH_PAUSE);
         (age < used_for).then_some((left, age))
     }

@@ -36,6 +36,13 @@ impl MiniProgram {
         }
     }
 
+    /// The same with the AppSecrets of `other` after its own.
+    #[must_use]
+    pub fn with_secrets_of(&self, other: &Self) -> Self {
+        let secrets = [&*self.secrets, &*other.secrets].concat();
+        Self::new(self.appid.clone(), secrets)
+    }
+
     /// The AppID.
     #[must_use]
     pub fn appid(&self) -> &str {

@@ -390,7 +390,6 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
         answers: RefCell::default(),
         secrets: RefCell::default(),
     };
-    recorder.login("user-kept.canary").await;
     everything(&recorder).await;
     backend(&recorder, &process.internal(), &wechat).await;
     let numbers = process.internal().get("/metrics").await;
@@ -453,7 +452,7 @@ async fn run(format: &str, store: &str, over_tls: bool, stored: impl FnOnce(&Pat
         (
             "store",
             &String::from_utf8_lossy(&stored).into_owned(),
-            &[&openid("kept")], // alice has been erased
+            &[&openid("slow")],
         ),
     ] {
         for told in told {

@@ -78,7 +78,7 @@ async fn a_seal_opens_for_its_user_only_and_whole_only() {
             "local seal = redis.call('HGET', KEYS[1], 'newest') \
              redis.call('HSET', KEYS[2], 'newest', {change})"
         );
-        let keys = ["wxlogin:keys:{wx1:oAlice}", "wxlogin:keys:{wx1:oMallory}"];
+        let keys = ["wxlogin2:keys:{wx1:oAlice}", "wxlogin2:keys:{wx1:oMallory}"];
         redis.cli(&["-n", "3", "EVAL", &script, "2", keys[0], keys[1]]);
     };
     copy("seal");
@@ -90,10 +90,10 @@ async fn a_seal_opens_for_its_user_only_and_whole_only() {
             "local seal = redis.call('HGET', KEYS[1], 'kept') \
              redis.call('HSET', KEYS[1], 'newest', {change})"
         );
-        let key = "wxlogin:keys:{wx1:oAlice}";
+        let key = "wxlogin2:keys:{wx1:oAlice}";
         redis.cli(&["-n", "3", "EVAL", &script, "1", key]);
     };
-    let key = "wxlogin:keys:{wx1:oAlice}";
+    let key = "wxlogin2:keys:{wx1:oAlice}";
     let seal = "redis.call('HSET', KEYS[1], 'kept', redis.call('HGET', KEYS[1], 'newest'))";
     redis.cli(&["-n", "3", "EVAL", seal, "1", key]);
     onto_alice("seal");

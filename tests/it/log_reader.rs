@@ -205,7 +205,8 @@ async fn a_log_whose_reader_has_left_holds_up_nothing() {
     send_many(service.client.addr, |_| "/healthz".into()).await;
     let (status, duration) = service.stop().await;
     assert!(status.success(), "{status}");
-    assert!(duration < Duration::from_millis(800), "{duration:?}");
+    // It accepts connections for a second.
+    assert!(duration < Duration::from_millis(1800), "{duration:?}");
 }
 
 /// Sends requests whose lines cannot be written, and one whose line can be after `mend`: each line must be

@@ -229,7 +229,7 @@ async fn hang_up(world: &mut World, code: u8) {
 
 /// Advances Redis' time too, which expires exchanges by its own clock.
 fn forward_exchanges(redis: &RedisServer, seconds: u64) {
-    let script = "for _, key in ipairs(redis.call('KEYS', 'wxlogin:exchange:*')) do
+    let script = "for _, key in ipairs(redis.call('KEYS', 'wxlogin2:exchange:*')) do
         redis.call('EXPIRE', key, redis.call('TTL', key) - ARGV[1])
     end";
     redis.cli(&["-n", "3", "EVAL", script, "0", &seconds.to_string()]);

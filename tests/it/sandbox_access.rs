@@ -43,6 +43,35 @@ async fn only_the_page_itself_and_programs_may_use_the_controls() {
     // A link on another site may open the page.
     assert_eq!(get("/", &[("sec-fetch-site", "cross-site")]).await, 200);
 
+    // The service and the stand-in, too.
+    let internal = sandbox.internal();
+    for (client, path) in [
+        (&sandbox.public(), "/onLogin?code=user-alice"),
+        (&internal, "/metrics"),
+        (&page, "/sns/jscode2session"),
+    ] {
+        for (host, is_taken) in [
+            (&*rebound, false),
+            ("192.168.0.7", false),
+            ("localhost", true),
+        ] {
+            let answer = client.send(Method::GET, path, &[("host", host)]).await;
+            assert_eq!(answer.status != 403, is_taken, "{path} {host}");
+        }
+    }
+    let lan = Sandbox::of(&mut command(&["--lan"]));
+    for (client, host, status) in [
+        (lan.public(), "192.168.0.7:3000", 401),
+        (lan.public(), "my-computer.local:3000", 401),
+        (lan.public(), "evil.example", 403),
+        (lan.page(), "192.168.0.7:3001", 403),
+    ] {
+        let answer = client
+            .send(Method::GET, "/session", &[("host", host)])
+            .await;
+        assert_eq!(answer.status, status, "{host}");
+    }
+
     let container = Sandbox::of(&mut command(&["--container"]));
     // Host names of a container.
     for (host, status) in [
@@ -83,10 +112,11 @@ async fn a_browser_at_the_services_address_is_led_to_the_page_and_nobody_else() 
         .get("/")
         .await
         .assert_problem(404, "not_found", "fix_request");
+    let lan = Sandbox::of(&mut command(&["--lan"]));
     let phone = [("accept", "text/html"), ("host", "192.168.0.7:3000")];
-    let phone = public.send(Method::GET, "/", &phone).await;
+    let phone = lan.public().send(Method::GET, "/", &phone).await;
     phone.assert_problem(404, "not_found", "fix_request");
     let chinese = [("accept-language", "zh-CN,zh;q=0.9")];
     let chinese = sandbox.page().send(Method::GET, "/", &chinese).await.text;
-    assert!(chinese.contains("<html lang=\"zh-CN\">") && chinese.contains("用户登录"));
+    assert!(chinese.contains("<html lang=\"zh-CN\">") && chinese.contains("在这里登录用户"));
 }

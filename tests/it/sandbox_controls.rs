@@ -61,72 +61,6 @@ async fn a_user_who_logs_in_is_shown_with_living_sessions_and_the_newest_session
 }
 
 #[tokio::test]
-async fn both_sides_of_a_request_are_shown_together_without_secrets() {
-    let sandbox = Sandbox::start();
-    let public = sandbox.public();
-    let devtools = "0a1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p";
-    let token = public.token(devtools).await;
-    public.session(&token).await.assert_status(200);
-    public.get(&format!("/{token}")).await.assert_status(404);
-    log_in(&sandbox, "busy-1").await.assert_status(200);
-    let number = post(
-        &sandbox,
-        "/sandbox/phone_numbers",
-        json!({"name": "devtools"}),
-    )
-    .await;
-    let number = number.assert_status(200).json()["phoneNumber"].clone();
-
-    let state = state(&sandbox).await;
-    let to_wxlogin = state["requests_to_wxlogin"].as_array().unwrap();
-    let to_wechat = state["requests_to_wechat"].as_array().unwrap();
-    let asked_for = |path: &str, code: Option<&str>| -> Vec<&Value> {
-        let starts = |request: &&Value| {
-            let code_of = request["login_code"].as_str();
-            request["request"] == path
-                && code.is_none_or(|code| code_of.is_some_and(|it| it.starts_with(code)))
-        };
-        let request = to_wxlogin
-            .iter()
-            .find(starts)
-            .unwrap_or_else(|| panic!("{path}: {state:#}"));
-        let asked = to_wechat
-            .iter()
-            .filter(|asked| asked["for_request"] == request["id"]);
-        asked.collect()
-    };
-    let login = asked_for("GET /onLogin", Some("…"));
-    assert_eq!(login.len(), 1);
-    assert_eq!(login[0]["request"], "GET /sns/jscode2session");
-    let busy = asked_for("GET /onLogin", Some("busy-1."));
-    let errcodes: Vec<_> = busy.iter().map(|asked| &asked["errcode"]).collect();
-    assert_eq!(errcodes, [&Value::Null, &json!(-1)], "the newest first");
-    assert_eq!(asked_for("GET /session", None).len(), 0);
-    assert_eq!(asked_for("GET /…", None).len(), 0);
-    let phone = asked_for("POST /users/…/…/phone", Some("phone-devtools."));
-    let calls: Vec<_> = phone
-        .iter()
-        .map(|asked| asked["request"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        calls,
-        [
-            "POST /wxa/business/getuserphonenumber",
-            "POST /cgi-bin/stable_token"
-        ]
-    );
-
-    let page = sandbox.page().get("/").await.text;
-    let live = sandbox.page().get("/live").await.text;
-    let secrets = [devtools, &token, number.as_str().unwrap(), "t0ken"];
-    for text in [&page, &live, &state.to_string()] {
-        for secret in secrets {
-            assert!(!text.contains(secret), "{secret} in {text}");
-        }
-    }
-}
-
-#[tokio::test]
 async fn scripted_failures_can_be_asked_for_again_and_again() {
     let sandbox = Sandbox::start();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -189,7 +123,7 @@ async fn codes_are_fresh_and_come_with_a_curl_line() {
     let refused = post(&sandbox, "/sandbox/phone_numbers", refused).await;
     refused.assert_problem(400, "invalid_phone_code", "ask_again");
     for wrong in [
-        json!({"script": "user alice"}),
+        json!({"script": "alice"}),
         json!({"script": ""}),
         json!({"script": "a.b"}),
         json!({"name": "alice"}),
@@ -202,52 +136,63 @@ async fn codes_are_fresh_and_come_with_a_curl_line() {
 }
 
 #[tokio::test]
-async fn the_switch_makes_wechat_refuse_and_reset_forgets_everything() {
+async fn a_name_can_have_any_characters() {
     let sandbox = Sandbox::start();
-    let switch = async |body| {
-        sandbox
-            .call(Method::PUT, "/sandbox/failures", Some(body))
-            .await
-    };
-    let token = sandbox.public().token("user-alice").await;
-    switch(json!({"errcode": 45011, "probability": 1}))
-        .await
-        .assert_status(204);
-    log_in(&sandbox, "user-bob")
-        .await
-        .assert_problem(429, "rate_limited", "retry_later");
-    sandbox.public().session(&token).await.assert_status(200);
-    switch(json!({"errcode": 45011, "probability": 0}))
-        .await
-        .assert_status(204);
-    log_in(&sandbox, "user-bob").await.assert_status(200);
-    for wrong in [
-        json!({"errcode": 1, "probability": 2}),
-        json!({"errcode": 0, "probability": 1}),
-    ] {
-        switch(wrong).await.assert_status(400);
+    for name in ["张三", "a b", "\"'><", "user-x"] {
+        let answer = log_in(&sandbox, &format!("guest-{name}")).await;
+        let login = answer.assert_status(200).json();
+        assert_eq!(login["openid"], openid(name), "{name}");
+        let number = post(&sandbox, "/sandbox/phone_numbers", json!({"name": name})).await;
+        number.assert_status(200);
+        let state = state(&sandbox).await;
+        assert_eq!(state["users"][0]["name"], name, "{state:#}");
+        let shown = state["requests_to_wxlogin"][1]["login_code"].as_str();
+        let shown = shown.unwrap().starts_with(&format!("guest-{name}."));
+        assert!(shown, "{state:#}");
     }
-    switch(json!({"errcode": 40029, "probability": 1}))
-        .await
-        .assert_status(204);
-    sandbox
-        .call(Method::DELETE, "/sandbox/failures", None)
-        .await
-        .assert_status(204);
-    log_in(&sandbox, "user-bob").await.assert_status(200);
+    for wrong in [
+        "user-",
+        "user- ",
+        "user-a\nb",
+        &format!("user-{}", "x".repeat(33)),
+    ] {
+        log_in(&sandbox, wrong).await.assert_status(400);
+    }
+}
 
-    switch(json!({"errcode": 45011, "probability": 1}))
-        .await
-        .assert_status(204);
-    sandbox
-        .call(Method::POST, "/sandbox/reset", None)
-        .await
-        .assert_status(204);
+#[tokio::test]
+async fn whoever_logs_in_again_has_a_unionid_if_he_had_one_before() {
+    let sandbox = Sandbox::start();
+    for script in ["user-alice", "guest-bob", "guest-李四"] {
+        let first = log_in(&sandbox, script).await.json();
+        let path = format!(
+            "/sandbox/users/{}/logins",
+            first["openid"].as_str().unwrap()
+        );
+        let again = sandbox.call(Method::POST, &path, None).await;
+        let again = again.assert_status(200).json();
+        assert_eq!(again["openid"], first["openid"], "{script}");
+        assert_eq!(again.get("unionid"), first.get("unionid"), "{script}");
+    }
+    let nobody = sandbox.call(Method::POST, "/sandbox/users/oNobody/logins", None);
+    nobody.await.assert_status(404);
+}
+
+#[tokio::test]
+async fn reset_forgets_everything() {
+    let sandbox = Sandbox::start();
+    let token = sandbox.public().token("user-alice").await;
+    let rule = json!({"call": "all", "script": "error-45011", "times": null});
+    let rule = sandbox.call(Method::PUT, "/sandbox/next", Some(rule)).await;
+    rule.assert_status(204);
+    post(&sandbox, "/sandbox/clock", json!({"forward": 60})).await;
+    let reset = sandbox.call(Method::POST, "/sandbox/reset", None).await;
+    reset.assert_status(204);
     let state = state(&sandbox).await;
-    for emptied in ["users", "requests_to_wxlogin", "requests_to_wechat"] {
+    for emptied in ["users", "requests_to_wxlogin", "requests_to_wechat", "next"] {
         assert_eq!(state[emptied], json!([]), "{emptied}");
     }
-    assert_eq!(state["failures"], Value::Null);
+    assert_eq!(state["clock_ahead"], 0);
     sandbox.public().session(&token).await.assert_status(401);
     // A code that was used before.
     sandbox

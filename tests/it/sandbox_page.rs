@@ -5,16 +5,33 @@ use std::path::Path;
 use crate::node::node;
 use crate::sandbox_process::Sandbox;
 
-#[test]
-fn the_page_works_in_a_browser() {
+/// Each file has a sandbox of its own.
+#[track_caller]
+fn test_file(file: &str) {
     let sandbox = Sandbox::start();
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let vars = [
         ("PAGE", &*sandbox.value("Page 页面")),
         ("PICTURES", pictures.to_str().unwrap()),
     ];
-    node("tests/sandbox", &["--test", "page.test.js"], &vars);
+    node("tests/sandbox", &["--test", file], &vars);
+}
+
+#[test]
+fn the_page_works_in_a_browser() {
+    test_file("page.test.js");
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR"));
     for picture in ["sandbox.png", "sandbox-narrow.png"] {
         assert!(pictures.join(picture).is_file(), "{picture}");
     }
+}
+
+#[test]
+fn the_page_works_by_keyboard_alone() {
+    test_file("keyboard.test.js");
+}
+
+#[test]
+fn axe_finds_nothing_on_the_page() {
+    test_file("axe.test.js");
 }

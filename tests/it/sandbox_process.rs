@@ -84,7 +84,7 @@ impl Sandbox {
     }
 
     pub fn internal(&self) -> Client {
-        self.client("Internal door 内部端口")
+        self.client("Internal listener 内部端口")
     }
 
     pub fn page(&self) -> Client {

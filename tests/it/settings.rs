@@ -390,7 +390,7 @@ fn what_looks_like_a_mistake_is_a_warning() {
 }
 
 #[test]
-fn an_internal_door_that_is_open_to_others_or_half_set_up_is_a_warning() {
+fn an_internal_listener_that_is_open_to_others_or_half_set_up_is_a_warning() {
     let token = ("INTERNAL_TOKEN", "0123456789abcdef, b123456789abcdef");
     let rows = [
         (&[("INTERNAL_ADDR", "127.0.0.1:9090"), token][..], &[][..]),
@@ -404,7 +404,7 @@ fn an_internal_door_that_is_open_to_others_or_half_set_up_is_a_warning() {
         (
             &[("INTERNAL_ADDR", "0.0.0.0:9090"), token],
             &[
-                "INTERNAL_ADDR 0.0.0.0:9090 is open to other machines, and the internal door speaks plain HTTP: keep",
+                "INTERNAL_ADDR 0.0.0.0:9090 is open to other machines, and the internal listener speaks plain HTTP: keep",
             ],
         ),
         (

@@ -11,13 +11,13 @@ const project = path.resolve(process.argv[2])
 const outDir = path.join(project, 'dist')
 const example = fileURLToPath(new URL('../../examples/miniprogram', import.meta.url))
 
-// A project with what the README says to put into it. The tests need `create` too.
+// A project with what the README says to put into it. The tests need `create` and `LoginError` too.
 fs.mkdirSync(project, { recursive: true })
 fs.copyFileSync(path.join(example, 'wxlogin.mjs'), path.join(project, 'wxlogin.mjs'))
 const readme = fs.readFileSync(path.join(example, 'README.md'), 'utf8')
 const [, login] = /```js\n(\/\/ login\.js\n[^]*?)```/.exec(readme)
 const entry = path.join(project, 'login.js')
-fs.writeFileSync(entry, `${login}export { create }\n`)
+fs.writeFileSync(entry, `${login}export { create }\nexport { LoginError } from './wxlogin.mjs'\n`)
 
 const lib = { entry, formats: ['cjs'], fileName: () => 'vite.cjs' }
 const options = { outDir, emptyOutDir: false, target: 'es2015', lib }

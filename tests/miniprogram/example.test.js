@@ -1,11 +1,13 @@
 // The example that WeChat DevTools opens: its files, and its page with the sandbox.
 
 const assert = require('node:assert/strict')
-const { spawn } = require('node:child_process')
+const { execFile, spawn } = require('node:child_process')
 const fs = require('node:fs')
 const http = require('node:http')
 const { once } = require('node:events')
 const path = require('node:path')
+const { promisify } = require('node:util')
+const { gzipSync } = require('node:zlib')
 
 const { EXAMPLE, LOGIN, Phone, direct, isAlive, sandbox, serve, test, useSandbox } = require('./harness')
 
@@ -15,13 +17,30 @@ const read = name => fs.readFileSync(path.join(EXAMPLE, name), 'utf8')
 
 test('wxlogin.mjs and wxlogin.js are the same code', () => {
   const [module, commonJs] = [read('wxlogin.mjs'), read('wxlogin.js')]
-  assert.ok(module.endsWith('\n\nexport { create }\n'))
-  assert.equal(commonJs, module.replace(/export { create }\n$/, 'module.exports = { create }\n'))
+  assert.ok(module.endsWith('\n\nexport { create, LoginError }\n'))
+  assert.equal(commonJs, module.replace(/export ({.*})\n$/, 'module.exports = $1\n'))
+})
+
+test('without comments the client is under 3.3 KB, gzipped', () => {
+  const code = read('wxlogin.js').replace(/^ *\/\*\*[^]*?\*\/\n|^ *\/\/.*\n| \/\/ .*$/gm, '')
+  const { length } = gzipSync(code, { level: 9 })
+  assert.ok(length < 3.3 * 1024, `${length} bytes`)
+})
+
+test('the package for npm has the files, and the version of wxlogin', async () => {
+  const { version, files, main, module, types } = JSON.parse(read('package.json'))
+  const [, ofWxlogin] = /^version = "(.*)"$/m.exec(read('../../Cargo.toml'))
+  assert.equal(version, ofWxlogin)
+  assert.ok(read('wxlogin.js').startsWith(`// wxlogin.js ${version}: `))
+  assert.deepEqual([main, module, types], ['wxlogin.js', 'wxlogin.mjs', 'wxlogin.d.ts'])
+  const { stdout } = await promisify(execFile)('npm', ['pack', '--dry-run', '--json'], { cwd: EXAMPLE })
+  const packed = JSON.parse(stdout)[0].files.map(file => file.path)
+  assert.deepEqual(packed.sort(), ['README.md', 'package.json', ...files].sort())
 })
 
 test('DevTools finds what the JSON files name, and does not check domains', () => {
   const files = fs.readdirSync(EXAMPLE, { recursive: true }).filter(name => name.endsWith('.json'))
-  assert.deepEqual(files.sort(), ['app.json', 'pages/index/index.json', 'project.config.json'])
+  assert.deepEqual(files.sort(), ['app.json', 'package.json', 'pages/index/index.json', 'project.config.json'])
   for (const name of files) JSON.parse(read(name))
   const project = JSON.parse(read('project.config.json'))
   assert.equal(project.setting.urlCheck, false)
@@ -89,12 +108,12 @@ test('the buttons log in anew, and log out', async () => {
 })
 
 test('a failure is shown as text', async () => {
-  const { page } = start(new Phone('error-40226.example', 'the code is a mock one', 'user-alice.example-then'))
+  const { page } = start(new Phone('error-40226.example', 'undefined', 'user-alice.example-then'))
   await page.onLoad()
   assert.equal(page.data.openid, '')
   assert.match(page.data.message, /^This does not work for you\. .*user_blocked: WeChat blocks/)
   await page.whoAmI()
-  assert.match(page.data.message, /^The program has a bug, or its settings are wrong\. .*mock_code/)
+  assert.match(page.data.message, /^The program has a bug, or its settings are wrong\. .*malformed_code/)
   await page.whoAmI()
   assert.match(page.data.openid, /^o/)
   assert.equal(page.data.message, '')
@@ -102,7 +121,7 @@ test('a failure is shown as text', async () => {
 
 test('the phone code goes to the backend, and a spent one is asked for again', async t => {
   const problem = { code: 'invalid_phone_code', action: 'ask_again', detail: 'Used.' }
-  const number = { phoneNumber: '+8613800000000', purePhoneNumber: '13800000000', countryCode: '86' }
+  const number = { phoneNumber: '13800000000', purePhoneNumber: '13800000000', countryCode: '86' }
   const seen = []
   const backend = await serve(t, async request => {
     let body = ''
@@ -122,7 +141,7 @@ test('the phone code goes to the backend, and a spent one is asked for again', a
 })
 
 test('the backend of README.md asks the internal door for the user who is logged in, and for no other', async t => {
-  const number = { phoneNumber: '+8613800000000', purePhoneNumber: '13800000000', countryCode: '86' }
+  const number = { phoneNumber: '13800000000', purePhoneNumber: '13800000000', countryCode: '86' }
   let refusal
   const seen = []
   const internal = await serve(t, async request => {

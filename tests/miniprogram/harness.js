@@ -1,4 +1,4 @@
-// What the tests of the Mini Program's client share: the sandbox, and a phone on which `wx` can fail.
+// What the tests of the Mini Program's client share: the sandbox, other servers, and waits that are skipped.
 //
 // `npm ci` in this directory and `cargo build --example sandbox`, then `node --test` here. WXLOGIN_CLIENT
 // names the client to test: wxlogin.js, wxlogin.mjs or what a build tool made of them.
@@ -9,6 +9,9 @@ const http = require('node:http')
 const path = require('node:path')
 const { after, before, test: testOfNode } = require('node:test')
 const { pathToFileURL } = require('node:url')
+const { WebSocketServer } = require('ws')
+
+const { Phone, parsed } = require('./phone')
 
 const EXAMPLE = path.join(__dirname, '../../examples/miniprogram')
 const CLIENT = process.env.WXLOGIN_CLIENT || path.join(EXAMPLE, 'wxlogin.js')
@@ -16,16 +19,19 @@ const SANDBOX = process.env.WXLOGIN_SANDBOX ||
   path.join(__dirname, '../../target/debug/examples/sandbox')
 const LOGIN = ['wx.login', 'GET /onLogin']
 const WAITS = [1000, 2000, 10000] // milliseconds that the client can wait before it tries again
-const TIMEOUT = 8000 // milliseconds, none of WAITS
+const TIMEOUT = 50000 // milliseconds, none of WAITS, and more than a busy machine takes
 
 const setTimeoutOfNode = globalThis.setTimeout
-const test = (name, body) => testOfNode(name, { timeout: 20000 }, body)
+const test = (name, body) => testOfNode(name, { timeout: 60000 }, body)
 
 let client // the module
 let base // where the sandbox listens
 
 /** A client of the sandbox, or with other settings. */
 const create = settings => client.create({ base, timeout: TIMEOUT, ...settings })
+
+/** A client with just these settings. */
+const createWith = (...settings) => client.create(...settings)
 
 /** Starts the sandbox for the tests of a file. */
 function useSandbox() {
@@ -55,91 +61,6 @@ function useSandbox() {
   })
 }
 
-/** A phone: what `wx` does there, and a list of what it was asked for. */
-class Phone {
-  /** With codes for wx.login, in turn; an Error is a wx.login that fails. */
-  constructor(...codes) {
-    this.codes = codes
-    this.storage = new Map()
-    this.events = []
-    this.urls = []
-    this.timeouts = []
-    this.envVersion = 'release'
-    this.offline = 0 // how many of the next requests do not get through
-    globalThis.wx = this
-  }
-
-  login({ timeout, success, fail }) {
-    this.events.push('wx.login')
-    this.timeouts.push(timeout)
-    if (this.codes.length === 0) throw new Error('wx.login was called too often')
-    const code = this.codes.shift()
-    setImmediate(() => {
-      if (code instanceof Error) fail({ errMsg: code.message })
-      else success({ errMsg: 'login:ok', code })
-    })
-  }
-
-  getAccountInfoSync() {
-    return { miniProgram: { envVersion: this.envVersion } }
-  }
-
-  request({ url, method = 'GET', data, header, timeout, success, fail, complete = () => {} }) {
-    url = new URL(url)
-    const inQuery = method === 'GET' && data !== undefined
-    if (inQuery) Object.entries(data).forEach(([name, value]) => url.searchParams.append(name, value))
-    this.events.push(`${method} ${url.pathname}`)
-    this.urls.push(url)
-    this.timeouts.push(timeout)
-    const done = (callback, result) => { callback(result); complete(result) }
-    const failed = cause => done(fail, { errMsg: `request:fail ${cause} ${url}` })
-    if (this.offline > 0) {
-      this.offline -= 1
-      setImmediate(failed, 'net::ERR_INTERNET_DISCONNECTED')
-      return
-    }
-    const headers = { 'content-type': 'application/json', ...header }
-    const request = http.request(url, { method, headers, agent: false }, async answer => {
-      let text = ''
-      for await (const chunk of answer.setEncoding('utf8')) text += chunk
-      done(success, { statusCode: answer.statusCode, header: oddly(answer.headers), data: parsed(text) })
-    })
-    request.on('error', error => failed(error.code))
-    request.end(data === undefined || inQuery ? undefined : JSON.stringify(data))
-  }
-
-  getStorageSync(key) {
-    return this.storage.has(key) ? this.storage.get(key) : ''
-  }
-
-  setStorageSync(key, value) {
-    this.storage.set(key, value)
-  }
-
-  removeStorageSync(key) {
-    this.storage.delete(key)
-  }
-
-  count(event) {
-    return this.events.filter(other => other === event).length
-  }
-}
-
-/** Header names as no phone writes them: rEtRy-aFtEr. */
-function oddly(headers) {
-  const odd = name => name.replace(/./g, (letter, at) => at % 2 ? letter.toUpperCase() : letter)
-  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [odd(name), value]))
-}
-
-/** As wx.request does by default: JSON if it is, else text. */
-function parsed(text) {
-  try {
-    return JSON.parse(text)
-  } catch (error) {
-    return text
-  }
-}
-
 /** Asks the sandbox without the client. */
 async function direct(method, pathAndQuery, token) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {}
@@ -167,6 +88,19 @@ async function serve(t, answer) {
   return `http://127.0.0.1:${server.address().port}`
 }
 
+/** Adds sockets to a server: for requests that may open one, and with what is done about each message. */
+function websockets(server, mayOpen, onMessage) {
+  const sockets = new WebSocketServer({ noServer: true })
+  server.on('upgrade', async (request, socket, head) => {
+    if (!await mayOpen(request)) return socket.end('HTTP/1.1 401 Unauthorized\r\n\r\n')
+    sockets.handleUpgrade(request, socket, head, connection => {
+      connection.on('message', data => onMessage(connection, data))
+      sockets.emit('connection', connection)
+    })
+  })
+  return sockets
+}
+
 /** Ends the client's waits at once, and notes among the events how long they would have been. */
 function skipWaits(t, phone) {
   t.after(() => { globalThis.setTimeout = setTimeoutOfNode })
@@ -178,5 +112,6 @@ function skipWaits(t, phone) {
 }
 
 module.exports = {
-  CLIENT, EXAMPLE, LOGIN, Phone, create, direct, isAlive, sandbox: () => base, serve, skipWaits, test, useSandbox
+  CLIENT, EXAMPLE, LOGIN, LoginError: () => client.LoginError, Phone, create, createWith, direct, isAlive,
+  sandbox: () => base, serve, skipWaits, test, useSandbox, websockets
 }

@@ -2,7 +2,9 @@
 
 const assert = require('node:assert/strict')
 
-const { LOGIN, Phone, create, direct, isAlive, sandbox, serve, skipWaits, test, useSandbox } = require('./harness')
+const {
+  LOGIN, LoginError, Phone, create, createWith, direct, isAlive, sandbox, serve, skipWaits, test, useSandbox
+} = require('./harness')
 
 useSandbox()
 
@@ -31,21 +33,22 @@ test('a restarted client has its token still', async () => {
 test('the token is kept where the settings say, and the appid is sent if they have one', async () => {
   const phone = new Phone('user-alice.key', 'user-alice.appid')
   const token = await create({ storageKey: 'mine' }).token()
-  assert.deepEqual([...phone.storage], [['mine', token]])
+  const [[key, kept]] = [...phone.storage]
+  assert.deepEqual([key, kept.token], [`mine ${sandbox()}`, token])
   assert.equal(phone.urls[0].searchParams.has('appid'), false)
   const unknown = create({ appid: 'wx0000000000000000' })
   await assert.rejects(unknown.token(), { code: 'unknown_app', action: 'fix_request', status: 400 })
   assert.deepEqual(phone.events, [...LOGIN, ...LOGIN])
 })
 
-test('the steps of a login and a logout have a timeout, and requests have their own', async () => {
+test('the steps of a login and a logout have a timeout, and requests their own or that of app.json', async () => {
   const phone = new Phone('user-alice.timeout-1', 'user-alice.timeout-2')
   await create({ storageKey: 'other', timeout: undefined }).token()
   const login = create({ timeout: 3000 })
   await login.request({ url: '/session' })
   await login.request({ url: '/session', timeout: 700 })
   await login.logOut()
-  assert.deepEqual(phone.timeouts, [10000, 10000, 3000, 3000, 60000, 700, 3000])
+  assert.deepEqual(phone.timeouts, [10000, 10000, 3000, 3000, undefined, 700, 3000])
 })
 
 test('a base that is not a URL is refused at once', () => {
@@ -53,8 +56,9 @@ test('a base that is not a URL is refused at once', () => {
   const wrong = [
     undefined, null, 7, 'login.example.com', 'https://', {}, [url], { develop: url }, { release: url, trial: 'x' }
   ]
-  const expected = { name: 'Error', code: 'invalid_base', action: 'fix_request', message: /base/ }
+  const expected = { name: 'LoginError', code: 'invalid_base', action: 'fix_request', message: /base/ }
   for (const base of wrong) assert.throws(() => create({ base }), expected)
+  assert.throws(() => createWith(), expected)
 })
 
 test('each version of the Mini Program has its base, and without one that of the release', async t => {
@@ -85,7 +89,7 @@ test('a code that was used is followed by the next one', async () => {
 test('a second refusal rejects for all callers, and the next call starts afresh', async () => {
   const phone = new Phone('error-40163.a', 'error-40163.b', 'user-alice.afresh')
   const login = create()
-  const used = { name: 'Error', code: 'code_used', action: 'login_again', status: 400 }
+  const used = { name: 'LoginError', code: 'code_used', action: 'login_again', status: 400 }
   await Promise.all([assert.rejects(login.token(), used), assert.rejects(login.request({ url: '/session' }), used)])
   assert.deepEqual(phone.events, [...LOGIN, ...LOGIN])
   assert.ok(await isAlive(await login.token()))
@@ -115,19 +119,33 @@ test('a busy WeChat is left alone for the time in Retry-After', async () => {
   assert.ok(waited >= 1998 && waited < 4000, `Retry-After is 2 s, and it waited ${waited} ms`)
 })
 
-test('a Retry-After is obeyed if there is one, up to ten seconds, once', async t => {
-  const waits = [['error--1.w', 2000], ['error-45011.w', 10000], ['error-12345.w', 1000]]
+test('a Retry-After is obeyed if there is one, once', async t => {
+  const waits = [['error--1.w', 2000], ['error-12345.w', 1000]]
   for (const [code, milliseconds] of waits) {
     const phone = new Phone(code, `user-alice.after${code}`)
     skipWaits(t, phone)
     await create().token()
     assert.deepEqual(phone.events, [...LOGIN, `${milliseconds} ms`, ...LOGIN])
   }
-  const phone = new Phone('error-45011.x', 'error-45011.y', 'user-alice.never')
+  const phone = new Phone('error--1.x', 'error--1.y', 'user-alice.never')
+  skipWaits(t, phone)
+  await assert.rejects(create().token(), { code: 'upstream_busy', action: 'retry_later', status: 503, retryAfter: 2 })
+  assert.deepEqual(phone.events, [...LOGIN, '2000 ms', ...LOGIN])
+})
+
+test('a Retry-After longer than ten seconds rejects at once', async t => {
+  let phone = new Phone('error-45011.x', 'user-alice.never')
   skipWaits(t, phone)
   const limited = { code: 'rate_limited', action: 'retry_later', status: 429, retryAfter: 60 }
   await assert.rejects(create().token(), limited)
-  assert.deepEqual(phone.events, [...LOGIN, '10000 ms', ...LOGIN])
+  assert.deepEqual(phone.events, LOGIN)
+  for (const [seconds, waits] of [[10, ['10000 ms', ...LOGIN]], [11, []]]) {
+    const gateway = await serve(t, () => [429, '', { 'Retry-After': seconds }])
+    phone = new Phone('user-alice.a', 'user-alice.b')
+    skipWaits(t, phone)
+    await assert.rejects(create({ base: gateway }).token(), { code: 'unexpected_answer', retryAfter: seconds })
+    assert.deepEqual(phone.events, [...LOGIN, ...waits])
+  }
 })
 
 test('a gateway that answers instead of wxlogin is asked again when that can help', async t => {
@@ -158,10 +176,90 @@ test("JSON that is not wxlogin's is not taken for its failure", async t => {
 test('a blocked user gets give_up, without a second attempt', async () => {
   const phone = new Phone('error-40226', 'user-alice.never')
   const error = await create().token().catch(error => error)
-  assert.ok(error instanceof Error)
-  const { code, action, status, requestId, detail } = error
+  assert.ok(error instanceof Error && error instanceof LoginError())
+  const { code, action, status, requestId, detail, server, host } = error
   assert.deepEqual({ code, action, status }, { code: 'user_blocked', action: 'give_up', status: 403 })
+  assert.deepEqual([server, `http://${host}`], ['wxlogin', sandbox()])
   assert.match(requestId, /^[\x21-\x7e]+$/)
   assert.match(detail, /^WeChat blocks /)
   assert.deepEqual(phone.events, LOGIN)
+})
+
+test('user tells who it is without a further request, also after a restart', async () => {
+  const phone = new Phone('user-alice.user')
+  const expected = (await direct('GET', '/onLogin?code=user-alice.elsewhere')).data
+  const login = create()
+  for (const client of [login, create()]) {
+    const { openid, unionid } = await client.user()
+    assert.deepEqual([openid, unionid], [expected.openid, expected.unionid])
+  }
+  new Phone('guest-bob.user')
+  assert.equal((await create().user()).unionid, undefined)
+  assert.deepEqual(phone.events, LOGIN)
+})
+
+test('onLogin ends before what waits for the login goes on, and may make requests', async () => {
+  const phone = new Phone('user-alice.hook-1', 'user-alice.hook-2')
+  const users = []
+  const login = create({
+    onLogin: async user => {
+      const { data } = await login.request({ url: '/session' })
+      users.push([user.token, user.openid === data.openid])
+    }
+  })
+  await Promise.all([login.request({ url: '/session' }), login.token()])
+  const token = await login.token()
+  assert.deepEqual(users, [[token, true]])
+  assert.deepEqual(phone.events, [...LOGIN, 'GET /session', 'GET /session'])
+  const renewed = await login.renew()
+  assert.deepEqual(users, [[token, true], [renewed, true]])
+})
+
+test('an onLogin that fails is called again by the next login', async () => {
+  const phone = new Phone('user-alice.hook-a', 'user-alice.hook-b')
+  const hooks = [async () => { throw new Error('no backend') }, () => {}]
+  const login = create({ onLogin: user => hooks.shift()(user) })
+  const waiting = [login.token(), login.user(), login.request({ url: '/session' })]
+  for (const each of waiting) await assert.rejects(each, { message: 'no backend' })
+  assert.equal(phone.storage.size, 0)
+  assert.ok(await isAlive(await login.token()))
+  assert.deepEqual(phone.events, [...LOGIN, ...LOGIN])
+})
+
+test('an onLogin whose own request meets a dead token does not wait for itself', async () => {
+  new Phone('user-alice.dead-1', 'user-alice.dead-2')
+  let calls = 0
+  const login = create({
+    onLogin: async ({ token }) => {
+      calls += 1
+      if (calls === 1) await direct('DELETE', '/session', token)
+      assert.equal((await login.request({ url: '/session' })).statusCode, 200)
+    }
+  })
+  assert.equal((await login.request({ url: '/session' })).statusCode, 200)
+  assert.equal(calls, 2)
+})
+
+test('the versions of a Mini Program, which share a storage, do not take each other\'s token', async t => {
+  const phone = new Phone('user-alice.develop', 'user-alice.release')
+  const other = await serve(t, () => [200, JSON.stringify({ token: 'other', openid: 'o' })])
+  const bases = { develop: sandbox(), release: other }
+  phone.envVersion = 'develop'
+  const develop = create({ base: bases })
+  phone.envVersion = 'release'
+  const release = create({ base: bases })
+  assert.notEqual(await develop.token(), await release.token())
+  assert.deepEqual([phone.storage.size, await release.token()], [2, 'other'])
+})
+
+test('a second copy of the file, in an independent sub-package, takes the token that the first has kept', async () => {
+  const phone = new Phone('user-alice.copies')
+  const login = create()
+  const copy = create()
+  const token = await login.token()
+  assert.equal(await copy.token(), token)
+  await login.logOut()
+  phone.codes.push('user-alice.copies-2')
+  assert.equal(await copy.token(), await login.token())
+  assert.equal(phone.count('wx.login'), 2)
 })

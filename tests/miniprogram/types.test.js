@@ -8,7 +8,7 @@ const { test } = require('node:test')
 
 for (const [moduleKind, resolution] of [['esnext', 'bundler'], ['commonjs', 'node10']]) {
   test(`tsc --strict takes right programs and refuses wrong ones, with ${resolution}`, async () => {
-    const options = ['--strict', '--noEmit', '--skipDefaultLibCheck', '--target', 'es2020', '--typeRoots', 'none']
+    const options = ['--strict', '--noEmit', '--skipDefaultLibCheck', '--target', 'es2020', '--lib', 'es2020', '--types', 'miniprogram-api-typings']
     const compiler = require.resolve('typescript/bin/tsc')
     const kind = ['--module', moduleKind, '--moduleResolution', resolution]
     const args = [compiler, ...options, ...kind, 'program.ts']

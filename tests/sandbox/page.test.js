@@ -1,94 +1,53 @@
-// The sandbox's page in a real browser. Started by tests/it/sandbox_page.rs, which says where the page is and
-// where the pictures go.
+// The sandbox's page, with the mouse.
 
 const assert = require('node:assert/strict')
-const { existsSync } = require('node:fs')
-const path = require('node:path')
-const { after, before, test: testOfNode } = require('node:test')
 
-const { chromium } = require('playwright-core')
+const { NARROW, button, call, open, picture, test, useBrowser } = require('./browser.js')
 
-const { PAGE, PICTURES } = process.env
-const FLAGS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync', '--no-proxy-server'
-]
-const BROWSERS = ['/usr/bin/chromium', '/usr/bin/google-chrome']
-const NARROW = { width: 380, height: 800 }
-const test = (name, body) => testOfNode(name, { timeout: 60000 }, body)
+useBrowser()
 
-let browser
-before(async () => {
-  browser = await chromium.launch({ executablePath: BROWSERS.find(existsSync), args: FLAGS })
-})
-after(() => browser.close())
-
-/** A new tab, in which nothing may fail and nothing may come from elsewhere. */
-async function open(t, settings) {
-  const context = await browser.newContext({ viewport: { width: 1240, height: 900 }, ...settings })
-  context.setDefaultTimeout(20000)
-  const page = await context.newPage()
-  const faults = []
-  page.on('pageerror', error => faults.push(String(error)))
-  page.on('request', request => {
-    if (!request.url().startsWith(PAGE) && !request.url().startsWith('data:')) faults.push(request.url())
-  })
-  page.on('console', message => {
-    // A refused login is an answer like any other.
-    if (message.type() === 'error' && !/^Failed to load resource/.test(message.text())) faults.push(message.text())
-  })
-  t.after(async () => {
-    await context.close()
-    assert.deepEqual(faults, [])
-  })
-  await page.goto(PAGE)
-  return page
-}
-
-const button = (page, name) => page.getByRole('button', { name, exact: true })
-
-const picture = (page, name) => page.screenshot({ path: path.join(PICTURES, name), fullPage: true })
-
-test('log in, both sides of it, a failure at 100 % with its action, reset', async t => {
+test('log in, both sides of it, a refusal of every request with its action, reset', async t => {
   const page = await open(t)
   await page.getByText('Nobody has logged in yet').waitFor()
   await button(page, 'Log in').click()
   const alice = page.locator('#users > li', { hasText: 'alice' })
-  await alice.getByText('Living sessions: 1').waitFor()
+  await alice.getByText('Sessions: 1').waitFor()
   assert.match(await alice.textContent(), /openid\s*o[\w-]{27}\s*unionid\s*o[\w-]{27}/)
   assert.match(await page.locator('#result').textContent(), /^HTTP 200\n[^]*"token": "wxs_/)
+  assert.match(await page.locator('#pressed').textContent(), /^1\. Log in · .*POST \/sandbox\/logins$/)
   const login = page.locator('#requests > li').first()
   assert.match(await login.locator('.phone').textContent(), /GET \/onLogin user-alice\.\w+\s*200 ok \d+ ms/)
   assert.match(await login.locator('.wechat').textContent(), /GET \/sns\/jscode2session user-alice\.\w+\s*ok \d+ ms/)
 
   await button(page, 'Log in again').click()
-  await alice.getByText('Living sessions: 2').waitFor()
-  assert.match(await alice.locator('.sessions').textContent(), /session_key 2 \(newest\).*session_key 1$/)
+  await alice.getByText('Sessions: 2').waitFor()
+  assert.match(await alice.locator('.sessions').textContent(), /session_key 2 \(newest\).*session_key 1 /)
 
-  await page.getByLabel('errcode').fill('45011')
-  await page.getByLabel('probability').selectOption('1')
-  await button(page, 'Switch on').click()
-  await page.locator('#switch', { hasText: 'errcode 45011, 100 %' }).waitFor()
+  await page.getByLabel('For', { exact: true }).selectOption('every request to WeChat')
+  await button(page, 'error-45011').click()
+  await page.locator('#rules', { hasText: 'Every request: error-45011 (until it is removed)' }).waitFor()
+  assert.equal(await button(page, 'error-45011').getAttribute('aria-pressed'), 'true')
   await page.getByLabel('Name').fill('bob')
   await button(page, 'Log in').click()
   const refused = page.locator('#requests > li', { hasText: 'user-bob' })
   await refused.getByText('429 rate_limited').waitFor()
   assert.match(await refused.locator('.phone').textContent(), /errcode 45011 action retry_later \d+ ms/)
   assert.match(await refused.locator('.wechat').textContent(), /errcode 45011/)
-  await button(page, 'Switch off').click()
-  await page.locator('#switch').waitFor({ state: 'detached' })
+  await button(page, 'error-45011').click()
+  await page.locator('#rules', { hasText: 'WeChat does what the codes say' }).waitFor()
 
+  await page.getByLabel('For', { exact: true }).selectOption('a login here, now')
   await button(page, 'error-40029').click()
   await page.getByText('400 invalid_code').waitFor()
   await button(page, 'Log in').click()
-  await page.locator('#users > li', { hasText: 'bob' }).getByText('Living sessions: 1').waitFor()
-  await button(page, 'Log in again').nth(1).click() // alice, to have both sides of a phone number below
-  await button(page, 'Phone number').first().click()
+  await page.locator('#users > li', { hasText: 'bob' }).getByText('Sessions: 1').waitFor()
+  await alice.getByRole('button', { name: 'Phone number' }).click()
   await page.getByText('POST /cgi-bin/stable_token').waitFor()
+  await alice.getByRole('button', { name: 'Data to decrypt' }).click()
+  await page.locator('#result', { hasText: 'encryptedData' }).waitFor()
+  await page.getByLabel('For', { exact: true }).selectOption('the next login in DevTools or on a phone')
   await button(page, 'hang').click()
-  await page.getByText('waiting …').first().waitFor()
-  await page.getByText('504 upstream_timeout').waitFor()
-  await page.getByText('hung up').waitFor()
+  await page.locator('#rules', { hasText: 'Login: hang (the next one)' }).waitFor()
   await picture(page, 'sandbox.png')
 
   await button(page, 'Reset everything').click()
@@ -96,13 +55,72 @@ test('log in, both sides of it, a failure at 100 % with its action, reset', asyn
   await page.getByText('None yet.').waitFor()
 })
 
-test('it fills itself while one watches', async t => {
+test('an older answer never replaces that of a later press, and an answer says which press it answers', async t => {
   const page = await open(t)
-  const answer = await fetch(`${PAGE}sandbox/logins`, {
-    method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"script":"guest-carol"}'
-  })
-  assert.equal(answer.status, 200)
-  await page.locator('#users > li', { hasText: 'carol' }).getByText('none').waitFor()
+  await page.getByLabel('For', { exact: true }).selectOption('a login here, now')
+  const isSlow = answer => (answer.request().postData() || '').includes('slow-3000')
+  const slow = page.waitForResponse(isSlow)
+  await button(page, 'slow-3000').click()
+  await page.locator('#pressed', { hasText: '1. slow-3000' }).waitFor()
+  await button(page, 'Log in').click()
+  const result = page.locator('#result')
+  await result.getByText('HTTP 200').waitFor()
+  const newer = await result.textContent()
+  await (await slow).finished()
+  await page.locator('#requests > li', { hasText: 'slow-3000' }).locator('.phone', { hasText: '200 ok' }).waitFor()
+  assert.equal(await result.textContent(), newer)
+  assert.match(await page.locator('#pressed').textContent(), /^2\. Log in · /)
+})
+
+test('a name that no code can have as it is, and one that is empty, which blocks nothing else', async t => {
+  const page = await open(t)
+  for (const name of ['张三', `"'><b>`]) {
+    await page.getByLabel('Name').fill(name)
+    await button(page, 'Log in').click()
+    const user = page.locator('#users > li').filter({ has: page.getByRole('heading', { name, exact: true }) })
+    await user.getByText('Sessions: 1').waitFor()
+    await user.getByRole('button', { name: 'Log in again' }).click()
+    await user.getByText('Sessions: 2').waitFor()
+  }
+  await page.getByLabel('Name').fill('')
+  await button(page, 'error-40029').click()
+  await page.locator('#rules', { hasText: 'error-40029' }).waitFor()
+  await page.locator('#users > li').first().getByRole('button', { name: 'End all sessions' }).click()
+  await page.getByText('Sessions: 0').waitFor()
+})
+
+test('a request that is opened, at first without secrets', async t => {
+  const page = await open(t)
+  await button(page, 'Log in').click()
+  const request = page.locator('#requests > li', { hasText: '200 ok' })
+  await request.getByRole('button', { name: /GET \/onLogin/ }).click()
+  const detail = request.locator('.detail')
+  await detail.getByText('x-request-id').first().waitFor()
+  await detail.getByText('What wxlogin asked of WeChat meanwhile').waitFor()
+  assert.doesNotMatch(await detail.textContent(), /wxs_|5ecre7/)
+  await detail.getByRole('button', { name: 'Show secrets' }).click()
+  await detail.getByText(/"token":"wxs_/).waitFor()
+  await detail.getByRole('button', { name: 'Copy curl' }).first().click()
+  await page.getByText('Copied: Copy curl').waitFor()
+  const curl = await page.evaluate(() => navigator.clipboard.readText())
+  assert.match(curl, /^curl .*'http:\/\/[^ ]+\/onLogin\?code=user-alice\.\w+'$/)
+  await detail.getByRole('button', { name: 'Hide secrets' }).click()
+  await detail.getByText(/"token":"…"/).waitFor()
+  await request.getByRole('button', { name: /GET \/onLogin/ }).click()
+  await detail.getByText('x-request-id').first().waitFor({ state: 'detached' })
+})
+
+test('a filter that further requests pass too', async t => {
+  const page = await open(t)
+  await button(page, 'Log in').click()
+  await page.locator('#requests > li').waitFor()
+  await page.getByLabel('Filter').fill('bob')
+  const rows = page.locator('#requests > li:visible')
+  await page.waitForFunction(() => document.querySelectorAll('#requests > li:not([hidden])').length === 0)
+  await call('POST', 'sandbox/logins', { script: 'guest-bob' })
+  await call('POST', 'sandbox/logins', { script: 'user-carol' })
+  await page.locator('#requests > li', { hasText: 'carol' }).waitFor({ state: 'attached' })
+  assert.equal(await rows.count(), 1)
 })
 
 test('codes to take away, as text and as curl', async t => {
@@ -111,17 +129,28 @@ test('codes to take away, as text and as curl', async t => {
   const result = page.locator('#result')
   await result.getByText('/onLogin?code=').waitFor()
   const [, code] = /^HTTP 200\n(user-alice\.\w+)\n\ncurl '/.exec(await result.textContent())
-  await button(page, 'Fresh code').click()
-  await page.waitForFunction(code => {
-    const text = document.getElementById('result').textContent
-    return text.includes('curl') && !text.includes(code)
-  }, code)
-  await page.getByLabel('Make it fail').selectOption('phone_numbers')
+  await button(page, 'Copy code').click()
+  await page.getByText('Copied: Copy code').waitFor()
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), code)
+  await page.getByLabel('For', { exact: true }).selectOption('a phone number here, now')
   await button(page, 'error-40029').click()
   await result.getByText('"code": "invalid_phone_code"').waitFor()
-  await page.getByLabel('Make it fail').selectOption('codes')
+  await page.getByLabel('For', { exact: true }).selectOption('a code to take away')
   await button(page, 'hang').click()
   await result.getByText('code=hang.').waitFor()
+})
+
+test('the pause after errcode 45009 is said, and can be ended', async t => {
+  const page = await open(t)
+  await page.getByLabel('For', { exact: true }).selectOption('a login here, now')
+  await button(page, 'error-45009').click()
+  await page.getByText('503 quota_exhausted').waitFor()
+  await button(page, 'Log in').click()
+  await page.locator('#result', { hasText: 'HTTP 503' }).waitFor()
+  await button(page, 'End the pause').click()
+  await page.locator('#quota-pause').waitFor({ state: 'detached' })
+  await button(page, 'Log in').click()
+  await page.locator('#users > li', { hasText: 'alice' }).waitFor()
 })
 
 test('a code with markup in it stays text', async t => {
@@ -132,18 +161,24 @@ test('a code with markup in it stays text', async t => {
   assert.equal(await page.locator('img').count(), 0)
 })
 
-test('in Chinese, in a narrow window and in the dark', async t => {
+test('in a narrow window, controls and answer stay in sight', async t => {
   const page = await open(t, { viewport: NARROW, locale: 'zh-CN' })
   await page.getByRole('heading', { name: 'wxlogin 沙箱' }).waitFor()
+  for (let login = 0; login < 12; login += 1) await call('POST', 'sandbox/logins', { script: 'user-alice' })
   await button(page, '登录').click()
-  await page.getByText('有效会话：1').first().waitFor()
-  await button(page, '手机号').first().click()
-  await page.getByText('POST /cgi-bin/stable_token').or(page.getByText('getuserphonenumber')).first().waitFor()
+  await page.getByText('会话：13').waitFor()
   const width = await page.evaluate(() => document.documentElement.scrollWidth)
   assert.ok(width <= NARROW.width, `${width} wide`)
-  await picture(page, 'sandbox-narrow.png')
-  const dark = await open(t, { colorScheme: 'dark' })
-  await picture(dark, 'sandbox-dark.png')
+  await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight / 2))
+  const isInSight = locator => locator.evaluate(element => {
+    const { top, bottom, left } = element.getBoundingClientRect()
+    const topmost = document.elementFromPoint(left + 5, (top + bottom) / 2)
+    return top >= 0 && bottom <= window.innerHeight && element.contains(topmost)
+  })
+  for (const locator of [button(page, '登录'), button(page, 'hang'), page.locator('#result')]) {
+    assert.ok(await isInSight(locator), String(locator))
+  }
+  await page.screenshot({ path: `${process.env.PICTURES}/sandbox-narrow.png` })
   await page.getByRole('link', { name: 'English' }).click()
   await page.getByRole('heading', { name: 'wxlogin sandbox' }).waitFor()
 })

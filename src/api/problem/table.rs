@@ -28,6 +28,17 @@ pub enum Action {
     FixRequest,
 }
 
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::LoginAgain,
+        Self::RetryLater,
+        Self::AskAgain,
+        Self::GiveUp,
+        Self::FixRequest,
+    ];
+}
+
 /// What a client gets of a problem.
 pub(super) struct Row {
     pub(super) status: StatusCode,

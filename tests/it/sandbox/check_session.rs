@@ -3,17 +3,16 @@
 use axum::http::Method;
 
 use super::model::{Model, parameter};
-use super::reply::{Refused, Reply, error, refusal, text};
+use super::reply::{Refused, Reply, error, text};
+use super::rules::SESSION_KEY;
 use super::users::hmac_sign;
 
 pub fn reply(model: &mut Model, method: &Method, query: &str) -> Reply {
-    Reply::Now(match check(model, method, query) {
+    let usual = match check(model, method, query) {
         Err((errcode, errmsg)) => error(errcode, errmsg),
-        Ok(()) => match model.refuses {
-            Some(errcode) => refusal(errcode),
-            None => text(r#"{"errcode":0,"errmsg":"ok"}"#.into()),
-        },
-    })
+        Ok(()) => text(r#"{"errcode":0,"errmsg":"ok"}"#.into()),
+    };
+    model.rules.reply(SESSION_KEY, "{}", usual)
 }
 
 fn check(model: &mut Model, method: &Method, query: &str) -> Result<(), Refused> {
@@ -27,8 +26,8 @@ fn check(model: &mut Model, method: &Method, query: &str) -> Result<(), Refused>
         return Err((87008, "invalid sig_method"));
     }
     let signature = parameter(query, "signature");
-    let key = model.keys.get(&openid).ok_or((40003, "invalid openid"))?;
-    if signature == Some(hmac_sign(key, "")) {
+    let user = model.users.get(&openid).ok_or((40003, "invalid openid"))?;
+    if signature == Some(hmac_sign(&user.key, "")) {
         Ok(())
     } else {
         Err((87009, "invalid signature"))

@@ -7,8 +7,11 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::model::{Model, is_busy, parameter, script};
-use super::reply::{Refused, Reply, error, invalid_code, refusal, text};
+use super::model::{Model, User, parameter};
+use super::real_code;
+use super::reply::{Refused, Reply, error, invalid_code, text};
+use super::rules::{ALL, LOGIN, Outcome};
+use super::script::Script;
 use super::users::{id, openid_in, session_key};
 
 pub fn reply(model: &mut Model, method: &Method, query: &str) -> Reply {
@@ -16,40 +19,36 @@ pub fn reply(model: &mut Model, method: &Method, query: &str) -> Reply {
         Ok(read) => read,
         Err((errcode, errmsg)) => return Reply::Now(error(errcode, errmsg)),
     };
-    model.asked.push(code.clone());
-    if let Some(errcode) = model.refuses {
-        return Reply::Now(refusal(errcode));
+    let seen = model.login_codes.see(&code);
+    let requests = seen.requests;
+    let developer = real_code::developer(&code);
+    let script = match (Script::of_code(&code), &developer) {
+        (Some(script), _) => script,
+        (None, None) if model.scripted.contains_key(&code) => Script::User("scripted".to_owned()),
+        (None, None) => Script::Error(40029),
+        (None, Some(developer)) => match seen.ruled_by(&mut model.rules, LOGIN) {
+            Some(Outcome::Answer(body)) => return Reply::Now(text(body)),
+            Some(Outcome::Script(script)) => script,
+            None => Script::User(developer.clone()),
+        },
+    };
+    let mut delay = match script {
+        Script::Slow(delay) => delay,
+        _ => Duration::ZERO,
+    };
+    match model.rules.take(ALL) {
+        None => {}
+        Some(Outcome::Script(Script::Slow(further))) => delay += further,
+        Some(outcome) => return outcome.instead_of(invalid_code(), "{}"),
     }
-    if is_busy(&code, &model.asked) {
+    if script.is_busy(requests) {
         return Reply::Now(error(-1, "system error"));
     }
-    let script = script(&code);
-    if let Some(reply) = Reply::scripted(script) {
+    if let Some(reply) = script.failure() {
         return reply;
     }
-    if !model.used.insert(code.clone()) || script == "busy-used" {
-        return Reply::Now(error(40163, "code been used"));
-    }
-    if let Some(body) = model.scripted.get(&code) {
-        return Reply::Now(text(body.clone()));
-    }
-    match script.split_once('-').unwrap_or((script, "")) {
-        ("user", name) if !name.is_empty() => Reply::Now(success(model, &appid, &code, name, true)),
-        ("guest", name) if !name.is_empty() => {
-            Reply::Now(success(model, &appid, &code, name, false))
-        }
-        ("busy", _) => Reply::Now(success(model, &appid, &code, "busy", true)),
-        ("slow", millis) => match millis.parse() {
-            Ok(millis) => Reply::After(
-                Duration::from_millis(millis),
-                success(model, &appid, &code, "slow", true),
-            ),
-            Err(_) => Reply::Now(invalid_code()),
-        },
-        // DevTools sends this for a project with a real AppID: the user is always the developer.
-        _ if is_like_wechats(&code) => Reply::Now(success(model, &appid, &code, "devtools", true)),
-        _ => Reply::Now(invalid_code()),
-    }
+    let developer = developer.unwrap_or_else(|| "slow".to_owned());
+    Reply::After(delay, log_in(model, &appid, &code, &script, developer))
 }
 
 /// The appid and the code, if the request is exactly what WeChat documents; else WeChat's refusal.
@@ -71,24 +70,51 @@ fn read_query(
     Ok((appid, code))
 }
 
-fn success(model: &mut Model, appid: &str, code: &str, name: &str, with_unionid: bool) -> Response {
-    let key = STANDARD.encode(session_key(code));
-    let openid = openid_in(appid, name);
-    let unionid = if with_unionid {
-        format!(r#""unionid":"{}","#, id("unionid", name))
+/// Uses the code up. `developer` logs in where the script names nobody.
+fn log_in(
+    model: &mut Model,
+    appid: &str,
+    code: &str,
+    script: &Script,
+    developer: String,
+) -> Response {
+    let seen = model.login_codes.get_mut(code);
+    if std::mem::replace(&mut seen.is_used, true) || *script == Script::BusyUsed {
+        return error(40163, "code been used");
+    }
+    if let Some(body) = model.scripted.get(code) {
+        return text(body.clone());
+    }
+    let (name, has_unionid) = match script {
+        Script::User(name) => (name.clone(), true),
+        Script::Guest(name) => (name.clone(), false),
+        Script::NewUser => (model.users.new_name(), true),
+        Script::Busy(_) => ("busy".to_owned(), true),
+        Script::Slow(_) | Script::Incomplete => (developer, true),
+        _ => return invalid_code(),
+    };
+    let openid = openid_in(appid, &name);
+    let unionid = if has_unionid {
+        format!(r#""unionid":"{}","#, id("unionid", &name))
     } else {
         String::new()
     };
+    if *script == Script::Incomplete {
+        return text(format!(r#"{{{unionid}"openid":"{openid}"}}"#));
+    }
+    seen.is_exchanged = true;
+    let key = session_key(code);
+    model.users.insert(
+        &openid,
+        User {
+            name,
+            has_unionid,
+            key,
+        },
+    );
     // WeChat escapes slashes.
-    let escaped = key.replace('/', r"\/");
-    model.exchanged.push(code.to_owned());
-    model.keys.insert(openid.clone(), session_key(code));
+    let escaped = STANDARD.encode(key).replace('/', r"\/");
     text(format!(
         r#"{{"session_key":"{escaped}",{unionid}"openid":"{openid}"}}"#
     ))
-}
-
-fn is_like_wechats(code: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    code.len() == 32 && code.bytes().all(allowed)
 }

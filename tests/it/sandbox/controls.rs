@@ -1,6 +1,9 @@
 //! The controls of the page as an HTTP API with JSON, also for a team's own end-to-end tests.
 //!
-//! docs/en/mini-program.md describes them.
+//! docs/en/sandbox-controls.md describes them.
+
+mod next;
+mod users;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
@@ -8,17 +11,20 @@ use axum::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::fake_wechat::{APPID, openid};
+use super::detail;
+use super::fake_wechat::{APPID, Script, name_in_code, openid};
 use super::guard;
-use super::service::INTERNAL_TOKEN;
+use super::settings::INTERNAL_TOKEN;
 use super::state::Sandbox;
-use super::to_wechat::Failures;
+
+/// The longest name of a user, in characters.
+const MAX_NAME: usize = 32;
 
 type Given<T> = Result<Json<T>, JsonRejection>;
 
@@ -45,27 +51,46 @@ pub fn router() -> Router<Sandbox> {
         .route("/sandbox/logins", post(log_in))
         .route("/sandbox/phone_codes", post(phone_code))
         .route("/sandbox/phone_numbers", post(phone_number))
-        .route("/sandbox/failures", put(fail).delete(fail_no_more))
+        .route("/sandbox/next", put(next::set).delete(next::remove))
+        .route("/sandbox/clock", post(next::forward))
+        .route("/sandbox/quota_pause", delete(next::end_quota_pause))
+        .route("/sandbox/users/{openid}/logins", post(users::log_in_again))
+        .route(
+            "/sandbox/users/{openid}/phone_numbers",
+            post(users::phone_number),
+        )
+        .route(
+            "/sandbox/users/{openid}/encrypted_data",
+            post(users::encrypted_data),
+        )
+        .route("/sandbox/users/{openid}/sessions", delete(users::end_all))
+        .route(
+            "/sandbox/sessions/{id}",
+            get(users::session).delete(users::end),
+        )
+        .route("/sandbox/sessions/{id}/expire", post(users::expire))
+        .route("/sandbox/requests/{id}", get(detail::request))
         .route("/sandbox/reset", post(reset))
         .layer(DefaultBodyLimit::max(4096))
         .layer(from_fn(guard::own_page))
 }
 
 async fn state(State(sandbox): State<Sandbox>) -> Response {
-    let wxlogin = sandbox.service.read().await.wxlogin.clone();
+    let wxlogin = sandbox.wxlogin().await;
     let [to_wxlogin, to_wechat] = sandbox.requests.newest_first();
     Json(json!({
         "users": sandbox.logged_in.users(&wxlogin).await,
         "requests_to_wxlogin": to_wxlogin,
         "requests_to_wechat": to_wechat,
-        "failures": sandbox.failures(),
+        "next": sandbox.wechat.rules(),
+        "clock_ahead": sandbox.clock().await.ahead(),
+        "quota_pause": sandbox.quota_pause().await,
     }))
     .into_response()
 }
 
 async fn code(State(sandbox): State<Sandbox>, given: Given<Login>) -> Result<Response, Refused> {
-    let Login { script } = read(given)?;
-    let code = fresh(&script)?;
+    let code = fresh(&read(given)?.script)?;
     let curl = format!(
         "curl 'http://{}/onLogin?code={code}'",
         sandbox.addresses.public
@@ -74,14 +99,8 @@ async fn code(State(sandbox): State<Sandbox>, given: Given<Login>) -> Result<Res
 }
 
 async fn log_in(State(sandbox): State<Sandbox>, given: Given<Login>) -> Result<Response, Refused> {
-    let Login { script } = read(given)?;
-    let url = format!(
-        "http://{}/onLogin?code={}",
-        sandbox.addresses.public,
-        fresh(&script)?
-    );
-    let request = sandbox.http.request(Method::GET, url);
-    Ok(wxlogins_answer(request).await)
+    let code = fresh(&read(given)?.script)?;
+    Ok(answer_to_login(&sandbox, &code).await)
 }
 
 async fn phone_code(
@@ -100,25 +119,7 @@ async fn phone_number(
     given: Given<Phone>,
 ) -> Result<Response, Refused> {
     let (code, url) = phone(&sandbox, read(given)?)?;
-    let request = sandbox.http.post(url).bearer_auth(INTERNAL_TOKEN);
-    Ok(wxlogins_answer(request.json(&json!({"code": code}))).await)
-}
-
-async fn fail(
-    State(sandbox): State<Sandbox>,
-    given: Given<Failures>,
-) -> Result<StatusCode, Refused> {
-    let failures = read(given)?;
-    if !(0.0..=1.0).contains(&failures.probability) || failures.errcode == 0 {
-        return Err(bad("probability must be from 0 to 1, and errcode not 0."));
-    }
-    sandbox.set_failures(Some(failures));
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn fail_no_more(State(sandbox): State<Sandbox>) -> StatusCode {
-    sandbox.set_failures(None);
-    StatusCode::NO_CONTENT
+    Ok(answer_to_phone_code(&sandbox, &url, &code).await)
 }
 
 async fn reset(State(sandbox): State<Sandbox>) -> StatusCode {
@@ -128,24 +129,60 @@ async fn reset(State(sandbox): State<Sandbox>) -> StatusCode {
 
 /// A fresh phone code, and where the backend sends it.
 fn phone(sandbox: &Sandbox, phone: Phone) -> Result<(String, String), Refused> {
-    let script = phone
-        .script
-        .unwrap_or_else(|| format!("phone-{}", phone.name));
-    let openid = openid(&phone.name);
-    let internal = sandbox.addresses.internal;
-    let url = format!("http://{internal}/users/{APPID}/{openid}/phone");
-    Ok((fresh(&script)?, url))
+    let script = phone.script;
+    let script = script.unwrap_or_else(|| format!("phone-{}", phone.name));
+    Ok((fresh(&script)?, phone_url(sandbox, &openid(&phone.name))))
 }
 
-/// An unused code with this script.
+fn phone_url(sandbox: &Sandbox, openid: &str) -> String {
+    let internal = sandbox.addresses.internal;
+    format!("http://{internal}/users/{APPID}/{openid}/phone")
+}
+
+/// An unused code with this script. Any name can be in it.
 fn fresh(script: &str) -> Result<String, Refused> {
-    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
-    if script.is_empty() || script.len() > 64 || !script.bytes().all(is_allowed) {
+    let script = match script.split_once('-') {
+        Some((kind @ ("user" | "guest" | "phone"), name)) => {
+            is_name(name).then(|| format!("{kind}-{}", name_in_code(name)))
+        }
+        _ => Some(script.to_owned()),
+    };
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_~".contains(&b);
+    let is_script = |it: &String| Script::parse(it).is_some() && it.bytes().all(is_allowed);
+    let Some(script) = script.filter(is_script) else {
         return Err(bad(
-            "A script is 1 to 64 letters, digits, - and _, such as user-alice.",
+            "A script is user-NAME, guest-NAME, phone-NAME, error-40029, hang or another of the list; NAME has 1 to 32 characters.",
         ));
-    }
+    };
     Ok(format!("{script}.{:08x}", fastrand::u32(..)))
+}
+
+fn is_name(name: &str) -> bool {
+    !name.trim().is_empty()
+        && name.chars().count() <= MAX_NAME
+        && !name.chars().any(char::is_control)
+}
+
+async fn answer_to_login(sandbox: &Sandbox, code: &str) -> Response {
+    let url = format!("http://{}/onLogin?code={code}", sandbox.addresses.public);
+    wxlogins_answer(sandbox.http.request(Method::GET, url)).await
+}
+
+async fn answer_to_phone_code(sandbox: &Sandbox, url: &str, code: &str) -> Response {
+    let request = sandbox.http.post(url).bearer_auth(INTERNAL_TOKEN);
+    wxlogins_answer(request.json(&json!({"code": code}))).await
+}
+
+/// The response of wxlogin, headers included.
+async fn wxlogins_answer(request: reqwest::RequestBuilder) -> Response {
+    let Ok(answer) = request.send().await else {
+        return StatusCode::BAD_GATEWAY.into_response();
+    };
+    let (status, mut headers) = (answer.status(), answer.headers().clone());
+    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+    (status, headers, answer.bytes().await.unwrap_or_default()).into_response()
 }
 
 fn read<T: DeserializeOwned>(given: Given<T>) -> Result<T, Refused> {
@@ -165,16 +202,4 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         (self.0, Json(json!({"detail": self.1}))).into_response()
     }
-}
-
-/// The response of wxlogin, headers included.
-async fn wxlogins_answer(request: reqwest::RequestBuilder) -> Response {
-    let Ok(answer) = request.send().await else {
-        return StatusCode::BAD_GATEWAY.into_response();
-    };
-    let (status, mut headers) = (answer.status(), answer.headers().clone());
-    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
-        headers.remove(name);
-    }
-    (status, headers, answer.bytes().await.unwrap_or_default()).into_response()
 }

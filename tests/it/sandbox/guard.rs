@@ -1,4 +1,4 @@
-//! Access to the page and its controls: for the page itself and for programs, not for other sites in a browser.
+//! Access to the sandbox: for the page itself and for programs, not for other sites in a browser.
 
 use std::net::IpAddr;
 
@@ -10,16 +10,23 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::options::Openness;
-use super::state::Sandbox;
+/// Which names a listener accepts as `Host`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Hosts {
+    /// Those of this machine.
+    Loopback,
+    /// Also those by which other machines reach this one.
+    Reachable,
+}
 
-/// Against DNS rebinding: only names of this machine are accepted as `Host`.
-pub async fn own_host(State(sandbox): State<Sandbox>, request: Request, next: Next) -> Response {
-    let is_own = host(request.headers()).is_some_and(|host| is_own(&host, sandbox.openness));
-    if is_own {
+/// Against DNS rebinding: only names whose DNS an attacker cannot control are accepted as `Host`.
+pub async fn own_host(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    if host(request.headers()).is_some_and(|host| hosts.have(&host)) {
         next.run(request).await
     } else {
-        refused("The Host header names another machine.")
+        let detail =
+            "The Host header is not a name of this machine, so the sandbox does not answer.";
+        refused(detail)
     }
 }
 
@@ -43,18 +50,27 @@ pub fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || ip(host).is_some_and(|ip| ip.is_loopback())
 }
 
+impl Hosts {
+    pub fn of(is_open: bool) -> Self {
+        if is_open {
+            Self::Reachable
+        } else {
+            Self::Loopback
+        }
+    }
+
+    /// `Reachable`: an IP address, a name without dots as in Compose, a name of the local network. Docker gives
+    /// the last name to this machine, also where only the loopback is listened on.
+    fn have(self, host: &str) -> bool {
+        let is_local = || ip(host).is_some() || !host.contains('.') || host.ends_with(".local");
+        is_loopback(host) || host == "host.docker.internal" || self == Self::Reachable && is_local()
+    }
+}
+
 /// The name or IP address in the `Host` header.
 fn host(headers: &HeaderMap) -> Option<String> {
     let host: Uri = headers.get(HOST)?.to_str().ok()?.parse().ok()?;
     host.host().map(str::to_owned)
-}
-
-/// In a container also an IP address, a name without dots as in Compose, and Docker's name of the host: an
-/// attacker cannot control the DNS of these names.
-fn is_own(host: &str, openness: Openness) -> bool {
-    is_loopback(host)
-        || openness == Openness::Everything
-            && (ip(host).is_some() || !host.contains('.') || host == "host.docker.internal")
 }
 
 fn ip(host: &str) -> Option<IpAddr> {
@@ -62,6 +78,8 @@ fn ip(host: &str) -> Option<IpAddr> {
     host.parse().ok()
 }
 
+/// In the form of a failure of wxlogin, for the client in the Mini Program.
 fn refused(detail: &str) -> Response {
-    (StatusCode::FORBIDDEN, Json(json!({"detail": detail}))).into_response()
+    let body = json!({"detail": detail, "code": "refused_by_sandbox", "action": "fix_request"});
+    (StatusCode::FORBIDDEN, Json(body)).into_response()
 }

@@ -3,7 +3,7 @@
 use super::fake_wechat::{APPID, SECRET};
 use super::listeners::{Replaced, lan_address};
 use super::options::Openness;
-use super::service::INTERNAL_TOKEN;
+use super::settings::{INTERNAL_TOKEN, without_effect};
 use super::state::Addresses;
 
 pub fn print(addresses: Addresses, openness: Openness, replaced: &[Replaced]) {
@@ -16,6 +16,10 @@ pub fn print(addresses: Addresses, openness: Openness, replaced: &[Replaced]) {
     lines.extend(replaced.iter().map(|Replaced { wanted, listening }| {
         let (wanted, port) = (wanted.port(), listening.port());
         format!("  Port {wanted} is taken: {port} instead. 端口 {wanted} 已被占用，改用 {port}。")
+    }));
+    let names = without_effect(std::env::vars().map(|(name, _)| name));
+    lines.extend(names.iter().map(|name| {
+        format!("  {name} has no effect here: the sandbox sets it. 沙箱自行设置，{name} 在此无效。")
     }));
     lines.extend(list(addresses));
     lines.extend(warning(addresses, openness));
@@ -34,9 +38,9 @@ pub fn print(addresses: Addresses, openness: Openness, replaced: &[Replaced]) {
 
 const CODES: [&str; 4] = [
     "The code says what WeChat does: user-NAME logs NAME in, error-40029 gets errcode 40029.",
-    "A login uses its code up; user-alice.2 is a new one. The page shows all kinds of codes.",
-    "code 决定微信怎么应答：user-名字 表示登录，error-40029 返回 errcode 40029。",
-    "登录后 code 失效，user-alice.2 就是新的 code。各种 code 见页面。",
+    "A login uses its code up; user-alice.2 is a new one. Codes of a real wx.login are the user devtools.",
+    "code 决定微信怎么返回：user-名字 表示登录，error-40029 表示返回 errcode 40029。",
+    "登录后 code 失效，user-alice.2 就是新的 code。真实 wx.login 的 code 登录为用户 devtools。",
 ];
 
 fn list(addresses: Addresses) -> [String; 3] {
@@ -46,16 +50,16 @@ fn list(addresses: Addresses) -> [String; 3] {
         page,
     } = addresses;
     [
-        format!("  Page 页面              http://{page}/"),
-        format!("  Service 登录服务       http://{public}"),
-        format!("  Internal door 内部端口 http://{internal}"),
+        format!("  Page 页面                  http://{page}/"),
+        format!("  Service 登录服务           http://{public}"),
+        format!("  Internal listener 内部端口 http://{internal}"),
     ]
 }
 
 fn warning(addresses: Addresses, openness: Openness) -> Vec<String> {
     match openness {
         Openness::Nothing => Vec::new(),
-        Openness::PublicDoor => {
+        Openness::PublicListener => {
             let port = addresses.public.port();
             let host = lan_address();
             let host = host.map_or("ADDRESS-OF-THIS-COMPUTER".to_owned(), |ip| ip.to_string());
@@ -77,7 +81,7 @@ fn for_others(addresses: Addresses) -> [String; 7] {
         format!("  WECHAT_APPID={APPID}"),
         format!("  WECHAT_SECRET={SECRET}"),
         format!("  WECHAT_API_BASE={}", addresses.base()),
-        "For a backend at the internal door 供后端访问内部端口：".into(),
+        "For a backend at the internal listener 供后端访问内部端口：".into(),
         format!("  INTERNAL_TOKEN={INTERNAL_TOKEN}"),
     ]
 }

@@ -1,5 +1,6 @@
 //! The users who have logged in, their `session_key`s from WeChat, and their sessions.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -7,32 +8,52 @@ use serde::Serialize;
 use serde_json::Value;
 use wxlogin::WxLogin;
 
+use super::fake_wechat::FakeWechat;
 use super::requests::rfc3339;
 
-/// How many users are remembered, and sessions of each.
+/// How many users are remembered, and sessions and codes of each.
 const KEPT: usize = 50;
 
 #[derive(Clone, Default)]
-pub struct LoggedIn(Arc<Mutex<Vec<Known>>>);
+pub struct LoggedIn(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    last_user: u64,
+    last_session: u64,
+    /// The last login at the end.
+    users: VecDeque<Known>,
+}
 
 struct Known {
+    /// Counted from 1 in the order of the first logins.
+    number: u64,
     name: String,
     openid: String,
     unionid: Option<String>,
-    /// The code and the time of each key. The newest is the last.
-    keys: Vec<(String, SystemTime)>,
-    sessions: Vec<KnownSession>,
+    /// How many `session_key`s WeChat has given out.
+    keys: usize,
+    newest_key_at: SystemTime,
+    /// The last codes, and the number of the key of each.
+    codes: VecDeque<(String, usize)>,
+    sessions: VecDeque<KnownSession>,
 }
 
 #[derive(Clone)]
-struct KnownSession {
-    token: String,
-    code: String,
-    at: SystemTime,
+pub struct KnownSession {
+    pub id: u64,
+    pub token: String,
+    /// By wxlogin's clock, in Unix seconds.
+    pub expires_at: u64,
+    key: usize,
+    since: SystemTime,
 }
 
 #[derive(Serialize)]
 pub struct User {
+    /// In the order of the first logins.
+    #[serde(skip)]
+    pub number: u64,
     /// The name in the code: `alice` of `user-alice.2`.
     pub name: String,
     pub openid: String,
@@ -41,124 +62,151 @@ pub struct User {
     pub newest_session_key: usize,
     #[serde(serialize_with = "rfc3339")]
     pub newest_session_key_at: SystemTime,
-    /// The living ones, the newest first.
+    /// Those that have not ended, the newest first.
     pub sessions: Vec<Session>,
 }
 
 #[derive(Serialize)]
 pub struct Session {
+    pub id: u64,
     #[serde(serialize_with = "rfc3339")]
     pub since: SystemTime,
+    /// By wxlogin's clock, in Unix seconds.
+    pub expires_at: u64,
     /// The number of this login's `session_key`.
     pub session_key: usize,
 }
 
 impl LoggedIn {
     /// WeChat has answered a login with this body, which may be a refusal.
-    pub fn wechat_answered(&self, code: &str, body: &Value) {
-        let Some(openid) = body["openid"].as_str() else {
+    pub fn wechat_answered(&self, code: &str, body: &Value, wechat: &FakeWechat) {
+        let (Some(openid), Some(_)) = (body["openid"].as_str(), body["session_key"].as_str())
+        else {
             return;
         };
-        let mut users = self.lock();
-        let at = users.iter().position(|user| user.openid == openid);
-        let mut user = at.map_or_else(
-            || Known {
-                name: name(code).to_owned(),
-                openid: openid.to_owned(),
-                unionid: None,
-                keys: Vec::new(),
-                sessions: Vec::new(),
-            },
-            |at| users.remove(at),
-        );
+        let mut kept = self.lock();
+        let at = kept.users.iter().position(|user| user.openid == openid);
+        let known = at.and_then(|at| kept.users.remove(at));
+        let mut user = known.unwrap_or_else(|| {
+            kept.last_user += 1;
+            Known::new(kept.last_user, openid, wechat)
+        });
         user.unionid = body["unionid"].as_str().map(str::to_owned);
-        user.keys.push((code.to_owned(), SystemTime::now()));
-        if users.len() == KEPT {
-            users.remove(0);
-        }
-        users.push(user);
+        user.keys += 1;
+        user.newest_key_at = SystemTime::now();
+        push(&mut user.codes, (code.to_owned(), user.keys));
+        push(&mut kept.users, user);
     }
 
-    /// wxlogin has answered a login with this body.
-    pub fn wxlogin_answered(&self, code: &str, body: &Value) {
+    /// wxlogin has answered a login with this body, when its clock said `now`.
+    pub fn wxlogin_answered(&self, code: &str, body: &Value, now: u64) {
         let (Some(openid), Some(token)) = (body["openid"].as_str(), body["token"].as_str()) else {
             return;
         };
-        let mut users = self.lock();
-        let Some(user) = users.iter_mut().find(|user| user.openid == openid) else {
+        let mut kept = self.lock();
+        kept.last_session += 1;
+        let id = kept.last_session;
+        let Some(user) = kept.users.iter_mut().find(|user| user.openid == openid) else {
             return; // reset meanwhile
         };
-        if user.sessions.iter().any(|session| session.token == token) {
-            return;
-        }
-        if user.sessions.len() == KEPT {
-            user.sessions.remove(0);
-        }
-        user.sessions.push(KnownSession {
+        let key = user.codes.iter().rev().find(|(of, _)| of == code);
+        let session = KnownSession {
+            id,
             token: token.to_owned(),
-            code: code.to_owned(),
-            at: SystemTime::now(),
-        });
+            expires_at: now + body["expires_in"].as_u64().unwrap_or_default(),
+            key: key.map_or(0, |(_, number)| *number),
+            since: SystemTime::now(),
+        };
+        push(&mut user.sessions, session);
     }
 
-    /// The users, the last login first. Looks up at wxlogin which sessions are alive.
+    /// The user of a token.
+    pub fn openid_of(&self, token: &str) -> Option<String> {
+        let kept = self.lock();
+        let has_token = |user: &&Known| user.sessions.iter().any(|session| session.token == token);
+        kept.users
+            .iter()
+            .find(has_token)
+            .map(|user| user.openid.clone())
+    }
+
+    pub fn session(&self, id: u64) -> Option<KnownSession> {
+        let kept = self.lock();
+        let mut sessions = kept.users.iter().flat_map(|user| &user.sessions);
+        sessions.find(|session| session.id == id).cloned()
+    }
+
+    /// The users, the last login first. Looks up at wxlogin which sessions have not ended.
     pub async fn users(&self, wxlogin: &WxLogin) -> Vec<User> {
         let tokens: Vec<String> = {
-            let users = self.lock();
-            let sessions = users.iter().flat_map(|user| &user.sessions);
+            let kept = self.lock();
+            let sessions = kept.users.iter().flat_map(|user| &user.sessions);
             sessions.map(|session| session.token.clone()).collect()
         };
-        let mut dead = Vec::new();
+        let mut ended = Vec::new();
         for token in tokens {
             if !matches!(wxlogin.session(&token).await, Ok(Some(_))) {
-                dead.push(token);
+                ended.push(token);
             }
         }
-        let mut users = self.lock();
-        for user in users.iter_mut() {
+        let mut kept = self.lock();
+        for user in &mut kept.users {
             user.sessions
-                .retain(|session| !dead.contains(&session.token));
+                .retain(|session| !ended.contains(&session.token));
         }
-        users.iter().rev().map(Known::shown).collect()
+        kept.users.iter().rev().map(Known::shown).collect()
     }
 
     pub fn clear(&self) {
-        self.lock().clear();
+        *self.lock() = Kept::default();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Known>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap()
     }
 }
 
 impl Known {
+    fn new(number: u64, openid: &str, wechat: &FakeWechat) -> Self {
+        Self {
+            number,
+            name: wechat
+                .user(openid)
+                .map_or_else(String::new, |user| user.name),
+            openid: openid.to_owned(),
+            unionid: None,
+            keys: 0,
+            newest_key_at: SystemTime::UNIX_EPOCH,
+            codes: VecDeque::new(),
+            sessions: VecDeque::new(),
+        }
+    }
+
     fn shown(&self) -> User {
-        let number = |code: &str| {
-            let at = self.keys.iter().rposition(|(of, _)| of == code);
-            at.map_or(0, |at| at + 1)
-        };
         let sessions = self.sessions.iter().rev();
         User {
+            number: self.number,
             name: self.name.clone(),
             openid: self.openid.clone(),
             unionid: self.unionid.clone(),
-            newest_session_key: self.keys.len(),
-            newest_session_key_at: self.keys.last().map_or(SystemTime::UNIX_EPOCH, |key| key.1),
+            newest_session_key: self.keys,
+            newest_session_key_at: self.newest_key_at,
             sessions: sessions
                 .map(|session| Session {
-                    since: session.at,
-                    session_key: number(&session.code),
+                    id: session.id,
+                    since: session.since,
+                    expires_at: session.expires_at,
+                    session_key: session.key,
                 })
                 .collect(),
         }
     }
 }
 
-fn name(code: &str) -> &str {
-    let script = code.split_once('.').map_or(code, |(script, _)| script);
-    match script.split_once('-') {
-        Some(("user" | "guest", name)) => name,
-        Some((script @ ("busy" | "slow"), _)) => script,
-        _ => "devtools", // a code as wx.login gives it
+/// Keeps the newest.
+fn push<T>(all: &mut VecDeque<T>, newest: T) {
+    if all.len() == KEPT {
+        all.pop_front();
     }
+    all.push_back(newest);
 }

@@ -1,9 +1,11 @@
-//! `cargo run --example sandbox`: wxlogin with both doors, and a stand-in for WeChat with a page to look at,
+//! `cargo run --example sandbox`: wxlogin with both listeners, and a stand-in for WeChat with a page to look at,
 //! in one process, with nothing to configure. Not in the release binary.
 #![allow(clippy::unwrap_used, reason = "a sandbox may fail by panicking")]
 
+mod clock;
 mod controls;
-mod doors;
+mod detail;
+mod developer;
 #[allow(dead_code, unused_imports, reason = "the tests use all of it")]
 #[path = "wechat.rs"]
 mod fake_wechat;
@@ -13,9 +15,11 @@ mod listeners;
 mod logged_in;
 mod options;
 mod page;
+mod proxy;
 mod redaction;
 mod requests;
 mod service;
+mod settings;
 mod state;
 mod to_wechat;
 
@@ -24,12 +28,15 @@ use std::process::ExitCode;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use fake_wechat::serve;
+use guard::Hosts;
 use listeners::local;
-use options::Options;
+use options::{Openness, Options, USAGE};
 use requests::To;
+use settings::Settings;
 use state::{Addresses, Sandbox};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use wxlogin::telemetry;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -53,11 +60,21 @@ async fn main() -> ExitCode {
         page: address(&page),
     };
     let mut terminate = signal(SignalKind::terminate()).unwrap();
-    let _logging = service::start_logging(&addresses.base());
-    let sandbox = Sandbox::start(addresses, options.openness).await;
+    let settings = match Settings::read(&addresses.base(), std::env::vars()) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            eprintln!("sandbox: {problems}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let _logging = telemetry::init(&settings.config().log).unwrap();
+    let sandbox = Sandbox::start(addresses, options.openness, settings).await;
     tokio::spawn(serve(page, page_and_wechat(&sandbox)));
-    tokio::spawn(serve(internal, doors::router(&sandbox, To::InternalDoor)));
-    tokio::spawn(serve(public, doors::router(&sandbox, To::PublicDoor)));
+    tokio::spawn(serve(
+        internal,
+        proxy::router(&sandbox, To::InternalListener),
+    ));
+    tokio::spawn(serve(public, proxy::router(&sandbox, To::PublicListener)));
     introduction::print(addresses, options.openness, &replaced);
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
@@ -67,8 +84,10 @@ async fn main() -> ExitCode {
 }
 
 fn page_and_wechat(sandbox: &Sandbox) -> Router {
+    let hosts = Hosts::of(sandbox.openness == Openness::Everything);
     let page = page::router().merge(controls::router());
-    let page = page.route_layer(from_fn_with_state(sandbox.clone(), guard::own_host));
-    page.with_state(sandbox.clone())
-        .merge(to_wechat::router(sandbox))
+    let both = page
+        .with_state(sandbox.clone())
+        .merge(to_wechat::router(sandbox));
+    both.layer(from_fn_with_state(hosts, guard::own_host))
 }

@@ -1,28 +1,47 @@
 //! The state of the stand-in.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::codes::Codes;
+use super::others::Inbox;
 use super::reply::Refused;
+use super::rules::Rules;
 use super::{APPID, OTHER_APPID, OTHER_SECRET, SECRET};
+
+/// The most users who are remembered.
+const MAX_USERS: usize = 20_000;
 
 pub struct Model {
     /// By appid.
     pub secrets: HashMap<String, String>,
-    /// An errcode for every request.
-    pub refuses: Option<i64>,
+    pub rules: Rules,
     /// Answers that a test wrote, by code.
     pub scripted: HashMap<String, String>,
-    /// Codes of logins in the order of the requests, and phone codes in theirs.
-    pub asked: Vec<String>,
-    pub phone_asked: Vec<String>,
-    /// Codes of both kinds that are used up: a refused exchange uses a code up too.
-    pub used: HashSet<String>,
-    /// Codes that a user logged in with.
-    pub exchanged: Vec<String>,
-    /// The newest `session_key` by openid.
-    pub keys: HashMap<String, [u8; 16]>,
+    /// Of `wx.login`.
+    pub login_codes: Codes,
+    pub phone_codes: Codes,
+    pub users: Users,
+    /// Requests for other paths than those of wxlogin's own calls.
+    pub inbox: Inbox,
     pub wrong_secrets: usize,
     pub tokens: Tokens,
+}
+
+/// Those who have logged in.
+#[derive(Default)]
+pub struct Users {
+    by_openid: HashMap<String, User>,
+    oldest_first: VecDeque<String>,
+    /// The number of users of the script `new-user`.
+    new: usize,
+}
+
+#[derive(Clone)]
+pub struct User {
+    pub name: String,
+    pub has_unionid: bool,
+    /// The newest `session_key`.
+    pub key: [u8; 16],
 }
 
 /// `access_token`s, and the settings of tests for them.
@@ -53,13 +72,12 @@ impl Model {
             secrets: secrets
                 .map(|(appid, secret)| (appid.into(), secret.into()))
                 .into(),
-            refuses: None,
+            rules: Rules::default(),
             scripted: HashMap::new(),
-            asked: Vec::new(),
-            phone_asked: Vec::new(),
-            used: HashSet::new(),
-            exchanged: Vec::new(),
-            keys: HashMap::new(),
+            login_codes: Codes::default(),
+            phone_codes: Codes::default(),
+            users: Users::default(),
+            inbox: Inbox::default(),
             wrong_secrets: 0,
             tokens: Tokens::default(),
         }
@@ -92,6 +110,37 @@ impl Model {
     }
 }
 
+impl Users {
+    pub fn get(&self, openid: &str) -> Option<&User> {
+        self.by_openid.get(openid)
+    }
+
+    pub fn replace_key(&mut self, openid: &str, key: [u8; 16]) {
+        if let Some(user) = self.by_openid.get_mut(openid) {
+            user.key = key;
+        }
+    }
+
+    /// The name of a user who has never logged in.
+    pub fn new_name(&mut self) -> String {
+        self.new += 1;
+        format!("new-{}", self.new)
+    }
+
+    /// A user has logged in.
+    pub fn insert(&mut self, openid: &str, user: User) {
+        if self.by_openid.insert(openid.to_owned(), user).is_some() {
+            return;
+        }
+        self.oldest_first.push_back(openid.to_owned());
+        if self.oldest_first.len() > MAX_USERS
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.by_openid.remove(&oldest);
+        }
+    }
+}
+
 impl Tokens {
     pub fn current(&self, appid: &str) -> String {
         let number = self.current.get(appid).unwrap_or(&1);
@@ -120,22 +169,4 @@ pub fn parameter(query: &str, name: &str) -> Option<String> {
     value
         .filter(|_| more.is_none())
         .map(|(_, value)| value.into())
-}
-
-/// The script of a code: without the suffix that makes the code unique.
-pub fn script(code: &str) -> &str {
-    code.split_once('.').map_or(code, |(script, _)| script)
-}
-
-/// Whether WeChat answers "busy" for this code, by the number of requests with it.
-pub fn is_busy(code: &str, asked: &[String]) -> bool {
-    let script = script(code);
-    let times = script.strip_prefix("busy-").map(str::parse::<usize>);
-    let asked = asked.iter().filter(|asked| *asked == code).count();
-    match script {
-        "error--1" => true,
-        // Each exchange asks twice.
-        "busy-used" => asked % 2 == 1,
-        _ => times.is_some_and(|times| times.is_ok_and(|times| asked <= times)),
-    }
 }

@@ -23,14 +23,16 @@ Without an option everything stays on this machine. 不加选项时，只有本�
 From the environment 环境变量:
   LISTEN_ADDR    the service 登录服务        default 默认 127.0.0.1:3000
   PAGE_ADDR      the page and WeChat 页面    default 默认 127.0.0.1:3001
-  INTERNAL_ADDR  the internal door 内部端口  default 默认 127.0.0.1:9090
+  INTERNAL_ADDR  internal listener 内部端口  default 默认 127.0.0.1:9090
+The other settings of wxlogin, such as SESSION_TTL, but for Mini Program, store and internal token.
+wxlogin 的其他设置也有效，例如 SESSION_TTL；小程序、会话存储和内部 token 由沙箱自行设置。
 An address that is set is used or the start fails with status 1. A default port that is taken is replaced
 by the next free one. --lan and --container keep the port of such an address and replace the rest.
 设置了的地址若被占用，启动失败，退出码为 1；默认端口若被占用，改用下一个空闲端口。
 ";
 
 /// Wrong arguments or settings.
-const USAGE: u8 = 2;
+pub const USAGE: u8 = 2;
 
 pub struct Options {
     pub public: Wanted,
@@ -43,7 +45,7 @@ pub struct Options {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Openness {
     Nothing,
-    PublicDoor,
+    PublicListener,
     Everything,
 }
 
@@ -55,7 +57,7 @@ impl Options {
     ) -> Result<Self, ExitCode> {
         let mut openness = match arguments {
             [] => Openness::Nothing,
-            [option] if option == "--lan" => Openness::PublicDoor,
+            [option] if option == "--lan" => Openness::PublicListener,
             [option] if option == "--container" => Openness::Everything,
             [option] if option == "--help" || option == "-h" => {
                 print!("{HELP}");
@@ -91,7 +93,7 @@ impl Options {
         let internal = wanted("INTERNAL_ADDR", 9090, openness == Openness::Everything)?;
         // Such an address without the option has the same effect as with it.
         if openness == Openness::Nothing && !public.addr().ip().is_loopback() {
-            openness = Openness::PublicDoor;
+            openness = Openness::PublicListener;
         }
         Ok(Self {
             public,

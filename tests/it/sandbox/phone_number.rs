@@ -1,55 +1,63 @@
 //! `POST /wxa/business/getuserphonenumber`
 
-use std::time::Duration;
-
 use axum::response::Response;
 use serde_json::Value;
 
-use super::model::{Model, is_busy, parameter, script};
-use super::reply::{Refused, Reply, error, invalid_code, refusal, text};
+use super::model::{Model, parameter};
+use super::real_code::DEVELOPER;
+use super::reply::{Refused, Reply, error, invalid_code, text};
+use super::rules::{ALL, Outcome, PHONE_NUMBER};
+use super::script::Script;
 use super::users::{openid_in, phone_number};
 
 pub fn reply(model: &mut Model, query: &str, body: &Value) -> Reply {
     let code = body["code"].as_str().unwrap_or_default().to_owned();
-    model.phone_asked.push(code.clone());
+    let requests = model.phone_codes.see(&code).requests;
     let (appid, openid) = match read(model, query, body) {
         Ok(read) => read,
         Err((errcode, errmsg)) => return Reply::Now(error(errcode, errmsg)),
     };
-    if let Some(errcode) = model.refuses {
-        return Reply::Now(refusal(errcode));
-    }
-    if is_busy(&code, &model.phone_asked) {
+    let is_login_code = model.login_codes.get(&code).is_some();
+    let seen = model.phone_codes.get_mut(&code);
+    let ruled = match Script::of_code(&code) {
+        Some(script) => Some(Outcome::Script(script)),
+        None if is_login_code => return Reply::Now(invalid_code()),
+        None => seen.ruled_by(&mut model.rules, PHONE_NUMBER),
+    };
+    let ruled = model.rules.take(ALL).or(ruled);
+    let script = match &ruled {
+        Some(Outcome::Script(script)) => Some(script),
+        _ => None,
+    };
+    if script.is_some_and(|script| script.is_busy(requests)) {
         return Reply::Now(error(-1, "system error"));
     }
-    let script = script(&code);
-    if let Some(reply) = Reply::scripted(script) {
+    if let Some(reply) = script.and_then(Script::failure) {
         return reply;
     }
-    if !model.used.insert(format!("phone {code}")) {
+    if std::mem::replace(&mut seen.is_used, true) {
         return Reply::Now(invalid_code());
     }
     if let Some(body) = model.scripted.get(&code) {
         return Reply::Now(text(body.clone()));
     }
-    match script.split_once('-').unwrap_or((script, "")) {
-        ("phone", name) => {
-            let of_name = openid_in(&appid, name);
-            if openid.is_none_or(|openid| openid == of_name) {
-                Reply::Now(success(&appid, &of_name))
-            } else {
-                Reply::Now(invalid_code())
-            }
+    let of_script = match script {
+        Some(Script::Phone(name)) => Some(openid_in(&appid, name)),
+        Some(Script::User(_) | Script::Guest(_) | Script::NewUser) => {
+            return Reply::Now(invalid_code()); // a login code
         }
-        ("busy", _) => Reply::Now(success(&appid, &openid.unwrap_or_default())),
-        ("slow", millis) => match millis.parse() {
-            Ok(millis) => Reply::After(
-                Duration::from_millis(millis),
-                success(&appid, &openid.unwrap_or_default()),
-            ),
-            Err(_) => Reply::Now(invalid_code()),
-        },
-        _ => Reply::Now(invalid_code()),
+        _ => None,
+    };
+    let usual = match (of_script, openid) {
+        (Some(of_script), Some(openid)) if of_script != openid => invalid_code(),
+        (of_script, openid) => {
+            let developer = || openid_in(&appid, DEVELOPER);
+            success(&appid, &of_script.or(openid).unwrap_or_else(developer))
+        }
+    };
+    match ruled {
+        Some(outcome) => outcome.instead_of(usual, r#"{"errcode":0,"errmsg":"ok"}"#),
+        None => Reply::Now(usual),
     }
 }
 

@@ -20,25 +20,13 @@ impl Reply {
         match self {
             Self::Now(response) => response,
             Self::After(delay, response) => {
-                tokio::time::sleep(delay).await;
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
                 response
             }
             Self::Never => std::future::pending().await,
         }
-    }
-
-    /// The response for a code that is not a user's; `None` for other codes.
-    pub fn scripted(script: &str) -> Option<Self> {
-        Some(Self::Now(
-            match script.split_once('-').unwrap_or((script, "")) {
-                ("error", number) => number.parse().map_or_else(|_| invalid_code(), refusal),
-                ("hang", "") => return Some(Self::Never),
-                ("garbage", "") => text("}{ this is not JSON".into()),
-                ("empty", "") => text(String::new()),
-                ("html", "502") => html_502(),
-                _ => return None,
-            },
-        ))
     }
 }
 
@@ -68,7 +56,7 @@ pub fn text(body: String) -> Response {
     ([(CONTENT_TYPE, "text/plain")], body).into_response()
 }
 
-fn html_502() -> Response {
+pub fn html_502() -> Response {
     let page = "<html><head><title>502 Bad Gateway</title></head></html>";
     (StatusCode::BAD_GATEWAY, [(CONTENT_TYPE, "text/html")], page).into_response()
 }

@@ -4,10 +4,16 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime};
 
+use axum::body::Bytes;
+use axum::http::HeaderMap;
 use serde::Serialize;
+
+use super::redaction;
 
 /// The most requests that are kept on each side.
 const KEPT: usize = 50;
+/// As much of a body is kept, in bytes.
+const MAX_BODY: usize = 8 * 1024;
 
 #[derive(Clone, Default)]
 pub struct Requests(Arc<Mutex<Kept>>);
@@ -22,8 +28,8 @@ struct Kept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum To {
-    PublicDoor,
-    InternalDoor,
+    PublicListener,
+    InternalListener,
     Wechat,
 }
 
@@ -45,11 +51,11 @@ pub struct Noted {
     /// The response; absent while it is awaited.
     #[serde(flatten)]
     pub answer: Option<Answer>,
+    /// As it was sent, with secrets.
+    #[serde(skip)]
+    pub sent: Arc<Begin>,
     #[serde(skip)]
     begin: Instant,
-    /// The code, to match requests on both sides.
-    #[serde(skip)]
-    raw_code: Option<String>,
 }
 
 #[derive(Clone, Default, Serialize)]
@@ -63,13 +69,25 @@ pub struct Answer {
     pub errcode: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
+    /// The openid of the user whom it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     pub duration_ms: u64,
+    /// With secrets.
+    #[serde(skip)]
+    pub headers: HeaderMap,
+    #[serde(skip)]
+    pub body: Bytes,
 }
 
 /// What is known of a request when it begins.
 pub struct Begin {
     pub to: To,
-    pub request: String,
+    pub method: String,
+    pub path: String,
+    pub query: Option<String>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
     pub code: Option<String>,
 }
 
@@ -82,29 +100,30 @@ pub struct Pending {
 }
 
 impl Requests {
-    pub fn begin(&self, begin: Begin) -> Pending {
+    pub fn begin(&self, mut begin: Begin) -> Pending {
+        begin.body = kept_of(&begin.body);
         let mut kept = self.lock();
         kept.last_id += 1;
-        let id = kept.last_id;
-        let for_request = match begin.to {
+        let (id, to) = (kept.last_id, begin.to);
+        let for_request = match to {
             To::Wechat => kept.cause(begin.code.as_deref()),
             _ => None,
         };
         kept.push(Noted {
             id,
-            to: begin.to,
+            to,
             for_request,
             at: SystemTime::now(),
-            request: begin.request,
-            login_code: begin.code.as_deref().map(super::redaction::code),
+            request: format!("{} {}", begin.method, redaction::path(&begin.path)),
+            login_code: begin.code.as_deref().map(redaction::code),
             answer: None,
+            sent: Arc::new(begin),
             begin: Instant::now(),
-            raw_code: begin.code,
         });
         Pending {
             requests: self.clone(),
             id,
-            to: begin.to,
+            to,
             is_answered: false,
         }
     }
@@ -113,6 +132,16 @@ impl Requests {
     pub fn newest_first(&self) -> [Vec<Noted>; 2] {
         let kept = self.lock();
         [0, 1].map(|side| kept.by_side[side].iter().rev().cloned().collect())
+    }
+
+    /// A request, and those to WeChat that it caused, the oldest first.
+    pub fn with_caused(&self, id: u64) -> Option<(Noted, Vec<Noted>)> {
+        let kept = self.lock();
+        let mut all = kept.by_side.iter().flatten();
+        let request = all.find(|request| request.id == id)?.clone();
+        let caused = kept.by_side[1].iter();
+        let caused = caused.filter(|request| request.for_request == Some(id));
+        Some((request, caused.cloned().collect()))
     }
 
     pub fn clear(&self) {
@@ -129,7 +158,7 @@ impl Kept {
     fn cause(&self, code: Option<&str>) -> Option<u64> {
         let to_wxlogin = || self.by_side[0].iter().rev();
         let same_code = code.and_then(|code| {
-            to_wxlogin().find(|request| request.raw_code.as_deref() == Some(code))
+            to_wxlogin().find(|request| request.sent.code.as_deref() == Some(code))
         });
         let cause = same_code.or_else(|| match code {
             Some(_) => None, // another program's
@@ -148,8 +177,9 @@ impl Kept {
 }
 
 impl Pending {
-    pub fn answered(mut self, answer: Answer) {
+    pub fn answered(mut self, mut answer: Answer) {
         self.is_answered = true;
+        answer.body = kept_of(&answer.body);
         self.complete(answer);
     }
 
@@ -177,6 +207,11 @@ impl Drop for Pending {
 
 fn side(to: To) -> usize {
     usize::from(to == To::Wechat)
+}
+
+/// The beginning of a body, in memory of its own.
+fn kept_of(body: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(&body[..body.len().min(MAX_BODY)])
 }
 
 pub fn rfc3339<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

@@ -6,23 +6,25 @@ use serde_json::Value;
 
 use super::model::Model;
 use super::reply::{Refused, Reply, error, refusal, text};
+use super::rules::ACCESS_TOKEN;
 
 pub fn reply(model: &mut Model, body: &Value) -> Reply {
     model.tokens.asked += 1;
     let delay = Duration::from_millis(model.tokens.delay);
-    let response = match read(model, body) {
-        Err((errcode, errmsg)) => error(errcode, errmsg),
-        Ok(appid) => {
-            if let Some(errcode) = model.refuses.or(model.tokens.refuses) {
-                refusal(errcode)
-            } else {
-                let token = model.tokens.current(&appid);
-                model.tokens.given.insert(token.clone());
-                text(format!(r#"{{"access_token":"{token}","expires_in":7200}}"#))
-            }
+    let usual = match (read(model, body), model.tokens.refuses) {
+        (Err((errcode, errmsg)), _) => error(errcode, errmsg),
+        (Ok(_), Some(errcode)) => refusal(errcode),
+        (Ok(appid), None) => {
+            let token = model.tokens.current(&appid);
+            model.tokens.given.insert(token.clone());
+            text(format!(r#"{{"access_token":"{token}","expires_in":7200}}"#))
         }
     };
-    Reply::After(delay, response)
+    let incomplete = r#"{"expires_in":7200}"#;
+    match model.rules.reply(ACCESS_TOKEN, incomplete, usual) {
+        Reply::Now(response) => Reply::After(delay, response),
+        later => later,
+    }
 }
 
 fn read(model: &mut Model, body: &Value) -> Result<String, Refused> {

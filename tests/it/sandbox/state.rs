@@ -5,13 +5,15 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::RwLock;
+use wxlogin::WxLogin;
 
+use super::clock::SandboxClock;
 use super::fake_wechat::FakeWechat;
 use super::logged_in::LoggedIn;
 use super::options::Openness;
 use super::requests::Requests;
 use super::service::Service;
-use super::to_wechat::Failures;
+use super::settings::Settings;
 
 /// Cheap to clone; all clones are the same sandbox.
 #[derive(Clone)]
@@ -26,7 +28,9 @@ pub struct Parts {
     pub service: RwLock<Service>,
     /// For requests to wxlogin.
     pub http: reqwest::Client,
-    failures: Mutex<Option<Failures>>,
+    settings: Settings,
+    /// The time of wxlogin's clock at which it asks WeChat again after errcode 45009.
+    quota_pause_end: Mutex<Option<u64>>,
 }
 
 /// The addresses at which this machine reaches them.
@@ -54,7 +58,7 @@ impl Deref for Sandbox {
 }
 
 impl Sandbox {
-    pub async fn start(addresses: Addresses, openness: Openness) -> Self {
+    pub async fn start(addresses: Addresses, openness: Openness, settings: Settings) -> Self {
         let http = reqwest::Client::builder().no_proxy();
         let http = http.redirect(reqwest::redirect::Policy::none());
         Self(Arc::new(Parts {
@@ -63,31 +67,43 @@ impl Sandbox {
             wechat: FakeWechat::new(addresses.page),
             requests: Requests::default(),
             logged_in: LoggedIn::default(),
-            service: RwLock::new(Service::start(&addresses.base()).await),
+            service: RwLock::new(Service::start(&settings).await),
             http: http.build().unwrap(),
-            failures: Mutex::default(),
+            settings,
+            quota_pause_end: Mutex::default(),
         }))
     }
 
-    pub fn failures(&self) -> Option<Failures> {
-        *self.0.failures.lock().unwrap()
+    pub async fn wxlogin(&self) -> WxLogin {
+        self.service.read().await.wxlogin.clone()
     }
 
-    pub fn set_failures(&self, failures: Option<Failures>) {
-        *self.0.failures.lock().unwrap() = failures;
+    pub async fn clock(&self) -> SandboxClock {
+        self.service.read().await.clock.clone()
     }
 
-    /// Whether WeChat refuses this request.
-    pub fn chance(&self) -> Option<i64> {
-        let failures = self.failures()?;
-        (fastrand::f64() < failures.probability).then_some(failures.errcode)
+    /// wxlogin has answered a login. `retry_after`: the seconds, if it said that WeChat's quota is used up.
+    pub async fn note_quota(&self, retry_after: Option<u64>) {
+        let now = self.clock().await.now();
+        let mut end = self.0.quota_pause_end.lock().unwrap();
+        // Further logins in the pause do not prolong it.
+        if end.is_none_or(|end| end <= now) || retry_after.is_none() {
+            *end = retry_after.map(|seconds| now + seconds);
+        }
+    }
+
+    /// How many seconds the pause after errcode 45009 still lasts.
+    pub async fn quota_pause(&self) -> Option<u64> {
+        let now = self.clock().await.now();
+        let end = *self.0.quota_pause_end.lock().unwrap();
+        end?.checked_sub(now).filter(|rest| *rest > 0)
     }
 
     /// Resets everything: a new wxlogin, and a WeChat without users.
     pub async fn reset(&self) {
-        let service = Service::start(&self.addresses.base()).await;
+        let service = Service::start(&self.0.settings).await;
         let old = std::mem::replace(&mut *self.service.write().await, service);
-        self.set_failures(None);
+        *self.0.quota_pause_end.lock().unwrap() = None;
         self.wechat.reset();
         self.logged_in.clear();
         self.requests.clear();

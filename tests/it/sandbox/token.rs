@@ -3,17 +3,20 @@
 use axum::http::Method;
 
 use super::model::{Model, parameter};
-use super::reply::{Refused, Reply, error, refusal, text};
+use super::reply::{Refused, Reply, error, text};
+use super::rules::ACCESS_TOKEN;
 
 pub fn reply(model: &mut Model, method: &Method, query: &str) -> Reply {
-    Reply::Now(match (read(model, method, query), model.refuses) {
-        (Err((errcode, errmsg)), _) => error(errcode, errmsg),
-        (Ok(_), Some(errcode)) => refusal(errcode),
-        (Ok(appid), None) => {
+    let usual = match read(model, method, query) {
+        Err((errcode, errmsg)) => return Reply::Now(error(errcode, errmsg)),
+        Ok(appid) => {
             let token = model.tokens.older(&appid);
             text(format!(r#"{{"access_token":"{token}","expires_in":7200}}"#))
         }
-    })
+    };
+    model
+        .rules
+        .reply(ACCESS_TOKEN, r#"{"expires_in":7200}"#, usual)
 }
 
 fn read(model: &mut Model, method: &Method, query: &str) -> Result<String, Refused> {

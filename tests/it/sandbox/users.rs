@@ -29,6 +29,26 @@ pub fn session_key(code: &str) -> [u8; 16] {
     hash("session_key", code)[..16].try_into().unwrap()
 }
 
+/// A name as it stands in a code: letters, digits, - and _ as they are, any other name in hex after a ~.
+pub fn name_in_code(name: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if name.bytes().all(is_plain) {
+        name.to_owned()
+    } else {
+        format!("~{}", hex(name.as_bytes()))
+    }
+}
+
+/// The name in a code.
+pub fn name_of(in_code: &str) -> String {
+    let digits = in_code.strip_prefix('~').unwrap_or_default().as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
+    let name = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| in_code.to_owned())
+}
+
 /// A user's phone number, without the country code: 11 digits, as in China.
 pub fn phone_number(openid: &str) -> String {
     let digits = hash("phone number", openid).map(|byte| char::from(b'0' + byte % 10));

@@ -5,9 +5,14 @@
 mod calls;
 mod check_session;
 mod code_to_session;
+mod codes;
 mod model;
+mod others;
 mod phone_number;
+mod real_code;
 mod reply;
+mod rules;
+mod script;
 mod stable_token;
 mod token;
 mod users;
@@ -19,12 +24,17 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use calls::SharedModel;
-pub use calls::serve;
+pub use calls::{BODY_TIMEOUT, MAX_BODY, serve};
 use model::Model;
-pub use model::parameter;
+pub use model::{User, parameter};
+pub use others::Received;
+pub use real_code::at_address_of;
 pub use reply::refusal;
+pub use rules::{LOGIN, Rule};
+pub use script::Script;
 pub use users::{
-    encrypt, hex, hmac_sign, openid, openid_in, phone_number, session_key, sign, user_info,
+    encrypt, hex, hmac_sign, name_in_code, name_of, openid, openid_in, phone_number, session_key,
+    sign, user_info,
 };
 
 pub const APPID: &str = "wx0123456789abcdef";
@@ -82,7 +92,21 @@ impl FakeWechat {
 
     /// Refuses every request with this errcode.
     pub fn refuse_everything(&self, errcode: i64) {
-        self.model().refuses = Some(errcode);
+        self.set_rule(Rule::refuses_all(errcode));
+    }
+
+    /// Replaces the rule of the same call.
+    pub fn set_rule(&self, rule: Rule) {
+        self.model().rules.set(rule);
+    }
+
+    /// Removes the rule of a call, or all.
+    pub fn remove_rules(&self, call: Option<&str>) {
+        self.model().rules.remove(call);
+    }
+
+    pub fn rules(&self) -> Vec<Rule> {
+        self.model().rules.list()
     }
 
     /// Answers this code with this body.
@@ -93,19 +117,23 @@ impl FakeWechat {
     /// How many requests for a code of `wx.login` it got, accepted or not.
     pub fn requests_for(&self, code: &str) -> usize {
         let model = self.model();
-        model.asked.iter().filter(|asked| *asked == code).count()
+        model.login_codes.get(code).map_or(0, |seen| seen.requests)
     }
 
     /// How many requests it got that named a code of `wx.login`.
     pub fn requests(&self) -> usize {
-        self.model().asked.len()
+        self.model().login_codes.requests
     }
 
     /// How many requests for a phone code it got, accepted or not.
     pub fn phone_requests_for(&self, code: &str) -> usize {
         let model = self.model();
-        let asked = model.phone_asked.iter();
-        asked.filter(|asked| *asked == code).count()
+        model.phone_codes.get(code).map_or(0, |seen| seen.requests)
+    }
+
+    /// The newest requests for another path than those of wxlogin's own calls.
+    pub fn requests_to(&self, path: &str) -> Vec<Received> {
+        self.model().inbox.of(path)
     }
 
     /// How many requests had a wrong AppSecret.
@@ -116,15 +144,20 @@ impl FakeWechat {
     /// The codes with a `session_key`, and the keys.
     pub fn keys(&self) -> Vec<(String, [u8; 16])> {
         let model = self.model();
-        let named = model.exchanged.iter().cloned();
-        named
-            .map(|code| (code.clone(), session_key(&code)))
+        let codes = model.login_codes.exchanged();
+        codes
+            .map(|code| (code.clone(), session_key(code)))
             .collect()
+    }
+
+    /// A user who has logged in.
+    pub fn user(&self, openid: &str) -> Option<User> {
+        self.model().users.get(openid).cloned()
     }
 
     /// A user logs in elsewhere: the newest key is replaced.
     pub fn replace_key(&self, openid: &str) {
-        self.model().keys.insert(openid.into(), [0x77; 16]);
+        self.model().users.replace_key(openid, [0x77; 16]);
     }
 
     /// The current `access_token`.

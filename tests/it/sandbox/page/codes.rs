@@ -1,4 +1,4 @@
-//! The list of scripted codes.
+//! The list of codes, which are scripts too.
 
 use std::fmt::Write;
 
@@ -14,6 +14,10 @@ const SCRIPTS: &[(&str, [&str; 2])] = &[
     (
         "guest-NAME",
         ["NAME logs in, without a unionid", "NAME 登录，没有 unionid"],
+    ),
+    (
+        "new-user",
+        ["a user who has never logged in", "从未登录过的新用户"],
     ),
     (
         "phone-NAME",
@@ -33,18 +37,18 @@ const SCRIPTS: &[(&str, [&str; 2])] = &[
         "busy-N",
         [
             "errcode -1 N times, then a login or a number",
-            "N 次 errcode -1，然后成功",
+            "先返回 N 次 errcode -1，然后成功",
         ],
     ),
     (
         "busy-used",
-        ["errcode -1, then 40163", "先 errcode -1，再 40163"],
+        ["errcode -1, then 40163", "先返回 errcode -1，再返回 40163"],
     ),
     (
         "slow-MS",
         ["a login or a number after MS milliseconds", "MS 毫秒后成功"],
     ),
-    ("hang", ["no answer", "不应答"]),
+    ("hang", ["no answer", "不返回"]),
     ("garbage", ["not JSON", "不是 JSON"]),
     ("empty", ["an empty answer", "空响应"]),
     (
@@ -52,10 +56,17 @@ const SCRIPTS: &[(&str, [&str; 2])] = &[
         ["HTTP 502 with a page of HTML", "HTTP 502 和一个 HTML 页面"],
     ),
     (
+        "incomplete",
+        [
+            "an answer without session_key, phone number or access_token",
+            "响应中缺少 session_key、手机号或 access_token",
+        ],
+    ),
+    (
         "0a1B…",
         [
-            "32 characters, as from wx.login in DevTools: one developer",
-            "32 个字符，开发者工具中 wx.login 给出的 code：同一个开发者",
+            "32 characters, as from a real wx.login: the user devtools",
+            "32 个字符，真实的 wx.login 给出的 code：用户 devtools",
         ],
     ),
 ];
@@ -74,7 +85,7 @@ pub fn render(texts: &Texts) -> String {
             all
         });
     format!(
-        r#"<details><summary>{}</summary><dl class="codes">{rows}</dl></details>"#,
-        texts.all_codes
+        r#"<details><summary>{}</summary><dl class="codes">{rows}</dl><p class="hint">{}</p></details>"#,
+        texts.all_codes, texts.codes_hint
     )
 }

@@ -1,13 +1,19 @@
-//! The buttons of the page.
+//! The controls of the page.
 
 use std::fmt::Write;
 
+use super::super::fake_wechat::{Rule, name_of};
 use super::codes;
-use super::html::{button, escape};
+use super::html::{button, code, escape};
 use super::texts::Texts;
 
-/// The scripts that fail, each with a button.
-const FAILURES: &[&str] = &[
+/// The scripts with a button of their own; any other can be typed.
+const SCRIPTS: &[&str] = &[
+    "user-bob",
+    "guest-carol",
+    "new-user",
+    "hang",
+    "slow-3000",
     "error-40029",
     "error-40163",
     "error-40226",
@@ -15,99 +21,114 @@ const FAILURES: &[&str] = &[
     "error-45009",
     "error-40125",
     "error--1",
-    "busy-2",
-    "busy-used",
-    "slow-3000",
-    "hang",
+    "incomplete",
     "garbage",
     "empty",
     "html-502",
 ];
-/// The errcodes that the switch offers; any other can be typed.
-const ERRCODES: &[i64] = &[-1, 40029, 40163, 40226, 45009, 45011, 40001, 40125, 40164];
 
-/// The first button to try, with its result; and the rest.
-pub fn render(texts: &Texts) -> [String; 2] {
+/// The first button to try.
+pub fn log_in(texts: &Texts) -> String {
     let Texts {
-        log_in_title,
-        name,
-        log_in,
-        code_alone,
-        phone_number,
-        phone_code,
-        codes_hint,
-        failures_title,
-        failures_hint,
-        as_login,
-        as_code,
-        as_phone,
-        switch_title,
-        switch_hint,
-        probability,
-        switch_on,
-        switch_off,
-        result_title,
-        result_hint,
-        ..
+        log_in_title, name, ..
     } = texts;
     let user = r#"{"script":"user-{name}"}"#;
     let named = r#"{"name":"{name}"}"#;
     let buttons = [
-        button(log_in, "POST /sandbox/logins", user),
-        button(code_alone, "POST /sandbox/codes", user),
-        button(phone_number, "POST /sandbox/phone_numbers", named),
-        button(phone_code, "POST /sandbox/phone_codes", named),
+        button(texts.log_in, "POST /sandbox/logins", user),
+        button(texts.code_alone, "POST /sandbox/codes", user),
+        button(texts.phone_number, "POST /sandbox/phone_numbers", named),
+        button(texts.phone_code, "POST /sandbox/phone_codes", named),
     ]
     .concat();
-    let failures = FAILURES.iter().fold(String::new(), |mut all, script| {
+    format!(
+        r#"<section aria-labelledby="log-in-title">
+<h2 id="log-in-title">{log_in_title}</h2>
+<label>{name} <input id="name" value="alice" maxlength="32" required autocomplete="off" spellcheck="false"></label>
+<div class="buttons first">{buttons}</div>
+</section>"#
+    )
+}
+
+/// What WeChat does with the next requests. `rules`: as [`rules`] renders them.
+pub fn next(rules: &str, texts: &Texts) -> String {
+    let Texts {
+        next_title,
+        next_for,
+        next_script,
+        next_set,
+        next_hint,
+        ..
+    } = texts;
+    let choices = texts.next_choices.iter();
+    let choices = choices.fold(String::new(), |mut all, (value, label)| {
+        let _ = write!(all, r#"<option value="{value}">{label}</option>"#);
+        all
+    });
+    let scripts = SCRIPTS.iter().fold(String::new(), |mut all, script| {
         let _ = write!(
             all,
-            r#"<button type="button" data-script="{script}">{script}</button>"#
+            r#"<button type="button" data-script="{script}" aria-pressed="false">{script}</button>"#
         );
         all
     });
-    let errcodes = ERRCODES.iter().fold(String::new(), |mut all, errcode| {
-        let _ = write!(all, r#"<option value="{errcode}">"#);
-        all
-    });
-    let on = r#"{"errcode":{errcode},"probability":{probability}}"#;
-    let switch = [
-        button(switch_on, "PUT /sandbox/failures", on),
-        button(switch_off, "DELETE /sandbox/failures", ""),
-    ]
-    .concat();
-    let placeholder = escape(result_hint);
     let codes = codes::render(texts);
-    let first = format!(
-        r#"<section>
-<h2>{log_in_title}</h2>
-<label>{name} <input id="name" value="alice" maxlength="32" pattern="[A-Za-z0-9_\-]+" autocomplete="off" spellcheck="false"></label>
-<div class="buttons first">{buttons}</div>
-<p class="hint">{codes_hint}</p>
+    format!(
+        r#"<section aria-labelledby="next-title">
+<h2 id="next-title">{next_title}</h2>
+<div class="wide"><label for="as">{next_for}</label> <select id="as">{choices}</select></div>
+<div class="buttons small" role="group" aria-labelledby="next-title">{scripts}</div>
+<div class="row"><label>{next_script} <input id="script" value="slow-8000" maxlength="64" required autocomplete="off" spellcheck="false"></label>
+<button type="button" data-script-of="script">{next_set}</button></div>
+{rules}
+<p class="hint">{next_hint}</p>
 {codes}
-</section>
-<section>
-<h2>{result_title}</h2>
-<pre id="result" aria-live="polite" data-empty="{placeholder}"></pre>
 </section>"#
+    )
+}
+
+/// The rules in force, each with a button that removes it. The script reads `data-rules`.
+pub fn rules(rules: &[Rule], texts: &Texts) -> String {
+    let json = serde_json::to_string(rules).unwrap();
+    let list: String = rules.iter().map(|rule| row(rule, texts)).collect();
+    let list = if list.is_empty() {
+        format!(r#"<li class="empty">{}</li>"#, texts.no_rules)
+    } else {
+        list
+    };
+    format!(
+        r#"<div id="rules" role="status" data-rules="{}"><ul>{list}</ul></div>"#,
+        escape(&json)
+    )
+}
+
+fn row(rule: &Rule, texts: &Texts) -> String {
+    let label = texts.calls.iter().find(|(call, _)| *call == rule.call);
+    let label = label.map_or_else(|| escape(&rule.call), |(_, label)| (*label).to_owned());
+    let script = rule.script.as_deref().map(|script| {
+        let (kind, name) = script.split_once('-').unwrap_or((script, ""));
+        [kind, &name_of(name)].join(if name.is_empty() { "" } else { "-" })
+    });
+    let outcome = script.unwrap_or_else(|| "JSON".to_owned());
+    let times = match rule.times {
+        None => texts.rule_always.to_owned(),
+        Some(1) => texts.rule_once.to_owned(),
+        Some(times) => texts.rule_times.replace("{}", &times.to_string()),
+    };
+    let percent = rule.probability * 100.0;
+    let percent = if percent < 100.0 {
+        format!(", {percent:.0} %")
+    } else {
+        String::new()
+    };
+    let call = escape(&rule.call);
+    let remove = button(
+        texts.remove,
+        &format!("DELETE /sandbox/next?call={call}"),
+        "",
     );
-    let rest = format!(
-        r#"<section>
-<h2>{failures_title}</h2>
-<label><span class="visually-hidden">{failures_title}</span><select id="as">
-<option value="logins">{as_login}</option><option value="codes">{as_code}</option><option value="phone_numbers">{as_phone}</option>
-</select></label>
-<div class="buttons small">{failures}</div>
-<p class="hint">{failures_hint}</p>
-</section>
-<section>
-<h2>{switch_title}</h2>
-<div class="row"><label>errcode <input id="errcode" list="errcodes" value="45011" inputmode="numeric"></label>
-<datalist id="errcodes">{errcodes}</datalist>
-<label>{probability} <select id="probability"><option value="1">100 %</option><option value="0.5">50 %</option><option value="0.1">10 %</option></select></label></div>
-<div class="buttons">{switch}</div>
-<p class="hint">{switch_hint}</p>
-</section>"#
-    );
-    [first, rest]
+    format!(
+        r#"<li id="rule-{call}"><span>{label}: {} ({times}{percent})</span> {remove}</li>"#,
+        code(&outcome)
+    )
 }

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use super::texts::Texts;
+
 /// Text as it may stand in an element or in an attribute.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -33,4 +35,18 @@ pub fn code(text: &str) -> String {
 pub fn button(label: &str, request: &str, body: &str) -> String {
     let body = escape(body);
     format!(r#"<button type="button" data-request="{request}" data-body="{body}">{label}</button>"#)
+}
+
+/// A button with these attributes.
+pub fn button_with(label: &str, attributes: &str) -> String {
+    format!(r#"<button type="button" {attributes}>{label}</button>"#)
+}
+
+/// A button that copies a text.
+pub fn copy(what: &str, text: &str, texts: &Texts) -> String {
+    let label = escape(&texts.copy.replace("{}", what));
+    let text = escape(text);
+    format!(
+        r#"<button type="button" class="copy" data-copy="{text}" aria-label="{label}" title="{label}"></button>"#
+    )
 }

@@ -1,0 +1,5 @@
+import './scenario'
+
+export default function App({ children }) {
+  return children
+}
