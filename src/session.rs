@@ -147,12 +147,20 @@ impl Session {
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The system refused what was tried with a file or a directory.
-    #[error("the session store: cannot {tried} {}: {source}{}", .path.display(), meaning(tried, source))]
+    /// The file system refused something. The source says what was tried, on which file or directory.
+    #[error("the session store: {source}{}", meaning(source))]
     Io {
-        /// A verb, such as `lock`.
-        tried: &'static str,
-        /// The file or directory.
+        /// What was tried, and what the system said.
+        #[from]
+        source: std::io::Error,
+    },
+    /// The file system refused a lock on the directory.
+    #[error(
+        "the session store: cannot lock {}: {source}. Network file systems have no such locks, or lose them: name a directory on a local disk",
+        .path.display()
+    )]
+    Lock {
+        /// The directory.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -200,17 +208,15 @@ pub enum OpenError {
     Other(String),
 }
 
-/// What a refusal of the file system means, if it is not obvious.
-fn meaning(tried: &str, error: &std::io::Error) -> &'static str {
-    match (tried, error.kind()) {
-        ("lock", _) => {
-            ". Network file systems have no such locks, or lose them: use a directory on a local disk"
+/// What a refusal of the file system means.
+fn meaning(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            ". The directory and its files must belong to the user that wxlogin runs as"
         }
-        (_, ErrorKind::PermissionDenied) => {
-            ". It must belong to the user that wxlogin runs as, and so must the files in it"
-        }
-        ("create", ErrorKind::NotFound) => ". The directory above it does not exist",
-        (_, ErrorKind::ReadOnlyFilesystem) => ". It is mounted read-only",
+        ErrorKind::NotFound => ". The directory above it must exist",
+        ErrorKind::ReadOnlyFilesystem => ". It is mounted read-only",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ". The disk is full",
         _ => "",
     }
 }

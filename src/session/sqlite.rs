@@ -1,29 +1,26 @@
 //! The store of one process: SQLite in a directory.
 //!
-//! One thread writes ([`writer`]), many logins with one sync. A row is read in the thread that asks ([`readers`]).
-//! Rows are in the order of logins, because the first bytes of a token are the time: a login appends, and what has
-//! expired is at the front.
-//!
-//! SQLite notices structural damage, but not every byte that a disk changes. A row whose user, expiry or token was
-//! changed matches no token.
+//! One thread writes ([`writer`]), many logins with one sync; a row is read in the thread that asks. Rows are in the
+//! order of logins, because a token begins with the time: a login appends, and what has expired is at the front.
+//! SQLite notices structural damage, but not every byte that a disk changes: a row with another user, expiry or token
+//! matches no token.
 
 mod connection;
-mod database;
 mod directory;
 mod expiry;
-mod readers;
-mod replies;
 mod rows;
-mod search;
 mod writer;
 
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::store::{EncryptedExchange, Row};
 use super::{
@@ -31,50 +28,48 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use database::{Database, Write};
+use connection::{Readers, VERSION, execute};
 use directory::Directory;
-use readers::Readers;
-use replies::{Runtimes, Waiting};
-use rows::NewRow;
-use search::search;
-use writer::{Gauges, Job};
+use rows::{Counts, Login};
+use writer::{Job, Tasks, Writer};
 
 /// The longest wait for a search or a commit. A disk that takes longer is not answering.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The most different keys of a user: two, each encrypted with up to two AppSecrets.
-const MAX_KEYS: usize = 4;
+/// The most searches at a time: so many threads that may block, with a connection each.
+const MAX_SEARCHES: usize = 8;
+/// Sessions erased in one commit: each takes a millisecond, for which logins wait.
+const MAX_ERASED: usize = 32;
 
 /// The store in files.
 pub(super) struct SqliteStore {
-    jobs: SyncSender<Job>,
+    /// `None` once it is closed.
+    writer: Mutex<Option<(SyncSender<Job>, JoinHandle<()>)>>,
     readers: Arc<Readers>,
-    runtimes: Runtimes,
+    searches: Arc<Semaphore>,
+    tasks: Tasks,
     clock: Clock,
 }
 
 impl SqliteStore {
-    /// Opens the store in the directory, with the exchanges of the last minute. `ttl` is not needed: each row
-    /// has its expiry.
+    /// Opens the store in a directory. Returns also the exchanges of the last minute.
     pub(super) fn open(
         path: &Path,
         _ttl: Duration,
         metrics: &Metrics,
         clock: Clock,
     ) -> Result<(Self, Vec<RecentExchange>), OpenError> {
-        let (mut directory, db) = Directory::open(path)?;
-        let file = directory.database();
-        let exchanges = rows::recent_exchanges(&db, clock.now());
-        let opened = exchanges.and_then(|it| Ok((it, Database::new(db, clock.clone())?)));
-        let (exchanges, database) = opened.map_err(|error| directory::refusal(&file, &error))?;
-        directory.note_files()?;
-        let readers = Arc::new(Readers::new(file));
-        let gauges = Gauges::new(metrics);
-        let jobs = writer::start(database, directory, readers.clone(), gauges)
-            .map_err(|error| OpenError::Other(format!("cannot start a thread: {error}")))?;
+        let (directory, db) = Directory::open(path)?;
+        let database = directory.database();
+        let refused = |error| directory::refusal(&database, error);
+        let exchanges = rows::recent_exchanges(&db, clock.wall()).map_err(refused)?;
+        let writer = Writer::new(db, directory, metrics, clock.clone());
+        let writer = writer.map_err(refused)?.start();
+        let writer = writer.map_err(|error| OpenError::Other(format!("no thread: {error}")))?;
         let store = Self {
-            jobs,
-            readers,
-            runtimes: Runtimes::default(),
+            writer: Mutex::new(Some(writer)),
+            readers: Arc::new(Readers::new(database)),
+            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
+            tasks: Tasks::default(),
             clock,
         };
         Ok((store, exchanges))
@@ -87,17 +82,14 @@ impl SqliteStore {
         row: Row,
         exchange: Option<EncryptedExchange>,
     ) -> Result<bool, Unavailable> {
-        let row = NewRow {
-            id: token.id(),
-            row,
-            exchange: exchange.as_ref().map(|exchange| exchange.code),
-            key: exchange.and_then(|exchange| exchange.keys.first().copied()),
-        };
-        self.write(Write::Create(Box::new(row))).await
+        let id = token.id();
+        let insert =
+            self.write(move |db, counts| rows::insert(db, id, counts, &row, exchange.as_ref()));
+        Ok(insert.await? > 0)
     }
 
     /// Reads in this thread. In another one it costs three times as much CPU; here it has no timeout, and a disk
-    /// that hangs holds up the requests of this thread.
+    /// that hangs holds up the other requests of this thread.
     pub(super) async fn find(&self, token: &Token) -> Result<Option<Row>, Unavailable> {
         self.readers.read(|db| rows::find(db, token.id()))
     }
@@ -108,114 +100,122 @@ impl SqliteStore {
     }
 
     pub(super) async fn keys(&self, user: UserId<'_>) -> Result<Vec<EncryptedKey>, Unavailable> {
-        let now = self.clock.now();
-        let find = move |db: &Connection, user: UserId<'_>| {
-            let mut keys = Vec::new();
-            search(db, user, |login| {
-                let Some(key) = login.key.filter(|_| now < login.expires) else {
-                    return true;
-                };
-                if login.failures >= MAX_FAILURES {
-                    return false;
-                }
-                if !keys.contains(&key) {
-                    keys.push(key);
-                }
-                keys.len() < MAX_KEYS
-            })?;
-            Ok(keys)
-        };
-        self.readers.search(user, find).await
+        let search = self.search(user, self.clock.now(), |_| false);
+        let logins = search.await?.into_iter();
+        let usable = logins.take_while(|login| login.failures < MAX_FAILURES);
+        Ok(usable.filter_map(|login| login.key).collect())
     }
 
     pub(super) async fn newest_key(
         &self,
         user: UserId<'_>,
     ) -> Result<Option<EncryptedKey>, Unavailable> {
-        let now = self.clock.now();
-        let find = move |db: &Connection, user: UserId<'_>| {
-            let (mut is_living, mut newest) = (false, None);
-            search(db, user, |login| {
-                if now < login.expires {
-                    is_living |= !login.is_ended;
-                    let key = login.key.map(|key| (key, login.failures));
-                    newest = newest.or(key);
-                }
-                !is_living || newest.is_none()
-            })?;
-            let usable = newest.filter(|(_, failures)| is_living && *failures < MAX_FAILURES);
-            Ok(usable.map(|(key, _)| key))
-        };
-        self.readers.search(user, find).await
+        let is_living = |logins: &[Login]| logins.iter().any(|login| !login.is_ended);
+        let newest = |logins: &[Login]| logins.iter().find(|login| login.key.is_some()).copied();
+        let enough = move |logins: &[Login]| is_living(logins) && newest(logins).is_some();
+        let logins = self.search(user, self.clock.now(), enough).await?;
+        let newest = newest(&logins).filter(|login| login.failures < MAX_FAILURES);
+        Ok(newest
+            .filter(|_| is_living(&logins))
+            .and_then(|login| login.key))
     }
 
     pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
-        let find = |db: &Connection, user: UserId<'_>| {
-            let mut newest = None;
-            search(db, user, |login| {
-                newest = login.key.map(|_| login.id);
-                newest.is_none()
-            })?;
-            Ok(newest)
-        };
-        if let Some(id) = self.readers.search(user, find).await? {
-            self.write(Write::CountFailure(id)).await?;
+        let has_key = |logins: &[Login]| logins.iter().any(|login| login.key.is_some());
+        let mut logins = self.search(user, 0, has_key).await?;
+        if let Some(newest) = logins.pop().filter(|login| login.key.is_some()) {
+            let sql = "UPDATE session SET failures = min(failures + 1, 255) WHERE id = ?";
+            self.write(move |db, _| execute(db, sql, [newest.id]))
+                .await?;
         }
         Ok(())
     }
 
     pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
-        let end = Write::End(token.id(), token.seal(session));
-        self.write(end).await.map(drop)
+        let row = (token.id(), token.seal(session));
+        let sql = "UPDATE session SET ended = 1 WHERE id = ? AND token = ?";
+        self.write(move |db, _| execute(db, sql, row)).await?;
+        Ok(())
     }
 
-    /// Overwrites the user's rows and that of the token, also expired ones: the wall clock may be wrong.
+    /// Erases the user's rows and that of the token, also expired ones: the wall clock may be wrong.
     pub(super) async fn end_all(
         &self,
         user: UserId<'_>,
         token: Option<&Token>,
     ) -> Result<(), Unavailable> {
-        let find = |db: &Connection, user: UserId<'_>| {
-            let mut ids = Vec::new();
-            search(db, user, |login| {
-                ids.push(login.id);
-                true
-            })?;
-            Ok(ids)
-        };
-        let mut ids = self.readers.search(user, find).await?;
-        ids.extend(token.map(Token::id));
-        self.write(Write::Erase(ids)).await.map(drop)
+        let (logins, token) = (self.search(user, 0, |_| false).await?, token.map(Token::id));
+        let ids = logins.into_iter().map(|login| login.id);
+        // That of the token last, so that a request that failed can be repeated.
+        let ids: Vec<_> = ids.filter(|id| Some(*id) != token).chain(token).collect();
+        for ids in ids.chunks(MAX_ERASED) {
+            let ids = ids.to_vec();
+            self.write(move |db, counts| rows::erase(db, &ids, counts))
+                .await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn check(&self) -> Result<(), Unavailable> {
-        self.write(Write::Check).await.map(drop)
+        // Writes the first page.
+        let sql = format!("PRAGMA user_version = {VERSION}");
+        self.write(move |db, _| execute(db, &sql, [])).await?;
+        Ok(())
     }
 
     /// Commits the writes that wait, closes all connections and releases the directory.
     pub(super) async fn close(&self) {
-        let (sender, closed) = oneshot::channel();
-        let (jobs, close) = (self.jobs.clone(), Job::Close(sender));
-        let closed = async {
-            // Waits for its place in the queue. An error means that the store is closed already.
-            let _ = tokio::task::spawn_blocking(move || jobs.send(close)).await;
-            let _ = closed.await;
+        let Some((_, thread)) = lock(&self.writer).take() else {
+            return;
         };
-        if tokio::time::timeout(TIMEOUT, closed).await.is_err() {
+        let readers = self.readers.clone();
+        // In a thread that may block: a read or a write that hangs holds its connection.
+        let closed = spawn_blocking(move || {
+            readers.close();
+            thread.join()
+        });
+        if timeout(TIMEOUT, closed).await.is_err() {
             tracing::warn!("the session store was not closed in time");
         }
     }
 
-    /// Returns when the write is durable: `false` if the id of a new session is taken.
-    async fn write(&self, write: Write) -> Result<bool, Unavailable> {
-        let (sender, answer) = oneshot::channel();
-        let waiting = Waiting::new(sender, &self.runtimes);
-        let job = Job::Write(write, waiting);
-        self.jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => Unavailable("too many writes wait for the disk".into()),
-            TrySendError::Disconnected(_) => closed(),
-        })?;
-        match tokio::time::timeout(TIMEOUT, answer).await {
+    /// [Searches](rows::search) in a thread that may block: it reads each bucket.
+    async fn search(
+        &self,
+        user: UserId<'_>,
+        now: u64,
+        enough: impl Fn(&[Login]) -> bool + Send + 'static,
+    ) -> Result<Vec<Login>, Unavailable> {
+        let (readers, searches) = (self.readers.clone(), self.searches.clone());
+        let (appid, openid) = (user.appid.to_owned(), user.openid.to_owned());
+        let search = async {
+            // Kept by the thread after the timeout, so that no more threads hang.
+            let permit = searches.acquire_owned().await;
+            let search = spawn_blocking(move || {
+                let _permit = permit;
+                let (appid, openid) = (&*appid, &*openid);
+                readers.read(|db| rows::search(db, UserId { appid, openid }, now, enough))
+            });
+            search.await
+        };
+        match timeout(TIMEOUT, search).await {
+            Ok(logins) => logins.unwrap_or_else(|_| Err(closed())),
+            Err(_) => Err(Unavailable("no read in time".into())),
+        }
+    }
+
+    /// Returns what the write returns, when it is durable.
+    async fn write(
+        &self,
+        write: impl FnMut(&Connection, &mut Counts) -> rusqlite::Result<i64> + Send + 'static,
+    ) -> Result<i64, Unavailable> {
+        let (waiting, answer) = self.tasks.wait();
+        let sent = match &*lock(&self.writer) {
+            Some((jobs, _)) => jobs.try_send((Box::new(write), waiting)),
+            None => return Err(closed()),
+        };
+        sent.map_err(|_| Unavailable("too many writes wait for the disk".into()))?;
+        match timeout(TIMEOUT, answer).await {
             Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),
             Err(_) => Err(Unavailable("no write in time".into())),
         }
@@ -230,10 +230,12 @@ fn closed() -> Unavailable {
     Unavailable("it is closed".into())
 }
 
-/// SQLite's error message and extended result code.
-fn describe(error: &rusqlite::Error) -> String {
-    match error {
-        rusqlite::Error::SqliteFailure(kind, Some(message)) => format!("{message} ({kind})"),
-        other => other.to_string(),
+impl From<rusqlite::Error> for Unavailable {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(match error {
+            // With the extended result code.
+            rusqlite::Error::SqliteFailure(kind, Some(message)) => format!("{message} ({kind})"),
+            other => other.to_string(),
+        })
     }
 }

@@ -22,13 +22,10 @@ async fn start(path: &Path) -> TestApp {
 }
 
 fn open(path: &Path) -> Result<Store, OpenError> {
+    let (settings, encryption) = (settings(&place(path)), encryption(&["s1"]));
     let clock = ManualClock::at(1_800_000_000).clock();
-    Store::open(
-        &settings(&place(path)),
-        encryption(&["s1"]),
-        metrics(),
-        clock,
-    )
+    let opened = Store::open(&settings, encryption, metrics(), clock);
+    opened.map(|(store, _)| store)
 }
 
 #[tokio::test]
@@ -93,9 +90,27 @@ async fn a_path_that_cannot_be_is_told() {
     let path = dir.path().join("no/such/dir");
     let error = open(&path).err().unwrap();
     assert!(matches!(error, OpenError::Io { .. }), "{error}");
+    let said = error.to_string();
+    let tried = format!("failed to create directory `{}`", path.display());
+    assert!(said.contains(&tried), "{said}");
+    assert!(said.contains("The directory above it must exist"), "{said}");
+
+    // Where nobody can make a directory.
+    let said = open(Path::new("/sys/s.sessions"))
+        .err()
+        .unwrap()
+        .to_string();
     assert!(
-        error.to_string().contains(path.to_str().unwrap()),
-        "{error}"
+        said.contains("failed to create directory `/sys/s.sessions`"),
+        "{said}"
+    );
+    let meanings = [
+        "must belong to the user that wxlogin runs as",
+        "It is mounted read-only",
+    ];
+    assert!(
+        meanings.iter().any(|meaning| said.contains(meaning)),
+        "{said}"
     );
 }
 
@@ -255,17 +270,6 @@ async fn what_is_not_ours_is_refused_and_left_as_it_is() {
     assert_eq!(names(dir.path()), ["wxlogin.redb"]);
 
     let dir = tempfile::tempdir().unwrap();
-    for file in ["wxlogin.store", "00000001.seg"] {
-        fs::write(dir.path().join(file), "wxlogin store 1").unwrap();
-    }
-    let (error, said) = refused(dir.path(), "an earlier version's");
-    assert!(matches!(error, OpenError::OtherVersion(_)), "{said}");
-    assert!(
-        said.contains("move it away, and users log in anew"),
-        "{said}"
-    );
-
-    let dir = tempfile::tempdir().unwrap();
     let db = Connection::open(dir.path().join("sessions.sqlite")).unwrap();
     db.execute_batch("CREATE TABLE session (id)").unwrap();
     let (error, said) = refused(dir.path(), "another program's database");
@@ -275,10 +279,19 @@ async fn what_is_not_ours_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).unwrap().close().await;
     let db = Connection::open(dir.path().join("sessions.sqlite")).unwrap();
-    db.execute_batch("PRAGMA user_version = 3").unwrap();
-    drop(db);
-    let (error, said) = refused(dir.path(), "a later version's");
-    assert!(matches!(error, OpenError::OtherVersion(_)), "{said}");
+    // An earlier version and a later one.
+    for version in [1, 3] {
+        db.execute_batch(&format!(
+            "PRAGMA user_version = {version}; PRAGMA wal_checkpoint(TRUNCATE)"
+        ))
+        .unwrap();
+        let (error, said) = refused(dir.path(), "another version's");
+        assert!(matches!(error, OpenError::OtherVersion(_)), "{said}");
+        assert!(
+            said.contains("move it away, and users log in anew"),
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test]

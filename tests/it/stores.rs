@@ -1,14 +1,12 @@
 //! The contract of every store: one suite over a file, memory, a Redis server and a Redis cluster.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use secrecy::{ExposeSecret, SecretBox};
+use secrecy::ExposeSecret;
 use wxlogin::session::{
-    Encryption, Exchange, ExchangeHash, NewSession, Session, Settings, Store, Token, TokenId,
-    UserId,
+    Encryption, Exchange, RecentExchange, Session, SessionKey, Settings, Store, Token, UserId,
 };
 
 use crate::app::{ManualClock, metrics};
@@ -19,7 +17,7 @@ const NOW: u64 = 1_800_000_000;
 async fn keeps_its_promises(place: &str) {
     let clock = ManualClock::at(NOW);
     an_exchange_is_known_to_the_next_process_for_a_minute(place, &clock).await;
-    let store = open(place, &clock);
+    let store = Arc::new(open(place, &clock).0);
     store.check().await.unwrap();
     a_session_is_found_as_it_was_stored(&store).await;
     an_end_ends_one_session(&store).await;
@@ -27,8 +25,7 @@ async fn keeps_its_promises(place: &str) {
     a_write_that_is_given_up_holds_up_no_other(&store).await;
     a_users_two_newest_keys_are_kept(&store).await;
     ten_failures_drop_the_keys_until_the_next_login(&store).await;
-    many_attempts_at_once_fail_ten_times_at_most(&store).await;
-    good_attempts_at_once_are_all_good(&store).await;
+    failures_at_once_are_all_counted(&store).await;
     all_sessions_of_a_user_end_together(&store).await;
     all_sessions_end_whatever_the_clock_says(&store, &clock).await;
     the_newest_key_needs_a_living_session(&store).await;
@@ -38,7 +35,8 @@ async fn keeps_its_promises(place: &str) {
     store.close().await;
 }
 
-fn open(place: &str, clock: &ManualClock) -> Store {
+/// Opens a store. Returns also the exchanges of the last minute.
+pub fn open(place: &str, clock: &ManualClock) -> (Store, Vec<RecentExchange>) {
     let encryption = encryption(&["s1"]);
     Store::open(&settings(place), encryption, metrics(), clock.clock()).unwrap()
 }
@@ -51,14 +49,15 @@ pub fn settings(place: &str) -> Settings {
     }
 }
 
+/// A token that no store knows.
 pub fn token() -> Token {
-    Token::generate().unwrap()
+    Token::generate(Duration::from_secs(NOW)).unwrap()
 }
 
-pub fn user(openid: &str) -> UserId {
+pub fn user(openid: &str) -> UserId<'_> {
     UserId {
-        appid: "wx1".into(),
-        openid: openid.into(),
+        appid: "wx1",
+        openid,
     }
 }
 
@@ -68,58 +67,53 @@ pub fn encryption(secrets: &[&str]) -> Encryption {
 }
 
 pub fn session(openid: &str, unionid: Option<&str>) -> Session {
-    Session {
-        user: user(openid),
-        unionid: unionid.map(str::to_owned),
-        created: NOW,
-        expires: NOW + 1000,
-    }
+    let ttl = Duration::from_secs(1000);
+    Session::new(user(openid), unionid.map(str::to_owned), NOW, ttl)
 }
 
-/// Stores a session, with a key of 16 such bytes; returns the id of its token.
-pub async fn create(store: &Store, session: Session, key: Option<u8>) -> TokenId {
-    let token = store.create(token(), &new(session, key)).await.unwrap();
-    token.id()
-}
-
-pub fn new(session: Session, exchange: Option<u8>) -> NewSession {
-    let exchange = exchange.map(|byte| Exchange {
-        hash: ExchangeHash([byte; 32]),
-        session_key: Arc::new(SecretBox::new(Box::new([byte; 16]))),
+/// Stores a session, with a key of 16 such bytes; returns its token.
+pub async fn create(store: &Store, session: Session, key: Option<u8>) -> Token {
+    let session_key = key.map(|byte| SessionKey::new(Box::new([byte; 16])));
+    let exchange = session_key.as_ref().map(|session_key| Exchange {
+        code: [session_key.expose_secret()[0]; 32],
+        session_key,
     });
-    NewSession { session, exchange }
+    store.create(&session, exchange).await.unwrap()
 }
 
 async fn a_session_is_found_as_it_was_stored(store: &Store) {
     // No character of an id may change the meaning of a key or a value.
     for (openid, unionid) in [("oAlice", Some("oUnion")), ("o:{a}\"\\*", None)] {
-        assert!(store.find(token().id()).await.unwrap().is_none());
+        assert!(!is_there(store, &token()).await);
         let token = create(store, session(openid, unionid), None).await;
-        let found = store.find(token).await.unwrap().unwrap();
-        assert!(found.user == user(openid));
-        assert_eq!(found.unionid.as_deref(), unionid);
-        assert_eq!((found.created, found.expires), (NOW, NOW + 1000));
+        let found = store.find(&token).await.unwrap();
+        assert_eq!(found, Some(session(openid, unionid)));
     }
 }
 
+pub async fn is_there(store: &Store, token: &Token) -> bool {
+    store.find(token).await.unwrap().is_some()
+}
+
 async fn an_end_ends_one_session(store: &Store) {
-    let ended = create(store, session("oAlice", None), Some(1)).await;
-    let other = create(store, session("oAlice", None), Some(1)).await;
-    store.end(ended).await.unwrap();
-    store.end(ended).await.unwrap();
-    store.end(token().id()).await.unwrap();
-    assert!(store.find(ended).await.unwrap().is_none());
-    assert!(store.find(other).await.unwrap().is_some());
+    let alice = session("oAlice", None);
+    let ended = create(store, alice.clone(), Some(1)).await;
+    let other = create(store, alice.clone(), Some(1)).await;
+    for token in [&ended, &ended, &token()] {
+        store.end(token, &alice).await.unwrap();
+    }
+    assert!(!is_there(store, &ended).await);
+    assert!(is_there(store, &other).await);
 }
 
 async fn many_writes_at_once_are_all_kept(store: &Store) {
     let writes = (0..200).map(|_| create(store, session("oBob", None), Some(2)));
     for token in join_all(writes).await {
-        assert!(store.find(token).await.unwrap().is_some());
+        assert!(is_there(store, &token).await);
     }
 }
 
-async fn a_write_that_is_given_up_holds_up_no_other(store: &Store) {
+async fn a_write_that_is_given_up_holds_up_no_other(store: &Arc<Store>) {
     let writes = (0..20).map(|_| {
         let store = store.clone();
         tokio::spawn(async move { create(&store, session("oEve", None), None).await })
@@ -130,37 +124,39 @@ async fn a_write_that_is_given_up_holds_up_no_other(store: &Store) {
         given_up.abort();
     }
     for token in join_all(writes).await {
-        assert!(store.find(token.unwrap()).await.unwrap().is_some());
+        assert!(is_there(store, &token.unwrap()).await);
     }
 }
 
 async fn an_exchange_is_known_to_the_next_process_for_a_minute(place: &str, clock: &ManualClock) {
-    let [hash, unknown] = [3, 4].map(|byte| ExchangeHash([byte; 32]));
-    let store = open(place, clock);
-    assert!(store.exchanged(hash).await.unwrap().is_none());
-    create(&store, session("oCarol", Some("oUnion")), Some(3)).await;
+    let [code, unknown] = [[3; 32], [4; 32]];
+    let (store, recent) = open(place, clock);
+    assert!(recent.is_empty());
+    assert!(store.exchanged(&code).await.unwrap().is_none());
+    let carol = session("oCarol", Some("oUnion"));
+    create(&store, carol.clone(), Some(3)).await;
+    create(&store, carol.clone(), None).await;
     store.close().await;
 
-    let store = open(place, clock);
-    let known = async |hash| store.exchanged(hash).await.unwrap();
-    assert!(known(unknown).await.is_none());
-    if place == "memory:" {
-        assert!(known(hash).await.is_none());
-        clock.forward(60);
-        return;
-    }
-    let user = known(hash).await.unwrap();
-    let unionid = user.unionid.as_deref();
-    assert_eq!((&*user.openid, unionid), ("oCarol", Some("oUnion")));
-    // However the wall clock is set meanwhile.
-    clock.set_wall(NOW + 1000);
-    clock.forward(59);
-    assert!(known(hash).await.is_some());
-    clock.set_wall(NOW + 59);
-    clock.forward(1);
     // Redis forgets it by itself.
-    assert_eq!(known(hash).await.is_some(), store.is_shared());
+    let (store, recent) = open(place, clock);
+    let shared = store.is_shared().then_some(carol.clone());
+    assert_eq!(store.exchanged(&code).await.unwrap(), shared);
+    assert!(store.exchanged(&unknown).await.unwrap().is_none());
     store.close().await;
+    if !place.starts_with("file:") {
+        clock.forward(60);
+        return assert!(recent.is_empty());
+    }
+    for (seconds, known) in [(0, true), (59, true), (1, false)] {
+        clock.forward(seconds);
+        let (store, recent) = open(place, clock);
+        store.close().await;
+        let age = clock.clock().now() - NOW;
+        let recent = recent.iter().map(|it| (it.code, &it.session, it.age));
+        let expected = known.then_some((code, &carol, age));
+        assert!(recent.eq(expected), "{age}");
+    }
 }
 
 /// Logs the user in with a key of 16 such bytes.
@@ -170,7 +166,7 @@ pub async fn log_in(store: &Store, openid: &str, key: u8) {
 
 /// The first byte of each key of the user.
 pub async fn keys(store: &Store, openid: &str) -> Vec<u8> {
-    let keys = store.keys(&user(openid)).await.unwrap();
+    let keys = store.keys(user(openid)).await.unwrap();
     keys.iter().map(|key| key.expose_secret()[0]).collect()
 }
 
@@ -192,9 +188,14 @@ async fn a_users_two_newest_keys_are_kept(store: &Store) {
     assert!(keys(store, "oFrank").await.is_empty());
 }
 
+/// Tries the user's keys, as a request does, and counts it if none is `good`.
 async fn attempt(store: &Store, openid: &str, good: Option<u8>) -> Option<u8> {
-    let open = move |key: &[u8; 16]| Some(key[0]).filter(|key| Some(*key) == good);
-    store.try_keys(&user(openid), open).await.unwrap()
+    let keys = keys(store, openid).await;
+    let opened = keys.into_iter().find(|key| Some(*key) == good);
+    if opened.is_none() {
+        store.count_failure(user(openid)).await.unwrap();
+    }
+    opened
 }
 
 async fn ten_failures_drop_the_keys_until_the_next_login(store: &Store) {
@@ -211,54 +212,49 @@ async fn ten_failures_drop_the_keys_until_the_next_login(store: &Store) {
         assert_eq!(attempt(store, "oGrace", None).await, None);
         assert_eq!(attempt(store, "oGrace", Some(2)).await, None);
         assert!(keys(store, "oGrace").await.is_empty());
+        // A repeat of an earlier code brings no key.
+        create(store, session("oGrace", None), None).await;
+        assert!(keys(store, "oGrace").await.is_empty());
     }
     log_in(store, "oGrace", 3).await;
-    assert_eq!(keys(store, "oGrace").await, [3]);
+    assert_eq!(keys(store, "oGrace").await[0], 3);
+    assert!(!keys(store, "oGrace").await.contains(&1));
 }
 
-async fn many_attempts_at_once_fail_ten_times_at_most(store: &Store) {
+async fn failures_at_once_are_all_counted(store: &Store) {
     log_in(store, "oHeidi", 1).await;
-    let tried = Arc::new(AtomicUsize::new(0));
-    let attempts = (0..100).map(|_| async {
-        let tried = tried.clone();
-        let fail = move |_: &[u8; 16]| {
-            tried.fetch_add(1, Ordering::SeqCst);
-            None::<()>
-        };
-        let user = user("oHeidi");
-        assert!(store.try_keys(&user, fail).await.unwrap().is_none());
-    });
-    join_all(attempts).await;
-    assert_eq!(tried.load(Ordering::SeqCst), 10);
-}
-
-async fn good_attempts_at_once_are_all_good(store: &Store) {
     log_in(store, "oIvan", 1).await;
-    for opened in join_all((0..50).map(|_| attempt(store, "oIvan", Some(1)))).await {
-        assert_eq!(opened, Some(1));
-    }
+    let fail = |count| join_all((0..count).map(|_| attempt(store, "oHeidi", None)));
+    fail(9).await;
+    assert_eq!(keys(store, "oHeidi").await, [1]);
+    fail(1).await;
+    assert!(keys(store, "oHeidi").await.is_empty());
+    // More than a byte counts.
+    fail(300).await;
+    assert!(keys(store, "oHeidi").await.is_empty());
+    assert_eq!(keys(store, "oIvan").await, [1]);
 }
 
 async fn all_sessions_of_a_user_end_together(store: &Store) {
-    store.end_all(&user("oJudy"), token().id()).await.unwrap();
+    store.end_all(user("oJudy"), Some(&token())).await.unwrap();
     let mut all_ended = Vec::new();
     for round in 0..2 {
         let first = create(store, session("oJudy", None), Some(1)).await;
         let second = create(store, session("oJudy", None), None).await;
         let others = create(store, session("oJudy2", None), Some(1)).await;
-        for token in [first, second, others] {
-            assert!(store.find(token).await.unwrap().is_some(), "{round}");
+        for token in [&first, &second, &others] {
+            assert!(is_there(store, token).await, "{round}");
         }
-        store.end_all(&user("oJudy"), first).await.unwrap();
+        store.end_all(user("oJudy"), Some(&first)).await.unwrap();
         all_ended.extend([first, second]);
         for ended in &all_ended {
-            assert!(store.find(*ended).await.unwrap().is_none(), "{round}");
+            assert!(!is_there(store, ended).await, "{round}");
         }
-        assert!(store.find(others).await.unwrap().is_some());
+        assert!(is_there(store, &others).await);
     }
     let later = create(store, session("oJudy", None), None).await;
-    assert!(store.find(later).await.unwrap().is_some());
-    assert!(store.find(all_ended[0]).await.unwrap().is_none());
+    assert!(is_there(store, &later).await);
+    assert!(!is_there(store, &all_ended[0]).await);
 }
 
 async fn all_sessions_end_whatever_the_clock_says(store: &Store, clock: &ManualClock) {
@@ -271,11 +267,11 @@ async fn all_sessions_end_whatever_the_clock_says(store: &Store, clock: &ManualC
             (session.created, session.expires) = (time, time + 1000);
             tokens.push(create(store, session, None).await);
         }
-        store.end_all(&user("oPeggy"), None).await.unwrap();
+        store.end_all(user("oPeggy"), None).await.unwrap();
         for time in [now, wrong] {
             clock.set_wall(time);
             for token in &tokens {
-                assert!(store.find(*token).await.unwrap().is_none(), "{wrong}");
+                assert!(!is_there(store, token).await, "{wrong}");
             }
         }
         clock.set_wall(now);
@@ -283,8 +279,8 @@ async fn all_sessions_end_whatever_the_clock_says(store: &Store, clock: &ManualC
 }
 
 /// The first byte of the key for signing.
-async fn newest_key(store: &Store, openid: &str) -> Option<u8> {
-    let key = store.newest_key(&user(openid)).await.unwrap();
+pub async fn newest_key(store: &Store, openid: &str) -> Option<u8> {
+    let key = store.newest_key(user(openid)).await.unwrap();
     key.map(|key| key.expose_secret()[0])
 }
 
@@ -294,9 +290,10 @@ async fn the_newest_key_needs_a_living_session(store: &Store) {
     let second = create(store, session("oOlivia", None), Some(2)).await;
     assert_eq!(newest_key(store, "oOlivia").await, Some(2));
     // The key belongs to the user, not to the session of its login.
-    store.end(second).await.unwrap();
+    let olivia = session("oOlivia", None);
+    store.end(&second, &olivia).await.unwrap();
     assert_eq!(newest_key(store, "oOlivia").await, Some(2));
-    store.end(first).await.unwrap();
+    store.end(&first, &olivia).await.unwrap();
     assert_eq!(newest_key(store, "oOlivia").await, None);
     create(store, session("oOlivia", None), None).await;
     assert_eq!(newest_key(store, "oOlivia").await, Some(2));
@@ -312,7 +309,7 @@ async fn a_users_keys_end_with_all_sessions(store: &Store) {
         log_in(store, "oQuentin", round).await;
         log_in(store, "oQuentin", round + 10).await;
         log_in(store, "oRupert", round).await;
-        store.end_all(&user("oQuentin"), None).await.unwrap();
+        store.end_all(user("oQuentin"), None).await.unwrap();
         assert!(keys(store, "oQuentin").await.is_empty(), "{round}");
         assert_eq!(newest_key(store, "oQuentin").await, None, "{round}");
         assert_eq!(keys(store, "oRupert").await[0], round);
@@ -320,7 +317,7 @@ async fn a_users_keys_end_with_all_sessions(store: &Store) {
         create(store, session("oQuentin", None), None).await;
         assert!(keys(store, "oQuentin").await.is_empty(), "{round}");
     }
-    store.end_all(&user("oSybil"), None).await.unwrap();
+    store.end_all(user("oSybil"), None).await.unwrap();
 }
 
 #[tokio::test]
@@ -336,7 +333,7 @@ async fn an_older_key_does_not_stand_in_for_a_newest_one_that_cannot_be_decrypte
         ] {
             let clock = ManualClock::at(NOW).clock();
             let store = Store::open(&settings(place), encryption(&[secret]), metrics(), clock);
-            let store = store.unwrap();
+            let (store, _) = store.unwrap();
             create(&store, session("oTrent", None), key).await;
             assert_eq!(newest_key(&store, "oTrent").await, kept, "{place}");
             store.close().await;
@@ -349,10 +346,10 @@ async fn a_session_dies_at_its_time(store: &Store, clock: &ManualClock) {
     dying.expires = NOW + 100; // 40 s from now
     let token = create(store, dying, Some(5)).await;
     clock.forward(39);
-    assert!(store.find(token).await.unwrap().is_some());
+    assert!(is_there(store, &token).await);
     assert_eq!(newest_key(store, "oDave").await, Some(5));
     clock.forward(1);
-    assert!(store.find(token).await.unwrap().is_none());
+    assert!(!is_there(store, &token).await);
     assert_eq!(newest_key(store, "oDave").await, None);
 }
 
@@ -378,7 +375,7 @@ async fn a_redis_server_keeps_its_promises_and_every_key_expires() {
         .take(50)
         .chain(keys.lines().filter(|key| !key.contains(":session:")))
     {
-        assert!(key.starts_with("wxlogin:"), "{key}");
+        assert!(key.starts_with("wxlogin2:"), "{key}");
         let ttl: i64 = redis.cli(&["-n", "3", "TTL", key]).trim().parse().unwrap();
         let longest = if key.contains(":exchange:") { 60 } else { 1000 };
         assert!((0..=longest).contains(&ttl), "{key} {ttl}");
@@ -393,19 +390,17 @@ async fn a_redis_server_keeps_its_promises_and_every_key_expires() {
 #[tokio::test]
 async fn redis_forgets_the_tokens_of_expired_sessions_at_the_next_login() {
     let redis = RedisServer::start();
-    let clock = ManualClock::at(NOW).clock();
-    let settings = settings(&redis.url());
-    let store = Store::open(&settings, encryption(&["s1"]), metrics(), clock).unwrap();
+    let (store, _) = open(&redis.url(), &ManualClock::at(NOW));
     let mut dying = session("oRupert", None);
     dying.expires = NOW + 1;
     create(&store, session("oRupert", None), None).await;
     let dying = create(&store, dying, None).await;
     let cards = || {
-        let list = "wxlogin:tokens:{wx1:oRupert}";
+        let list = "wxlogin2:owned:{wx1:oRupert}";
         redis.cli(&["-n", "3", "ZCARD", list]).trim().to_owned()
     };
     assert_eq!(cards(), "2");
-    while store.find(dying).await.unwrap().is_some() {
+    while is_there(&store, &dying).await {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     create(&store, session("oRupert", None), None).await;
@@ -447,11 +442,9 @@ async fn keys_go_with_the_last_session_of_their_user() {
     let file = format!("file:{}", dir.path().join("s.sessions").display());
     for place in ["memory:", &file] {
         let clock = ManualClock::at(NOW);
-        let settings = settings(place);
-        let store = Store::open(&settings, encryption(&["s1"]), metrics(), clock.clock()).unwrap();
+        let (store, _) = open(place, &clock);
         log_in(&store, "oMallory", 1).await;
         log_in(&store, "oNiaj", 1).await;
-        // An eighth of a session's life later they are kept apart.
         clock.forward(125);
         let mut later = session("oNiaj", None);
         later.expires = NOW + 1125;

@@ -1,148 +1,181 @@
-//! SQL statements that read and write rows.
+//! Rows, and how they are found: by id, or by user. The index by user is in buckets of 8,192 logins, which are
+//! searched one by one, so that a login changes one of some thirty pages. With larger buckets each commit writes more
+//! pages; with smaller ones there are more to search.
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Result, params};
+use std::time::Duration;
 
-use super::connection;
-use super::search::hash;
-use crate::session::store::Row;
-use crate::session::{EXCHANGE_TTL, EncryptedKey, RecentExchange, Session};
+use aws_lc_rs::digest::{SHA256, digest};
+use rusqlite::{Connection, Error, OptionalExtension, Result, params};
+
+use super::connection::{execute, number};
+use crate::session::store::{EncryptedExchange, Row};
+use crate::session::{EXCHANGE_TTL, EncryptedKey, RecentExchange, Session, Token, UserId};
 
 /// The most exchanges that are remembered: a thousand a second.
 const MAX_EXCHANGES: u32 = 1 << 16;
-/// Rows before and after an erased one that are written anew: more than three pages have.
-const NEIGHBOURS: i64 = 80;
+/// More buckets than there can be: half a billion sessions.
+const MAX_BUCKETS: i64 = 1 << 16;
 
-/// A session to be stored.
-pub(super) struct NewRow {
-    pub(super) id: i64,
-    pub(super) row: Row,
-    /// SHA-256 of appid and code.
-    pub(super) exchange: Option<[u8; 32]>,
-    pub(super) key: Option<EncryptedKey>,
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    /// The number of the last login.
+    login: i64,
+    /// Sessions, also expired ones. At a start, those that were erased are counted too.
+    pub(super) sessions: i64,
 }
 
-/// Returns `false` if the id is taken.
-pub(super) fn insert(db: &Connection, new: &NewRow, bucket: i64) -> Result<bool> {
-    let sql = "INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)";
-    let session = &new.row.session;
-    let inserted = db.prepare_cached(sql)?.execute(params![
-        new.id,
-        new.row.seal,
-        session.appid,
-        session.openid,
-        session.unionid,
-        session.created.cast_signed(),
-        session.expires.cast_signed(),
-        new.exchange,
-        new.key.map(|key| key.0),
-        bucket,
-        hash(session.user()),
-    ]);
-    match inserted {
-        // The primary key's. The transaction goes on without this row.
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-            Ok(false)
-        }
-        inserted => inserted.map(|_| true),
+/// What a search reads of a session.
+#[derive(Clone, Copy)]
+pub(super) struct Login {
+    pub(super) id: i64,
+    /// The key that this login brought.
+    pub(super) key: Option<EncryptedKey>,
+    /// Failed decryptions since this login.
+    pub(super) failures: u8,
+    pub(super) is_ended: bool,
+}
+
+impl Counts {
+    pub(super) fn read(db: &Connection) -> Result<Self> {
+        let first = "SELECT login FROM session ORDER BY id LIMIT 1";
+        let newest = "SELECT max(bucket) FROM session";
+        let login =
+            format!("SELECT coalesce(max(login), 0) FROM session WHERE bucket = ({newest})");
+        let login = number(db, &login)?;
+        let sessions = login - number(db, &format!("SELECT coalesce(({first}), 1)"))? + 1;
+        Ok(Self { login, sessions })
     }
 }
 
-/// Writes what a login writes, at the end of the table, and deletes it.
-pub(super) fn insert_and_delete(db: &Connection, bucket: i64) -> Result<()> {
-    let sql = "INSERT INTO session VALUES (?, x'', '', '', NULL, 0, 0, NULL, NULL, 0, 1, ?, 0)";
-    db.prepare_cached(sql)?.execute((i64::MAX, bucket))?;
-    delete(db, i64::MAX).map(drop)
+/// Returns 0 if the id is taken.
+pub(super) fn insert(
+    db: &Connection,
+    id: i64,
+    counts: &mut Counts,
+    row: &Row,
+    exchange: Option<&EncryptedExchange>,
+) -> Result<i64> {
+    counts.login += 1;
+    counts.sessions += 1;
+    let session = &row.session;
+    let key = exchange.and_then(|exchange| exchange.keys.first());
+    let sql = "INSERT OR IGNORE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)";
+    let values = params![
+        id,
+        row.seal,
+        session.appid,
+        session.openid,
+        session.unionid,
+        session.created,
+        session.expires,
+        exchange.map(|exchange| exchange.code),
+        key.map(|key| key.0),
+        hash(session.user()),
+        counts.login,
+    ];
+    execute(db, sql, values)
 }
 
 /// Reads a session that was not ended.
 pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Row>> {
-    let sql = "SELECT token, appid, openid, unionid, created, expires FROM session
+    let sql = "SELECT appid, openid, unionid, created, expires, token FROM session
         WHERE id = ? AND NOT ended";
+    let row = |columns: &rusqlite::Row<'_>| {
+        let (session, seal) = (session(columns)?, columns.get(5)?);
+        Ok::<_, Error>(Row { seal, session })
+    };
     let mut statement = db.prepare_cached(sql)?;
-    let found = statement.query_row([id], |columns| {
-        let row = || {
-            Ok::<_, rusqlite::Error>(Row {
-                seal: columns.get(0)?,
-                session: Session {
-                    appid: columns.get(1)?,
-                    openid: columns.get(2)?,
-                    unionid: columns.get(3)?,
-                    created: columns.get::<_, i64>(4)?.cast_unsigned(),
-                    expires: columns.get::<_, i64>(5)?.cast_unsigned(),
-                },
-            })
-        };
-        // What is no text is a row that the disk changed, and no session: its holder logs in anew.
-        Ok(row().ok())
-    });
-    found.optional().map(Option::flatten)
+    // One that the disk changed so that it is no text is no session: its holder logs in anew.
+    let found = statement.query_row([id], |columns| Ok(row(columns).ok()));
+    Ok(found.optional()?.flatten())
 }
 
-/// Ends a session, if it has not been deleted.
-pub(super) fn end(db: &Connection, id: i64, seal: [u8; 32]) -> Result<()> {
-    let sql = "UPDATE session SET ended = 1 WHERE id = ? AND token = ?";
-    db.prepare_cached(sql)?.execute((id, seal)).map(drop)
-}
-
-pub(super) fn count_failure(db: &Connection, id: i64) -> Result<()> {
-    let sql = "UPDATE session SET failures = min(failures + 1, 255) WHERE id = ?";
-    db.prepare_cached(sql)?.execute([id]).map(drop)
-}
-
-/// Deletes sessions and overwrites their bytes. Returns how many there were.
-pub(super) fn erase(db: &Connection, ids: &[i64]) -> Result<usize> {
-    connection::secure_delete(db, true)?;
-    let erased = ids.iter().map(|id| erase_one(db, *id)).sum();
-    connection::secure_delete(db, false)?;
-    erased
-}
-
-/// When SQLite distributes rows over pages anew, it may leave copies behind their end: one row in 500 has one. So the
-/// rows around it are moved away and back, which overwrites the pages that they had.
-fn erase_one(db: &Connection, id: i64) -> Result<usize> {
-    let deleted = delete(db, id)?;
-    if deleted > 0 {
-        let sql = "UPDATE session SET id = -id WHERE id
-            BETWEEN coalesce((SELECT id FROM session WHERE id < ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2), 0)
-            AND coalesce((SELECT id FROM session WHERE id > ?1 ORDER BY id LIMIT 1 OFFSET ?2), ?3)";
-        db.prepare_cached(sql)?
-            .execute((id, NEIGHBOURS, i64::MAX))?;
-        let sql = "UPDATE session SET id = -id WHERE id < 0";
-        db.prepare_cached(sql)?.execute([])?;
+/// Deletes sessions. Where SQLite has moved rows to other pages, one in 500 has left a copy between the rows of a page
+/// nearby: so those of three pages to each side are moved away and back, which overwrites these pages.
+pub(super) fn erase(db: &Connection, ids: &[i64], counts: &mut Counts) -> Result<i64> {
+    for id in ids {
+        counts.sessions -= execute(db, "DELETE FROM session WHERE id = ?", [id])?;
+        let sql = "UPDATE session SET id = -id WHERE id IN (
+            SELECT * FROM (SELECT id FROM session WHERE id < ?1 ORDER BY id DESC LIMIT 80)
+            UNION ALL SELECT * FROM (SELECT id FROM session WHERE id > ?1 ORDER BY id LIMIT 80))";
+        execute(db, sql, [id])?;
+        execute(db, "UPDATE session SET id = -id WHERE id < 0", [])?;
     }
-    Ok(deleted)
+    Ok(0)
 }
 
-fn delete(db: &Connection, id: i64) -> Result<usize> {
-    let sql = "DELETE FROM session WHERE id = ?";
-    db.prepare_cached(sql)?.execute([id])
+/// The user's sessions that expire after `now`, the newest first, also ended ones: so many that they are enough.
+pub(super) fn search(
+    db: &Connection,
+    user: UserId<'_>,
+    now: u64,
+    enough: impl Fn(&[Login]) -> bool,
+) -> Result<Vec<Login>> {
+    let mut logins = Vec::new();
+    // One snapshot for all buckets.
+    let _transaction = db.unchecked_transaction()?;
+    let oldest = number(db, "SELECT coalesce(min(bucket), 0) FROM session")?;
+    let newest = number(db, "SELECT coalesce(max(bucket), -1) FROM session")?;
+    if newest.saturating_sub(oldest) > MAX_BUCKETS {
+        return Err(Error::IntegralValueOutOfRange(0, newest));
+    }
+    let sql = "SELECT id, session_key, failures, ended FROM session
+        WHERE bucket = ?1 AND user = ?2 AND appid = ?3 AND openid = ?4 AND expires > ?5
+        ORDER BY login DESC";
+    let mut statement = db.prepare_cached(sql)?;
+    statement.raw_bind_parameter(2, hash(user))?;
+    statement.raw_bind_parameter(3, user.appid)?;
+    statement.raw_bind_parameter(4, user.openid)?;
+    statement.raw_bind_parameter(5, now)?;
+    for bucket in (oldest..=newest).rev() {
+        statement.raw_bind_parameter(1, bucket)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            logins.push(Login {
+                id: row.get(0)?,
+                key: row.get::<_, Option<_>>(1)?.map(EncryptedKey),
+                failures: row.get(2)?,
+                is_ended: row.get(3)?,
+            });
+            if enough(&logins) {
+                return Ok(logins);
+            }
+        }
+    }
+    Ok(logins)
+}
+
+/// 32 bits of a user. Others may have the same.
+fn hash(user: UserId<'_>) -> u32 {
+    // No appid or openid contains NUL.
+    let user = [user.appid.as_bytes(), user.openid.as_bytes()].join(&0);
+    let bits = digest(&SHA256, &user).as_ref().first_chunk().copied();
+    u32::from_be_bytes(bits.unwrap_or_default())
 }
 
 /// The exchanges of the last minute by the wall clock, each with its first session.
-pub(super) fn recent_exchanges(db: &Connection, now: u64) -> Result<Vec<RecentExchange>> {
-    let sql = "SELECT exchange, appid, openid, unionid, created, expires FROM session
-        ORDER BY id DESC LIMIT ?";
+pub(super) fn recent_exchanges(db: &Connection, now: Duration) -> Result<Vec<RecentExchange>> {
+    let sql = "SELECT appid, openid, unionid, created, expires, exchange FROM session
+        WHERE id >= ? AND created > ? AND exchange IS NOT NULL ORDER BY id DESC LIMIT ?";
+    let since = now.saturating_sub(EXCHANGE_TTL);
+    // Ids are nearly in the order of `created`.
+    let first = Token::first_id(since.saturating_sub(EXCHANGE_TTL));
     let mut statement = db.prepare(sql)?;
-    let mut rows = statement.query([MAX_EXCHANGES])?;
-    let mut recent = Vec::new();
-    while let Some(row) = rows.next()? {
-        let session = Session {
-            appid: row.get(1)?,
-            openid: row.get(2)?,
-            unionid: row.get(3)?,
-            created: row.get::<_, i64>(4)?.cast_unsigned(),
-            expires: row.get::<_, i64>(5)?.cast_unsigned(),
-        };
-        let age = now.saturating_sub(session.created);
-        // Ids are nearly in the order of `created`.
-        if age >= 2 * EXCHANGE_TTL.as_secs() {
-            break;
-        }
-        if age < EXCHANGE_TTL.as_secs()
-            && let Some(code) = row.get(0)?
-        {
-            recent.push(RecentExchange { code, session, age });
-        }
-    }
-    Ok(recent)
+    let rows = statement.query_map((first, since.as_secs(), MAX_EXCHANGES), |row| {
+        let (session, code) = (session(row)?, row.get(5)?);
+        let age = now.as_secs().saturating_sub(session.created);
+        Ok(RecentExchange { code, session, age })
+    })?;
+    rows.collect()
+}
+
+/// The first five columns.
+fn session(row: &rusqlite::Row<'_>) -> Result<Session> {
+    Ok(Session {
+        appid: row.get(0)?,
+        openid: row.get(1)?,
+        unionid: row.get(2)?,
+        created: row.get(3)?,
+        expires: row.get(4)?,
+    })
 }

@@ -1,20 +1,22 @@
 //! The writer thread: commits all waiting writes with one sync (group commit) and then answers them.
 
+use std::cell::RefCell;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
+use rusqlite::{Connection, Result};
+use thread_local::ThreadLocal;
+use tokio::runtime::{Handle, Id};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-use super::connection::{self, MAX_WAL};
-use super::database::{Database, Write};
-use super::directory::Directory;
-use super::readers::Readers;
-use super::replies::{self, Waiting};
-use super::{Unavailable, describe};
+use super::connection::{self, MAX_WAL, PAGE_SIZE, checkpoint, execute, number};
+use super::expiry::Expiry;
+use super::{Counts, Directory, Unavailable};
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 /// The most writes that wait. More come only if the disk hangs.
@@ -23,72 +25,63 @@ const MAX_WAITING: usize = 4096;
 const MAX_BATCH: usize = 1024;
 /// The least time between two commits, so that concurrent logins share one.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(1);
-/// How long the store must be idle to look for expired sessions and for a write-ahead log to be emptied.
+/// How long the store must be idle for a checkpoint, so that a write-ahead log that is lost costs seconds. An idle
+/// store also looks so often for expired sessions.
 const IDLE: Duration = Duration::from_secs(1);
 /// The pause between two deletions of an idle store.
 const DELETING: Duration = Duration::from_millis(20);
-/// The least time between two checkpoints of an idle store: a write-ahead log that is lost costs so much.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
-/// The least time between two looks at the size.
-const GAUGE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A job for the writer thread.
-pub(super) enum Job {
-    Write(Write, Waiting),
-    /// The last job: closes all connections. The caller's thread does not, because a read that hangs holds its
-    /// connection.
-    Close(oneshot::Sender<()>),
-}
+/// A change within a transaction, and whoever waits for it.
+pub(super) type Job = (Write, Waiting);
+/// Returns the number of rows.
+type Write = Box<dyn FnMut(&Connection, &mut Counts) -> Result<i64> + Send>;
+/// What the write returned, once it is durable.
+type Answer = Result<i64, Unavailable>;
 
-/// The size of the store.
-pub(super) struct Gauges {
+pub(super) struct Writer {
+    /// The only writing connection, closed before the directory is unlocked.
+    db: Connection,
+    directory: Directory,
+    counts: Counts,
+    expiry: Expiry,
     sessions: IntGauge,
     bytes: IntGauge,
-}
-
-struct Writer {
-    database: Database,
-    directory: Directory,
-    readers: Arc<Readers>,
-    gauges: Gauges,
     /// The error of the last commit.
     failure: Option<String>,
     /// Bytes of the write-ahead log after the last commit.
-    log_length: u64,
-    /// When an idle store may run a checkpoint, and when the size is looked at.
-    next_checkpoint: Instant,
-    next_size: Instant,
-}
-
-/// Starts the thread. It ends when the last sender is dropped.
-pub(super) fn start(
-    database: Database,
-    directory: Directory,
-    readers: Arc<Readers>,
-    gauges: Gauges,
-) -> io::Result<SyncSender<Job>> {
-    let (sender, jobs) = sync_channel(MAX_WAITING);
-    let now = Instant::now();
-    let mut writer = Writer {
-        database,
-        directory,
-        readers,
-        gauges,
-        failure: None,
-        log_length: 0,
-        next_checkpoint: now,
-        next_size: now,
-    };
-    writer.measure();
-    thread::Builder::new()
-        .name("session-writer".into())
-        .spawn(move || writer.run(&jobs))?;
-    Ok(sender)
+    wal_length: u64,
 }
 
 impl Writer {
+    pub(super) fn new(
+        db: Connection,
+        directory: Directory,
+        metrics: &Metrics,
+        clock: Clock,
+    ) -> Result<Self> {
+        let writer = Self {
+            counts: Counts::read(&db)?,
+            expiry: Expiry::new(&db, clock)?,
+            db,
+            directory,
+            sessions: metrics.sessions(),
+            bytes: metrics.store_bytes(),
+            failure: None,
+            wal_length: 0,
+        };
+        connection::accept(&writer.db)?;
+        Ok(writer)
+    }
+
+    /// Starts the thread. It ends when the sender is dropped, and closes the store.
+    pub(super) fn start(self) -> io::Result<(SyncSender<Job>, JoinHandle<()>)> {
+        let (sender, jobs) = sync_channel(MAX_WAITING);
+        let thread = thread::Builder::new().name("session-writer".into());
+        Ok((sender, thread.spawn(move || self.run(&jobs))?))
+    }
+
     fn run(mut self, jobs: &Receiver<Job>) {
-        let (mut next, mut wait) = (Instant::now(), IDLE);
+        let (mut next, mut wait) = (Instant::now(), self.idle());
         loop {
             let first = match jobs.recv_timeout(wait) {
                 Ok(first) => first,
@@ -96,94 +89,119 @@ impl Writer {
                     wait = self.idle();
                     continue;
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
             };
             thread::sleep(next.saturating_duration_since(Instant::now()));
             next = Instant::now() + COMMIT_INTERVAL;
-            let (mut writes, mut waiting, mut closing) = (Vec::new(), Vec::new(), None);
-            for job in [first].into_iter().chain(jobs.try_iter()).take(MAX_BATCH) {
-                match job {
-                    Job::Write(write, caller) => {
-                        writes.push(write);
-                        waiting.push(caller);
-                    }
-                    Job::Close(closed) => {
-                        closing = Some(closed);
-                        break;
-                    }
-                }
+            let batch = [first].into_iter().chain(jobs.try_iter()).take(MAX_BATCH);
+            let (mut writes, waiting): (Vec<_>, Vec<_>) = batch.unzip();
+            let done = self.commit(&mut writes);
+            for (nth, Waiting(reply, task)) in waiting.into_iter().enumerate() {
+                let done = done.as_ref().map_err(Clone::clone);
+                let done = done.map(|done| done.get(nth).copied().unwrap_or_default());
+                // Its runtime may have ended, and whoever asked with it.
+                let _ = task.send((reply, done));
             }
-            if !writes.is_empty() {
-                replies::answer(waiting, &self.commit(&writes));
-            }
-            if let Some(closed) = closing {
-                self.readers.close();
-                self.directory.close(self.database.into_db());
-                let _ = closed.send(());
-                return;
-            }
-            self.measure();
+        }
+        if let Err(error) = checkpoint(&self.db, "TRUNCATE") {
+            tracing::warn!(%error, "the write-ahead log of the session store stays for the next start");
         }
     }
 
-    fn commit(&mut self, writes: &[Write]) -> Result<Vec<bool>, Unavailable> {
-        let done = self.try_to_commit(writes);
-        match (&done, &self.failure) {
-            (Ok(_), Some(_)) => tracing::info!("the session store can be written to again"),
-            (Err(cause), failure) if failure.as_ref() != Some(cause) => {
+    /// Commits all writes or none; they are durable when this returns.
+    fn commit(&mut self, writes: &mut [Write]) -> Result<Vec<i64>, Unavailable> {
+        let counts = self.counts;
+        let done = self.transaction(writes);
+        if done.is_err() {
+            self.counts = counts;
+            // Some errors have already rolled it back.
+            let _ = self.db.execute_batch("ROLLBACK");
+        }
+        let wal_length = self.directory.verify();
+        let done = done.map_err(Unavailable::from).and_then(|done| {
+            self.wal_length = wal_length?;
+            Ok(done)
+        });
+        let failure = done.as_ref().err().map(|error| error.0.clone());
+        match &failure {
+            Some(cause) if failure != self.failure => {
                 tracing::error!(cause, "cannot write to the session store");
+            }
+            None if self.failure.is_some() => {
+                tracing::info!("the session store can be written to again");
             }
             _ => {}
         }
-        self.failure = done.as_ref().err().cloned();
-        done.map_err(Unavailable)
+        self.failure = failure;
+        done
     }
 
-    fn try_to_commit(&mut self, writes: &[Write]) -> Result<Vec<bool>, String> {
-        if self.log_length > MAX_WAL {
+    fn transaction(&mut self, writes: &mut [Write]) -> Result<Vec<i64>> {
+        if self.wal_length > MAX_WAL {
             // It grows while checkpoints fail.
-            connection::checkpoint(self.database.db()).map_err(|error| describe(&error))?;
+            checkpoint(&self.db, "PASSIVE")?;
         }
-        let done = self.database.commit(writes);
-        let done = done.map_err(|error| describe(&error))?;
-        self.log_length = self.directory.verify()?;
+        execute(&self.db, "BEGIN IMMEDIATE", [])?;
+        let mut done = Vec::with_capacity(writes.len());
+        for write in &mut *writes {
+            done.push(write(&self.db, &mut self.counts)?);
+        }
+        self.counts.sessions -= self.expiry.run(&mut self.db, writes.len());
+        let pages = number(&self.db, "PRAGMA page_count")?;
+        execute(&self.db, "COMMIT", [])?;
+        self.sessions.set(self.counts.sessions);
+        self.bytes.set(pages * i64::from(PAGE_SIZE));
         Ok(done)
     }
 
-    /// Deletes a few expired rows, and empties the write-ahead log. Returns how long to wait for jobs.
+    /// Deletes a few expired rows, or else empties the write-ahead log. Returns how long to wait for jobs.
     fn idle(&mut self) -> Duration {
-        let before = self.database.sessions();
-        // An error is met again by the next write, and told.
-        let _ = self.database.commit(&[]);
-        let is_deleting = self.database.sessions() < before;
-        let now = Instant::now();
-        if !is_deleting && now >= self.next_checkpoint {
-            self.next_checkpoint = now + CHECKPOINT_INTERVAL;
-            if self.directory.verify().is_ok_and(|length| length > 0) {
-                let _ = connection::empty_log(self.database.db());
-            }
+        // An error is in the log, and that of a checkpoint is met again by a commit.
+        let _ = self.commit(&mut []);
+        if self.expiry.is_unfinished {
+            return DELETING;
         }
-        self.measure();
-        if is_deleting { DELETING } else { IDLE }
-    }
-
-    fn measure(&mut self) {
-        self.gauges.sessions.set(self.database.sessions());
-        let now = Instant::now();
-        if now >= self.next_size {
-            self.next_size = now + GAUGE_INTERVAL;
-            if let Ok(bytes) = connection::bytes(self.database.db()) {
-                self.gauges.bytes.set(bytes);
-            }
+        if self.wal_length > 0 {
+            let _ = checkpoint(&self.db, "TRUNCATE");
         }
+        IDLE
     }
 }
 
-impl Gauges {
-    pub(super) fn new(metrics: &Metrics) -> Self {
-        Self {
-            sessions: metrics.sessions(),
-            bytes: metrics.store_bytes(),
-        }
+/// A task in each runtime sends the answers to its requests. So the writer wakes the runtime's thread once for a commit;
+/// to wake it for each answer costs more CPU than the writes.
+type Task = UnboundedSender<(oneshot::Sender<Answer>, Answer)>;
+
+/// The task of each thread, with its runtime.
+#[derive(Default)]
+pub(super) struct Tasks(ThreadLocal<RefCell<Option<(Id, Task)>>>);
+
+/// Whoever waits for a write, and the task that sends the answer.
+pub(super) struct Waiting(oneshot::Sender<Answer>, Task);
+
+impl Tasks {
+    /// Begins to wait in the current runtime.
+    pub(super) fn wait(&self) -> (Waiting, oneshot::Receiver<Answer>) {
+        let runtime = Handle::current().id();
+        let mut task = self.0.get_or_default().borrow_mut();
+        // This thread may have had another runtime, or taken the place of a thread that is gone.
+        let task = match &mut *task {
+            Some((known, task)) if *known == runtime && !task.is_closed() => task,
+            other => &mut other.insert((runtime, spawn())).1,
+        };
+        let (sender, receiver) = oneshot::channel();
+        (Waiting(sender, task.clone()), receiver)
     }
+}
+
+/// The task ends when the last clone of its sender is dropped.
+fn spawn() -> Task {
+    let (sender, mut answers) = unbounded_channel::<(oneshot::Sender<Answer>, Answer)>();
+    tokio::spawn(async move {
+        while let Some((waiting, answer)) = answers.recv().await {
+            // Whoever asked may have gone away meanwhile.
+            let _ = waiting.send(answer);
+        }
+    });
+    sender
 }
