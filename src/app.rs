@@ -17,7 +17,7 @@ use crate::wechat::{self, Client, MiniProgram};
 #[derive(Clone)]
 pub struct WxLogin(pub(crate) Arc<Parts>);
 
-/// The parts of the service. The use cases are in login.rs, user_data.rs and backend.rs.
+/// The parts of the service. The use cases are methods of [`WxLogin`] in files of their own.
 pub(crate) struct Parts {
     /// At least one; the first is the default.
     pub(crate) mini_programs: Vec<Arc<MiniProgram>>,

@@ -87,7 +87,7 @@ struct Request {
     hash: [u8; 32],
     mini_program: Arc<MiniProgram>,
     referring_appid: Option<String>,
-    request_id: String,
+    id: String,
 }
 
 impl WxLogin {
@@ -108,7 +108,7 @@ impl WxLogin {
             code,
             mini_program,
             referring_appid: origin.referring_appid.map(str::to_owned),
-            request_id: origin.request_id.to_owned(),
+            id: origin.request_id.to_owned(),
         };
         let (hash, is_phone_code) = (request.hash, request.code.looks_like_a_phone_code());
         let wxlogin = self.clone();
@@ -205,7 +205,7 @@ impl WxLogin {
         };
         drop((in_flight, slot));
         let referring = request.referring_appid.as_deref();
-        wechat::log_refused_code(&request.request_id, mini_program.appid(), referring, &error);
+        wechat::log_refused_code(&request.id, mini_program.appid(), referring, &error);
         if !error.was_sent() {
             return Err(error.into());
         }

@@ -35,8 +35,8 @@ pub struct Store {
 enum Adapter {
     Memory(MemoryStore),
     #[cfg(feature = "file-store")]
-    Sqlite(SqliteStore),
-    Redis(RedisStore),
+    Sqlite(Box<SqliteStore>),
+    Redis(Box<RedisStore>),
 }
 
 /// The exchange of a code, stored with its first session.
@@ -111,11 +111,11 @@ impl Store {
                 let (store, exchanges) =
                     SqliteStore::open(path, settings.ttl, &metrics, clock.clone())?;
                 recent = exchanges;
-                Adapter::Sqlite(store)
+                Adapter::Sqlite(Box::new(store))
             }
             #[cfg(not(feature = "file-store"))]
             StoreUrl::File(_) => return Err(OpenError::NoFileStore),
-            StoreUrl::Redis(url) => Adapter::Redis(RedisStore::new(url, clock.clone())?),
+            StoreUrl::Redis(url) => Adapter::Redis(Box::new(RedisStore::new(url, clock.clone())?)),
         };
         let store = Self {
             adapter,

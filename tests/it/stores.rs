@@ -191,11 +191,11 @@ async fn a_users_two_newest_keys_are_kept(store: &Store) {
 /// Tries the user's keys, as a request does, and counts it if none is `good`.
 async fn attempt(store: &Store, openid: &str, good: Option<u8>) -> Option<u8> {
     let keys = keys(store, openid).await;
-    let opened = keys.into_iter().find(|key| Some(*key) == good);
-    if opened.is_none() {
+    let found = keys.into_iter().find(|key| Some(*key) == good);
+    if found.is_none() {
         store.count_failure(user(openid)).await.unwrap();
     }
-    opened
+    found
 }
 
 async fn ten_failures_drop_the_keys_until_the_next_login(store: &Store) {
