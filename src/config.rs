@@ -2,11 +2,13 @@
 //! once, by name, and never with the value of a secret.
 
 mod base_urls;
+mod certificates;
 mod mini_programs;
 mod proxies;
 mod reader;
 #[cfg(feature = "server")]
 mod server;
+mod shown;
 mod sources;
 mod text_file;
 
@@ -30,6 +32,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// A shorter life of sessions is probably a mistake.
+const SHORT_TTL: Duration = Duration::from_secs(5 * 60);
+
 /// The settings of the login service, valid as a whole.
 #[derive(Debug)]
 pub struct Config {
@@ -52,9 +57,7 @@ impl Config {
     /// Everything that is wrong, one line for each setting.
     pub fn load(dir: &Path) -> Result<Self, Problems> {
         let sources = sources::load(dir).map_err(|error| Problems(vec![error.to_string()]))?;
-        let mut config = Self::from_vars(&sources.vars)?;
-        config.warnings.extend(sources.warnings);
-        Ok(config)
+        Self::read(Reader::of(&sources))
     }
 
     /// Reads the settings from `vars`. Other names in it are ignored.
@@ -62,7 +65,10 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, one line for each setting.
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, Problems> {
-        let mut reader = Reader::new(vars);
+        Self::read(Reader::new(vars))
+    }
+
+    fn read(mut reader: Reader) -> Result<Self, Problems> {
         let config = read(&mut reader);
         let (problems, warnings) = reader.finish();
         match config {
@@ -99,6 +105,7 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         Ok(api_bases) => proxies::read(reader, api_bases),
         Err(_) => Err(InvalidSetting),
     };
+    let certificates = certificates::check(reader);
     let timeout = reader.duration(
         "WECHAT_TIMEOUT",
         4 * SECOND,
@@ -111,12 +118,29 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         Some(Ok(url)) => Ok(url),
         Some(Err(reason)) => {
             let reason: session::InvalidUrl = reason;
-            Err(reader.problem(format!(
-                "SESSION_STORE must be file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…: {reason}"
-            )))
+            // A URL can hold a password.
+            let is_shown = reader
+                .get("SESSION_STORE")
+                .is_some_and(|url| !url.contains([':', '@']));
+            let must = format!(
+                "be file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…: {reason}"
+            );
+            Err(if is_shown {
+                reader.invalid("SESSION_STORE", &must)
+            } else {
+                reader.invalid_secret("SESSION_STORE", &format!("SESSION_STORE must {must}"))
+            })
         }
     };
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY, SECOND);
+    if let Ok(ttl) = ttl
+        && ttl < SHORT_TTL
+    {
+        reader.warn_of_value(
+            "SESSION_TTL",
+            "is less than five minutes: after that users have to log in again (m is minutes, M months)",
+        );
+    }
     let userdata_max_age = reader.duration(
         "USERDATA_MAX_AGE",
         10 * MINUTE,
@@ -124,6 +148,7 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         SECOND,
     );
 
+    certificates?;
     Ok(Config {
         mini_programs: mini_programs?,
         wechat: wechat::Settings {
