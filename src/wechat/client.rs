@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::http::Http;
-use super::{Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
+use super::{Call, Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
 use crate::clock::Clock;
 
 /// The largest answer that is read, in bytes. WeChat's are a few hundred bytes.
@@ -52,7 +52,11 @@ pub struct Client {
     pub(super) call_slots: Semaphore,
     pub(super) clock: Clock,
     settings: Settings,
+    observer: Observer,
 }
+
+/// Is told how each call has ended, by the `AppID`; `None` is a good answer.
+pub type Observer = Box<dyn Fn(Call, &str, Option<&Error>) + Send + Sync>;
 
 /// A request, for any host. It holds secrets.
 pub(super) struct Request {
@@ -114,7 +118,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Unreachable`] if TLS or a proxy cannot be set up.
-    pub fn new(settings: Settings, clock: Clock) -> Result<Self, Error> {
+    pub fn new(settings: Settings, clock: Clock, observer: Observer) -> Result<Self, Error> {
         let slots = settings.max_in_flight as usize;
         let client = Self {
             http: ThreadLocal::new(),
@@ -122,6 +126,7 @@ impl Client {
             call_slots: Semaphore::new(slots),
             clock,
             settings,
+            observer,
         };
         client.http().map(drop)?;
         Ok(client)
@@ -136,8 +141,24 @@ impl Client {
         Instant::now() + self.settings.timeout
     }
 
-    /// Makes a call within the deadline, and repeats it at most twice while WeChat says that it is busy.
+    /// Makes a call within the deadline, repeats it at most twice while WeChat says that it is busy, and tells the
+    /// observer.
     pub(super) async fn retry<T, F>(
+        &self,
+        call: Call,
+        mini_program: &MiniProgram,
+        deadline: Instant,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let result = self.retry_while_busy(deadline, ask).await;
+        (self.observer)(call, mini_program.appid(), result.as_ref().err());
+        result
+    }
+
+    async fn retry_while_busy<T, F>(
         &self,
         deadline: Instant,
         ask: impl Fn() -> F,
