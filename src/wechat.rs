@@ -20,12 +20,12 @@ mod stable_token;
 mod user_data;
 
 pub use check_session::parse_check_session;
-pub use client::{Client, Settings};
+pub use client::{Client, Observer, Settings};
 pub use code_to_session::CodeSession;
 pub(crate) use diagnosis::log_refused_code;
 use errcode::ACCESS_TOKEN_REMEDY;
 pub use errcode::{Call, Errcode, Meaning};
-pub use error::{Error, Invalid};
+pub use error::{Error, Invalid, OUTCOMES};
 pub use http::Proxies;
 pub(crate) use http::is_on_this_machine;
 pub use mini_program::MiniProgram;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::http::Http;
 use super::request::Request;
-use super::{Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
+use super::{Call, Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
 use crate::clock::Clock;
 
 /// The largest answer that is read, in bytes. WeChat's are a few hundred bytes.
@@ -51,14 +51,18 @@ pub struct Client {
     pub(super) call_slots: Semaphore,
     pub(super) clock: Clock,
     settings: Settings,
+    observer: Observer,
 }
+
+/// Is told how each call has ended, by the `AppID`; `None` is a good answer.
+pub type Observer = Box<dyn Fn(Call, &str, Option<&Error>) + Send + Sync>;
 
 impl Client {
     /// Connects to nothing yet.
     ///
     /// # Errors
     /// [`Error::Unreachable`] if TLS or a proxy cannot be set up.
-    pub fn new(settings: Settings, clock: Clock) -> Result<Self, Error> {
+    pub fn new(settings: Settings, clock: Clock, observer: Observer) -> Result<Self, Error> {
         let slots = settings.max_in_flight as usize;
         let client = Self {
             http: ThreadLocal::new(),
@@ -66,6 +70,7 @@ impl Client {
             call_slots: Semaphore::new(slots),
             clock,
             settings,
+            observer,
         };
         client.http().map(drop)?;
         Ok(client)
@@ -80,8 +85,24 @@ impl Client {
         Instant::now() + self.settings.timeout
     }
 
-    /// Makes a call within the deadline, and repeats it at most twice while WeChat says that it is busy.
+    /// Makes a call within the deadline, repeats it at most twice while WeChat says that it is busy, and tells the
+    /// observer.
     pub(super) async fn retry<T, F>(
+        &self,
+        call: Call,
+        mini_program: &MiniProgram,
+        deadline: Instant,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let result = self.retry_while_busy(deadline, ask).await;
+        (self.observer)(call, mini_program.appid(), result.as_ref().err());
+        result
+    }
+
+    async fn retry_while_busy<T, F>(
         &self,
         deadline: Instant,
         ask: impl Fn() -> F,

@@ -74,7 +74,9 @@ impl Client {
             self.send(request, CodeSession::from_json)
         };
         let ask = || self.with_secrets(mini_program, ask, is_about_the_code);
-        let result = self.retry(self.deadline(), ask).await;
+        let result = self
+            .retry(Call::CodeToSession, mini_program, self.deadline(), ask)
+            .await;
         if let Err(error) = &result
             && error.meaning() == Some(Meaning::QuotaExhausted)
         {

@@ -64,7 +64,8 @@ impl Client {
                 let appid = mini_program.appid();
                 self.send(request, |body| PhoneNumber::from_json(body, appid))
             };
-            self.retry(deadline, ask).await
+            self.retry(Call::PhoneNumber, mini_program, deadline, ask)
+                .await
         };
         self.with_token(mini_program, ask).await
     }

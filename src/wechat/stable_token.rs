@@ -66,6 +66,7 @@ impl Client {
             self.send(request, AccessToken::from_json)
         };
         let ask = || self.with_secrets(mini_program, ask, Result::is_ok);
-        self.retry(self.deadline(), ask).await
+        self.retry(Call::StableToken, mini_program, self.deadline(), ask)
+            .await
     }
 }
