@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::backend::KnownPhone;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::login::Known;
+use crate::login::{Endings, Known};
 use crate::metrics::Metrics;
 use crate::one_time_codes::OneTimeCodes;
 use crate::session::{self, Session, Store, Token, Unavailable};
@@ -24,6 +24,7 @@ pub(crate) struct Parts {
     pub(crate) wechat: Arc<Client>,
     pub(crate) sessions: Store,
     pub(crate) login_codes: Arc<OneTimeCodes<Known>>,
+    pub(crate) endings: Endings,
     pub(crate) phone_codes: Arc<OneTimeCodes<KnownPhone>>,
     pub(crate) session_ttl: Duration,
     pub(crate) userdata_max_age: Option<Duration>,
@@ -81,7 +82,7 @@ impl WxLogin {
         let observe = {
             let metrics = metrics.clone();
             move |call, appid: &str, error: Option<&wechat::Error>| {
-                metrics.called_wechat(call, appid, error)
+                metrics.called_wechat(call, appid, error);
             }
         };
         let wechat = Client::new(config.wechat, clock.clone(), Box::new(observe))?;
@@ -93,8 +94,13 @@ impl WxLogin {
         let (sessions, recent) =
             Store::open(&config.sessions, encryption, metrics.clone(), clock.clone())?;
         let login_codes = OneTimeCodes::new(clock.clone());
-        for exchange in recent {
-            let known = Known::Stored(exchange.session, 0);
+        // The oldest first: they are forgotten in this order.
+        for exchange in recent.into_iter().rev() {
+            let known = Known::Stored {
+                first: exchange.session,
+                further: 0,
+                endings: 0,
+            };
             login_codes.insert(exchange.code, known, Duration::from_secs(exchange.age));
         }
         Ok(Self(Arc::new(Parts {
@@ -102,6 +108,7 @@ impl WxLogin {
             wechat: Arc::new(wechat),
             sessions,
             login_codes: Arc::new(login_codes),
+            endings: Endings::new(clock.clone()),
             phone_codes: Arc::new(OneTimeCodes::new(clock.clone())),
             session_ttl: config.sessions.ttl,
             userdata_max_age: config.userdata_max_age,

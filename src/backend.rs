@@ -88,7 +88,7 @@ impl WxLogin {
     /// [`BackendError`].
     pub async fn end_all(&self, appid: &str, openid: &str) -> Result<(), BackendError> {
         let (_, user) = self.user(appid, openid)?;
-        self.forget_codes_of(user);
+        self.0.endings.add(user);
         Ok(self.0.sessions.end_all(user, None).await?)
     }
 

@@ -4,6 +4,8 @@
 //! uses the code up. So one request at a time is at work on a code, in a task that goes on when its client closes
 //! the connection, and what is known of the code ([`Known`]) is remembered for a minute.
 
+mod endings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use crate::app::WxLogin;
 use crate::one_time_codes::{CodeError, OneTimeCode};
 use crate::session::{Exchange, Session, Token, Unavailable, UserId};
 use crate::wechat::{self, CodeSession, Errcode, Invalid, Meaning, MiniProgram};
+pub(crate) use endings::Endings;
 
 /// The most further sessions of one code, so that it cannot fill the store.
 const MAX_FURTHER_SESSIONS: u32 = 100;
@@ -29,10 +32,14 @@ pub(crate) enum Known {
     Nothing,
     /// WeChat refused it, or gave no answer and may have used it up.
     Refused(wechat::Error),
-    /// WeChat named the user. The session is not stored yet.
-    User(CodeSession),
+    /// WeChat named the user, when there had been so many [`Endings`]. The session is not stored yet.
+    User(CodeSession, u64),
     /// The first session is stored, and so many further ones.
-    Stored(Session, u32),
+    Stored {
+        first: Session,
+        further: u32,
+        endings: u64,
+    },
 }
 
 /// Where a login comes from.
@@ -148,7 +155,7 @@ impl WxLogin {
                     self.0.login_codes.remember(request.hash);
                 }
                 Known::Refused(error) => return Err(error.clone().into()),
-                Known::User(user) => {
+                Known::User(user, endings) => {
                     let (appid, openid) = (request.mini_program.appid(), &*user.openid);
                     let session =
                         self.new_session(UserId { appid, openid }, user.unionid.as_deref());
@@ -156,29 +163,59 @@ impl WxLogin {
                         code: request.hash,
                         session_key: &user.session_key,
                     };
-                    let created = self.0.sessions.create(&session, Some(exchange)).await;
-                    // The next request with the code stores it, within the minute.
-                    let token = created.inspect_err(|_| self.0.login_codes.forget_in_time())?;
-                    *known = Known::Stored(session.clone(), 0);
-                    return Ok(LoggedIn { token, session });
+                    let endings = *endings;
+                    let stored = self.store(session, Some(exchange), endings).await;
+                    // The next request with the code stores it, within the minute, in which the key stays in memory.
+                    let logged_in = stored.inspect_err(|_| self.0.login_codes.forget_in_time())?;
+                    *known = Known::Stored {
+                        first: logged_in.session.clone(),
+                        further: 0,
+                        endings,
+                    };
+                    return Ok(logged_in);
                 }
-                Known::Stored(_, MAX_FURTHER_SESSIONS..) => {
-                    return Err(wechat::Error::from(Errcode::CODE_USED).into());
-                }
-                Known::Stored(first, further) => {
+                Known::Stored {
+                    further: MAX_FURTHER_SESSIONS..,
+                    ..
+                } => return Err(code_used()),
+                Known::Stored {
+                    first,
+                    further,
+                    endings,
+                } => {
                     *further += 1;
+                    let endings = *endings;
                     let session = self.new_session(first.user(), first.unionid.as_deref());
                     drop(known);
                     let sessions = &self.0.sessions;
                     // Another replica may have ended all sessions of the user.
                     if sessions.is_shared() && sessions.exchanged(&request.hash).await?.is_none() {
-                        return Err(wechat::Error::from(Errcode::CODE_USED).into());
+                        return Err(code_used());
                     }
-                    let token = sessions.create(&session, None).await?;
-                    return Ok(LoggedIn { token, session });
+                    return self.store(session, None, endings).await;
                 }
             }
         }
+    }
+
+    /// Stores a session of a code that was exchanged when there had been so many endings.
+    async fn store(
+        &self,
+        session: Session,
+        exchange: Option<Exchange<'_>>,
+        endings: u64,
+    ) -> Result<LoggedIn, LoginError> {
+        let has_ended = || self.0.endings.has_ended(session.user(), endings);
+        if has_ended() {
+            return Err(code_used());
+        }
+        let token = self.0.sessions.create(&session, exchange).await?;
+        // All sessions of the user were ended meanwhile: whether this one was among them is not known.
+        if has_ended() {
+            self.0.sessions.end(&token, &session).await?;
+            return Err(code_used());
+        }
+        Ok(LoggedIn { token, session })
     }
 
     fn new_session(&self, user: UserId<'_>, unionid: Option<&str>) -> Session {
@@ -193,14 +230,14 @@ impl WxLogin {
             && let Some(session) = sessions.exchanged(&request.hash).await?
         {
             metrics.repeat();
-            return Ok(Known::Stored(session, 0));
+            return Ok(self.stored_elsewhere(session));
         }
         let (wechat, mini_program) = (&self.0.wechat, &*request.mini_program);
         let slot = wechat.login_slot(mini_program).await?;
         let in_flight = metrics.exchange();
         let answer = wechat.code_to_session(mini_program, request.code.expose());
         let error = match answer.await {
-            Ok(user) => return Ok(Known::User(user)),
+            Ok(user) => return Ok(Known::User(user, self.0.endings.count())),
             Err(error) => error,
         };
         drop((in_flight, slot));
@@ -215,7 +252,7 @@ impl WxLogin {
             && sessions.is_shared()
             && let Some(session) = self.exchanged_elsewhere(request).await
         {
-            return Ok(Known::Stored(session, 0));
+            return Ok(self.stored_elsewhere(session));
         }
         Ok(Known::Refused(error))
     }
@@ -233,14 +270,17 @@ impl WxLogin {
         timeout(REPLICA_TIMEOUT, found).await.ok()
     }
 
-    /// Makes sure that no remembered code gives this user a further session.
-    pub(crate) fn forget_codes_of(&self, user: UserId<'_>) {
-        self.0.login_codes.update(|known| {
-            if matches!(known, Known::Stored(session, _) if session.user() == user) {
-                *known = Known::Refused(Errcode::CODE_USED.into());
-            }
-        });
+    fn stored_elsewhere(&self, first: Session) -> Known {
+        Known::Stored {
+            first,
+            further: 0,
+            endings: self.0.endings.count(),
+        }
     }
+}
+
+fn code_used() -> LoginError {
+    wechat::Error::from(Errcode::CODE_USED).into()
 }
 
 fn is_about_the_code(error: &wechat::Error) -> bool {

@@ -14,9 +14,10 @@ use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::session::EXCHANGE_TTL;
 
 /// How long a code is remembered.
-pub(crate) const REMEMBERED: Duration = Duration::from_secs(60);
+pub(crate) const REMEMBERED: Duration = EXCHANGE_TTL;
 /// The most codes that are remembered. Beyond it, the oldest are forgotten.
 const MAX_REMEMBERED: usize = 50_000;
 /// WeChat's samples have 32 and 64 characters; the length is not documented.
@@ -26,8 +27,8 @@ const MOCK: &str = "the code is a mock one";
 /// What JavaScript writes into a URL for a value that is not a code.
 const NO_VALUE: [&str; 5] = ["undefined", "null", "NaN", "true", "false"];
 
-/// A code that can be sent to WeChat: 1 to 256 visible ASCII characters, without the quotes and brackets of JSON,
-/// templates and placeholders. It is a secret: it can be used to log in.
+/// A code that can be sent to WeChat: 1 to 256 visible ASCII characters, without the quotes, braces, angle brackets and
+/// backslashes of JSON, templates and placeholders. It is a secret: it can be used to log in.
 #[derive(Debug, Clone)]
 pub struct OneTimeCode(SecretString);
 
@@ -38,8 +39,10 @@ pub enum CodeError {
     /// There is none, or it is empty.
     #[error("there is no code")]
     Missing,
-    /// Not 1 to 256 visible ASCII characters, or with quotes or brackets.
-    #[error("not 1 to 256 visible ASCII characters, or with quotes or brackets")]
+    /// Not 1 to 256 visible ASCII characters, or with quotes, braces, angle brackets or a backslash.
+    #[error(
+        "not 1 to 256 visible ASCII characters, or with quotes, braces, angle brackets or a backslash"
+    )]
     Malformed,
     /// DevTools gives it to a project without an appid.
     #[error("the mock code of DevTools")]
@@ -137,7 +140,7 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
         self.tasks.spawn(task).await.ok()
     }
 
-    /// What is known of a code, for at least a minute from now on.
+    /// What is known of a code. A new one is remembered for a minute.
     fn known(&self, code: [u8; 32]) -> Arc<AsyncMutex<K>> {
         let now = self.clock.monotonic();
         let mut codes = self.codes();
@@ -167,15 +170,6 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
         let end = (self.clock.monotonic() + REMEMBERED).saturating_sub(age);
         let known = Arc::new(AsyncMutex::new(known));
         self.codes().insert(code, Code { known, end });
-    }
-
-    /// Changes what is known of each code that nobody is at work on.
-    pub(crate) fn update(&self, change: impl Fn(&mut K)) {
-        for code in self.codes().values() {
-            if let Ok(mut known) = code.known.try_lock() {
-                change(&mut known);
-            }
-        }
     }
 
     /// Forgets codes after a minute also if no other code comes: what is known is secret.

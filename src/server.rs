@@ -28,6 +28,8 @@ pub use stop::{Signals, writes_fail_at_limits};
 
 /// How long closing the session store may take after the last request.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+/// What a thread has to tell the others how it ended.
+const SLACK: Duration = Duration::from_millis(100);
 
 /// Timeouts for clients.
 #[derive(Debug, Clone, Copy)]
@@ -244,7 +246,9 @@ impl Worker {
             connections.drain().await;
             self.wxlogin.drain().await;
         };
-        let _ = timeout(drain.saturating_sub(linger), drained).await;
+        // A little earlier than the thread that waits for this one.
+        let rest = drain.saturating_sub(linger + SLACK);
+        let _ = timeout(rest, drained).await;
         Ok(connections.drained())
     }
 }

@@ -149,7 +149,7 @@ pub(super) async fn end_session(
     let sessions = &wxlogin.0.sessions;
     match all.as_deref() {
         Some("true") => {
-            wxlogin.forget_codes_of(session.user());
+            wxlogin.0.endings.add(session.user());
             sessions.end_all(session.user(), Some(&token)).await?;
         }
         None | Some("false") => sessions.end(&token, &session).await?,

@@ -1,7 +1,7 @@
 //! Sessions in plain maps, lost when the process ends. Nothing fails here.
 
 use std::collections::hash_map::{DefaultHasher, Entry};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,8 @@ use crate::metrics::Metrics;
 
 /// The most expired sessions that a login removes: more than it adds, and few enough not to delay it.
 const MAX_REMOVED: usize = 4;
+/// The most different keys of a user: two, each encrypted with up to two AppSecrets.
+const MAX_KEYS: usize = 4;
 
 /// The store in memory.
 pub(super) struct MemoryStore {
@@ -90,9 +92,17 @@ impl MemoryStore {
 
     pub(super) fn keys(&self, user: UserId<'_>) -> Vec<EncryptedKey> {
         let maps = self.maps();
-        let logins = self.sessions_of(&maps, user).filter(|it| it.key.is_some());
-        let logins = logins.take_while(|login| login.failures < MAX_FAILURES);
-        logins.filter_map(|login| login.key).collect()
+        let mut keys = Vec::new();
+        for login in self.sessions_of(&maps, user) {
+            let Some(key) = login.key else { continue };
+            if login.failures >= MAX_FAILURES || keys.len() >= MAX_KEYS {
+                break;
+            }
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        keys
     }
 
     pub(super) fn newest_key(&self, user: UserId<'_>) -> Option<EncryptedKey> {
@@ -109,9 +119,8 @@ impl MemoryStore {
 
     pub(super) fn count_failure(&self, user: UserId<'_>) {
         let mut maps = self.maps();
-        let ids = maps.ids_of(user);
-        let mut ids = ids.into_iter().rev();
-        let newest = ids.find(|id| maps.sessions.get(id).is_some_and(|it| it.key.is_some()));
+        let has_key = |id: &&i64| maps.sessions.get(*id).is_some_and(|it| it.key.is_some());
+        let newest = maps.ids_of(user).rev().find(has_key).copied();
         if let Some(login) = newest.and_then(|id| maps.sessions.get_mut(&id)) {
             login.failures = login.failures.saturating_add(1);
         }
@@ -126,8 +135,18 @@ impl MemoryStore {
     /// Removes the user's sessions and keys.
     pub(super) fn end_all(&self, user: UserId<'_>, _: Option<&Token>) {
         let mut maps = self.maps();
-        for id in maps.ids_of(user) {
-            maps.remove(id);
+        let ids: Vec<_> = maps.ids_of(user).copied().collect();
+        for id in &ids {
+            maps.sessions.remove(id);
+            maps.size.dec();
+        }
+        if let Entry::Occupied(mut known) = maps.by_user.entry(hash(user)) {
+            // What is left are users with the same hash.
+            let ended: HashSet<_> = ids.into_iter().collect();
+            known.get_mut().retain(|id| !ended.contains(id));
+            if known.get().is_empty() {
+                known.remove();
+            }
         }
     }
 
@@ -138,11 +157,13 @@ impl MemoryStore {
     fn sessions_of<'a>(
         &self,
         maps: &'a Maps,
-        user: UserId<'_>,
+        user: UserId<'a>,
     ) -> impl Iterator<Item = &'a Stored> + use<'a> {
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
-        let ids = maps.ids_of(user).into_iter().rev();
-        let stored = ids.filter_map(|id| maps.sessions.get(&id));
+        let stored = maps
+            .ids_of(user)
+            .rev()
+            .filter_map(|id| maps.sessions.get(id));
         stored.filter(move |it| monotonic < it.end && now < it.row.session.expires)
     }
 
@@ -193,11 +214,15 @@ impl Maps {
     }
 
     /// The ids of the user's sessions, in the order of logins.
-    fn ids_of(&self, user: UserId<'_>) -> Vec<i64> {
-        let is_of_user =
-            |id: &i64| (self.sessions.get(id)).is_some_and(|it| it.row.session.user() == user);
-        let ids = self.by_user.get(&hash(user)).into_iter().flatten().copied();
-        ids.filter(is_of_user).collect()
+    fn ids_of<'a>(
+        &'a self,
+        user: UserId<'a>,
+    ) -> impl DoubleEndedIterator<Item = &'a i64> + use<'a> {
+        let is_of_user = move |id: &&i64| {
+            (self.sessions.get(*id)).is_some_and(|it| it.row.session.user() == user)
+        };
+        let ids = self.by_user.get(&hash(user)).into_iter().flatten();
+        ids.filter(is_of_user)
     }
 }
 

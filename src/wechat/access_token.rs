@@ -30,7 +30,7 @@ pub(super) struct TokenSlot {
 #[derive(Debug, Default)]
 struct State {
     fetched: Option<Fetched>,
-    /// Until when, by the monotonic clock, no token is fetched, and the error of the last fetch.
+    /// Until when, by the monotonic clock, no other token is fetched, and the error of the last fetch.
     pause: Option<(Duration, Option<Error>)>,
 }
 
@@ -55,7 +55,8 @@ impl TokenSlot {
             ..token.clone()
         };
         let life = Duration::from_secs(token.expires_in);
-        let used_for = life.saturating_sub(EXPIRY_MARGIN).max(FETCH_PAUSE);
+        // One that lives for less than the margin is used to its end.
+        let used_for = life.checked_sub(EXPIRY_MARGIN).unwrap_or(life);
         (age < used_for).then_some((left, age))
     }
 
@@ -119,7 +120,19 @@ impl Client {
             Ok(_) => Err(error),
             Err(error) => Err(error),
         };
-        result.map_err(Error::unreachable_as_broken)
+        result.map_err(|error| {
+            if error.meaning() == Some(Meaning::InvalidAccessToken) {
+                let (appid, remedy) = (mini_program.appid(), ACCESS_TOKEN_REMEDY);
+                tracing::error!(
+                    appid,
+                    remedy,
+                    "WeChat refuses one access_token after the other"
+                );
+            } else {
+                diagnosis::log_refusal(None, mini_program.appid(), &error);
+            }
+            error.unreachable_as_broken()
+        })
     }
 
     /// Fetches a token, or waits for the fetch in flight. It goes on if its request is cancelled. `invalid`: a token
@@ -169,9 +182,9 @@ impl Client {
             _ => {}
         }
         let fetched = self.stable_token(&mini_program).await;
-        let is_replaced = fetched.as_ref().is_ok_and(&is_invalid);
+        let is_the_same = fetched.as_ref().is_ok_and(&is_invalid);
         match &fetched {
-            Ok(_) if is_replaced => tracing::error!(
+            Ok(_) if is_the_same => tracing::error!(
                 appid,
                 remedy = ACCESS_TOKEN_REMEDY,
                 "WeChat calls the access_token invalid that it gives out"
