@@ -33,9 +33,10 @@ fn few_threads_or_descriptors_are_one_line_that_names_what_is_missing() {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_wxlogin"), dir.path().join("wxlogin")).unwrap();
     let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-    let as_nobody: &[&str] = match is_root {
-        true => &["setpriv", "--reuid", UID, "--clear-groups"],
-        false => &["env"],
+    let as_nobody: &[&str] = if is_root {
+        &["setpriv", "--reuid", UID, "--clear-groups"]
+    } else {
+        &["env"]
     };
     let limits = [
         ("--nproc=1", "cannot start"),
