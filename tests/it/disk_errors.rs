@@ -328,11 +328,18 @@ async fn a_write_ahead_log_that_cannot_be_emptied_has_a_limit() {
     disk.fault("checkpoint", "EIO");
     let log = disk.dir().join("s.sessions/sessions.sqlite-wal");
     let length = || fs::metadata(&log).unwrap().len() >> 20;
-    // Each login commits a few pages.
-    while client.get("/readyz").await.status == 200 {
+    let login = async |number: usize| client.login(&format!("user-{number}")).await;
+    for round in 0.. {
+        // They share a commit of some thirty pages.
+        let logins = (0..64).map(|nth| login(64 * round + nth));
+        let answers = futures_util::future::join_all(logins).await;
+        if answers.iter().any(|answer| answer.status != 200) {
+            break;
+        }
         assert!(length() < 70, "{} MiB", length());
     }
     assert!(length() >= 64, "{} MiB", length());
+    client.get("/readyz").await.assert_status(503);
     let login = client.login("user-during").await;
     login.assert_problem(503, "store_unavailable", "login_again");
     tokens.assert_unchanged(client, None).await;
@@ -344,7 +351,7 @@ async fn a_write_ahead_log_that_cannot_be_emptied_has_a_limit() {
 
 /// The caches are empty after a start: sessions that were stored before are read from the disk.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_whose_reads_hang_holds_up_neither_new_connections_nor_the_internal_door() {
+async fn a_disk_whose_reads_hang_holds_up_lookups_and_not_the_internal_listener() {
     let wechat = FakeWechat::start().await;
     let (disk, mut settings) = (Disk::new(), settings(&wechat));
     settings.insert("INTERNAL_ADDR".into(), "127.0.0.1:0".into());
@@ -356,7 +363,6 @@ async fn a_disk_whose_reads_hang_holds_up_neither_new_connections_nor_the_intern
     let process = disk.start(&settings);
     await_ready(&process.client).await;
     let internal = process.internal();
-    // On a new connection: the threads of the others hang.
     let client = || Client::new(process.client.addr);
     disk.fault("read", "hang");
     // Enough requests that each core has one, and hangs.
@@ -368,27 +374,21 @@ async fn a_disk_whose_reads_hang_holds_up_neither_new_connections_nor_the_intern
     disk.await_hits(0).await;
     let begin = Instant::now();
     for _ in 0..5 {
-        client().get("/healthz").await.assert_status(200);
         internal.get("/healthz").await.assert_status(200);
         internal.get("/metrics").await.assert_status(200);
     }
     let duration = begin.elapsed();
     assert!(duration < Duration::from_secs(3), "{duration:?}");
-    let [one, _] = &tokens.twice;
-    let clients: Vec<_> = (0..8).map(|_| client()).collect();
-    let lookups = futures_util::future::join_all(clients.iter().map(|client| client.session(one)));
+    // A search of all sessions of a user is in a thread that may hang, and given up.
     let path = format!("/users/{APPID}/{}/sign", openid("twice"));
     let sign = internal.post(&path, "0123456789abcdef", r#"{"data":""}"#);
-    let (lookups, sign) = tokio::join!(lookups, sign);
-    for answer in lookups.iter().chain([&sign]) {
-        answer.assert_problem(503, "store_unavailable", "retry_later");
-    }
+    let answer = sign.await;
+    answer.assert_problem(503, "store_unavailable", "retry_later");
     let duration = begin.elapsed();
     assert!(duration < Duration::from_secs(10), "{duration:?}");
     disk.mend();
     for held_up in held_up {
-        let status = held_up.await.unwrap();
-        assert!(matches!(status, 200 | 503), "{status}");
+        assert_eq!(held_up.await.unwrap(), 200);
     }
     tokens.assert_unchanged(&client(), None).await;
     let sign = internal.post(&path, "0123456789abcdef", r#"{"data":""}"#);

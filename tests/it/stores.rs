@@ -350,7 +350,9 @@ async fn a_session_dies_at_its_time(store: &Store, clock: &ManualClock) {
     assert_eq!(newest_key(store, "oDave").await, Some(5));
     clock.forward(1);
     assert!(!is_there(store, &token).await);
-    assert_eq!(newest_key(store, "oDave").await, None);
+    // Redis tells the time by its own clock.
+    let living = store.is_shared().then_some(5);
+    assert_eq!(newest_key(store, "oDave").await, living);
 }
 
 #[tokio::test]
@@ -418,8 +420,8 @@ async fn each_call_in_a_script_names_its_key_as_an_element_of_keys() {
     let sent = relay.sent();
     let calls: Vec<_> = sent.split("redis.call(").skip(1).collect();
     assert!(calls.len() > 1000, "{} calls", calls.len());
-    for call in calls {
-        let call = call.split(')').next().unwrap();
+    let calls = calls.iter().map(|call| call.split(')').next().unwrap());
+    for call in calls.filter(|call| *call != "'TIME'") {
         let key = call.split(',').nth(1).unwrap().trim();
         assert!(matches!(key, "KEYS[1]" | "KEYS[2]"), "redis.call({call})");
     }
