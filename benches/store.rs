@@ -18,11 +18,9 @@ use tikv_jemallocator::Jemalloc;
 use tokio::task::JoinSet;
 use wxlogin::clock::Clock;
 use wxlogin::metrics::Metrics;
-use wxlogin::session::{
-    Encryption, Exchange, ExchangeHash, NewSession, Session, Settings, Store, Token, TokenId,
-    UserId,
-};
-use wxlogin::wechat::{CodeSession, JsCode};
+use wxlogin::one_time_codes::OneTimeCode;
+use wxlogin::session::{Encryption, Exchange, Session, Settings, Store, Token, UserId};
+use wxlogin::wechat::CodeSession;
 
 /// As in the binary.
 #[global_allocator]
@@ -53,14 +51,14 @@ fn main() {
 
 async fn stages(dir: &Path) {
     println!("stage                                  CPU us");
-    let code = JsCode::parse("0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P").unwrap();
+    let code = OneTimeCode::parse("0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P").unwrap();
     stage("login: hash the code (SHA-256)", || code.hash(APPID));
     let answer = br#"{"session_key":"HyVFkGl5F5OQWJZZaNzBBg==","openid":"oGkj9kdQzr6JxeDdgF6Wzgs3xepK","unionid":"ouf1sjynTnx5HThsh7NIFNU6LO9n"}"#;
     stage("login: parse WeChat's answer", || {
         CodeSession::from_json(answer).unwrap()
     });
     stage("login: generate a token", || {
-        Token::generate().unwrap().id()
+        Token::generate(Duration::from_secs(1_800_000_000)).unwrap()
     });
     for (name, place) in [
         ("memory", "memory:".into()),
@@ -145,7 +143,7 @@ async fn purge(path: &Path) {
 }
 
 /// Of logins of the next three seconds, sixteen at a time.
-async fn p99(store: &Store, from: u64) -> Duration {
+async fn p99(store: &Arc<Store>, from: u64) -> Duration {
     let mut running = JoinSet::new();
     let begin = Instant::now();
     for client in 0..16 {
@@ -170,26 +168,21 @@ fn at(path: &Path) -> String {
     format!("file:{}", path.display())
 }
 
-fn open(place: &str) -> Store {
+fn open(place: &str) -> Arc<Store> {
     let secret = ["0123456789abcdef0123456789abcdef".to_owned().into()];
     let encryption = Encryption::new([(APPID, &secret[..])]).unwrap();
     let settings = Settings {
         url: place.parse().unwrap(),
         ttl: TTL,
     };
-    let now = || NOW.load(Ordering::Relaxed);
-    let clock = Clock::new(now, move || Duration::from_secs(now()));
-    Store::open(
-        &settings,
-        encryption,
-        Arc::new(Metrics::new().unwrap()),
-        clock,
-    )
-    .unwrap()
+    let now = || Duration::from_secs(NOW.load(Ordering::Relaxed));
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let store = Store::open(&settings, encryption, metrics, Clock::new(now, now));
+    Arc::new(store.unwrap().0)
 }
 
 /// So many users log in, [`CLIENTS`] at a time.
-async fn log_in(store: &Store, from: u64, count: u64) -> Vec<TokenId> {
+async fn log_in(store: &Arc<Store>, from: u64, count: u64) -> Vec<Token> {
     let mut running = JoinSet::new();
     for client in 0..CLIENTS {
         let store = store.clone();
@@ -203,43 +196,38 @@ async fn log_in(store: &Store, from: u64, count: u64) -> Vec<TokenId> {
             tokens
         });
     }
-    running.join_all().await.concat()
+    running.join_all().await.into_iter().flatten().collect()
 }
 
-async fn one_login(store: &Store, number: u64) -> TokenId {
+async fn one_login(store: &Store, number: u64) -> Token {
     let mut hash = [0; 32];
     hash[..8].copy_from_slice(&number.to_ne_bytes());
     let mut key = [7; 16];
     key[..8].copy_from_slice(&number.to_ne_bytes());
     let created = NOW.load(Ordering::Relaxed);
-    let session = Session {
-        user: UserId {
-            appid: APPID.into(),
-            openid: format!("o{number:027}"),
+    let openid = &*format!("o{number:027}");
+    let (user, unionid) = (
+        UserId {
+            appid: APPID,
+            openid,
         },
-        unionid: Some(format!("u{number:027}")),
-        created,
-        expires: created + TTL.as_secs(),
-    };
+        format!("u{number:027}"),
+    );
+    let session = Session::new(user, Some(unionid), created, TTL);
     let exchange = Exchange {
-        hash: ExchangeHash(hash),
-        session_key: Arc::new(SecretBox::new(Box::new(key))),
+        code: hash,
+        session_key: &SecretBox::new(Box::new(key)),
     };
-    let new = NewSession {
-        session,
-        exchange: Some(exchange),
-    };
-    let token = Token::generate().unwrap();
-    store.create(token, &new).await.unwrap().id()
+    store.create(&session, Some(exchange)).await.unwrap()
 }
 
 /// Looks [`LOOKUPS`] sessions up, here and there; returns the CPU seconds.
-async fn look_up(store: &Store, tokens: &[TokenId]) -> f64 {
+async fn look_up(store: &Store, tokens: &[Token]) -> f64 {
     let begin = cpu();
     let mut place = 0;
     for _ in 0..LOOKUPS {
         place = (place + 7_919) % tokens.len();
-        assert!(store.find(tokens[place]).await.unwrap().is_some());
+        assert!(store.find(&tokens[place]).await.unwrap().is_some());
     }
     cpu() - begin
 }

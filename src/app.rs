@@ -17,7 +17,7 @@ use crate::wechat::{self, Client, MiniProgram};
 #[derive(Clone)]
 pub struct WxLogin(pub(crate) Arc<Parts>);
 
-/// The parts of the service. The use cases are in login.rs, user_data.rs and backend.rs.
+/// The parts of the service. The use cases are methods of [`WxLogin`] in files of their own.
 pub(crate) struct Parts {
     /// At least one; the first is the default.
     pub(crate) mini_programs: Vec<Arc<MiniProgram>>,
@@ -75,7 +75,16 @@ impl WxLogin {
     pub fn with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Metrics::new().map_err(|error| StartError::Internal(error.to_string()))?;
         let metrics = Arc::new(metrics);
-        let wechat = Client::new(config.wechat, clock.clone())?;
+        for mini_program in &config.mini_programs {
+            metrics.add_mini_program(mini_program.appid());
+        }
+        let observe = {
+            let metrics = metrics.clone();
+            move |call, appid: &str, error: Option<&wechat::Error>| {
+                metrics.called_wechat(call, appid, error)
+            }
+        };
+        let wechat = Client::new(config.wechat, clock.clone(), Box::new(observe))?;
         let apps = config.mini_programs.iter();
         let encryption = session::Encryption::new(apps.map(|app| (app.appid(), app.secrets())));
         let encryption = encryption.map_err(|_| {

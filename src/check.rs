@@ -1,23 +1,20 @@
 //! `wxlogin check` asks WeChat about every Mini Program with a dummy code, and tries the session store.
-//! `wxlogin healthcheck` requests `/healthz` of the running service.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+mod health;
+
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-use std::{error, fmt};
+use std::{fmt, fs};
 
-use reqwest::StatusCode;
-use reqwest::redirect::Policy;
+pub use health::health;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::ServerConfig;
 use crate::metrics::Metrics;
+use crate::server;
 use crate::session::{Encryption, OpenError, Settings, Store, StoreUrl};
 use crate::wechat::{Call, Client, Error, Meaning, MiniProgram};
-
-/// Shorter than the timeouts of container health checks.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A code that WeChat has never issued.
 const DUMMY_CODE: &str = "wxlogin-check";
@@ -33,22 +30,33 @@ pub struct Finding {
     answer: Result<(), Error>,
 }
 
-/// The findings about all Mini Programs and the session store.
+/// The findings about all Mini Programs, the session store and the addresses.
 pub struct Report {
     /// Settings that are unlikely to be right.
     warnings: Vec<String>,
     findings: Vec<Finding>,
     /// Notes about the session store, or its error.
     store: Result<Vec<String>, String>,
+    /// Whether each address can be listened on, by the name of its setting.
+    addresses: Vec<(&'static str, Result<String, String>)>,
 }
 
-/// Asks WeChat once with each AppSecret, `with_token` also for an `access_token`, and writes to the
-/// session store.
+/// Asks WeChat once with each AppSecret, `with_token` also for an `access_token`, writes to the session store, and
+/// listens on the addresses for a moment.
 ///
 /// # Errors
 /// If TLS cannot be set up.
-pub async fn check(config: Config, with_token: bool) -> Result<Report, Error> {
-    let client = Arc::new(Client::new(config.wechat, Clock::system())?);
+pub async fn check(config: ServerConfig, with_token: bool) -> Result<Report, Error> {
+    let mut addresses = vec![("LISTEN_ADDR", check_address(config.listen_addr).await)];
+    if let Some(addr) = config.internal_addr {
+        addresses.push(("INTERNAL_ADDR", check_address(addr).await));
+    }
+    let config = config.service;
+    let client = Arc::new(Client::new(
+        config.wechat,
+        Clock::system(),
+        Box::new(|_, _, _| {}),
+    )?);
     let mut findings = Vec::new();
     for program in &config.mini_programs {
         let secrets = program.secrets();
@@ -74,21 +82,24 @@ pub async fn check(config: Config, with_token: bool) -> Result<Report, Error> {
         warnings: config.warnings,
         findings,
         store,
+        addresses,
     })
+}
+
+async fn check_address(addr: SocketAddr) -> Result<String, String> {
+    match server::listen(addr).await {
+        Ok(_) => Ok(format!("{addr} is free")),
+        // The service is running already.
+        Err(_) if health(addr).await.is_ok() => Ok(format!("wxlogin answers at {addr}")),
+        Err(error) => Err(error),
+    }
 }
 
 async fn check_store(settings: &Settings) -> Result<Vec<String>, String> {
     match &settings.url {
-        // Not created here: it could belong to another user than the service's.
         StoreUrl::File(path) if !path.exists() => {
-            let parent = path.parent().unwrap_or(Path::new("/"));
+            try_to_make(path)?;
             let path = path.display();
-            if !parent.as_os_str().is_empty() && !parent.is_dir() {
-                let parent = parent.display();
-                return Err(format!(
-                    "cannot make {path}: there is no directory {parent}"
-                ));
-            }
             return Ok(vec![format!(
                 "{path} does not exist yet, the first start makes it"
             )]);
@@ -111,6 +122,25 @@ async fn check_store(settings: &Settings) -> Result<Vec<String>, String> {
     warnings
 }
 
+/// Makes another directory beside it, and removes it: the store's own would belong to this user, who may not be the
+/// service's.
+fn try_to_make(path: &Path) -> Result<(), String> {
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let (path, shown) = (path.display(), parent.display());
+    if !parent.is_dir() {
+        let what = if parent.exists() {
+            format!("{shown} is a file, not a directory")
+        } else {
+            format!("there is no directory {shown}")
+        };
+        return Err(format!("cannot make {path}: {what}"));
+    }
+    let other = parent.join(format!(".wxlogin-check-{}", std::process::id()));
+    let made = fs::create_dir(&other).and_then(|()| fs::remove_dir(&other));
+    made.map_err(|error| format!("cannot make {path} in {shown}: {error}"))
+}
+
 async fn ask(client: &Client, mini_program: &MiniProgram) -> Result<(), Error> {
     match client.code_to_session(mini_program, DUMMY_CODE).await {
         Ok(_) => Ok(()),
@@ -121,42 +151,9 @@ async fn ask(client: &Client, mini_program: &MiniProgram) -> Result<(), Error> {
     }
 }
 
-/// Requests `/healthz` at `addr`; at the loopback address if `addr` is unspecified (`0.0.0.0` or `[::]`).
-///
-/// # Errors
-/// What went wrong.
-pub async fn health(mut addr: SocketAddr) -> Result<(), String> {
-    if addr.ip().is_unspecified() {
-        addr.set_ip(match addr {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    match status(format!("http://{addr}/healthz")).await {
-        Ok(StatusCode::OK) => Ok(()),
-        Ok(status) => Err(format!("{addr} answers with HTTP status {status}")),
-        Err(error) if error.is_timeout() => Err(format!("{addr} does not answer in time")),
-        Err(error) => Err(format!("{addr} does not answer: {}", root_cause(&error))),
-    }
-}
-
-async fn status(url: String) -> reqwest::Result<StatusCode> {
-    let client = reqwest::Client::builder()
-        .tls_certs_only([]) // plain HTTP: does not load the system's certificates
-        .no_proxy()
-        .redirect(Policy::none())
-        .timeout(HEALTH_TIMEOUT)
-        .build()?;
-    Ok(client.get(url).send().await?.status())
-}
-
-fn root_cause(error: &dyn error::Error) -> &dyn error::Error {
-    error.source().map_or(error, root_cause)
-}
-
 impl Report {
-    /// Whether users of every Mini Program can log in: one AppSecret of each suffices, and the session
-    /// store can be used.
+    /// Whether users of every Mini Program can log in: one AppSecret of each suffices, the session store can be
+    /// used, and the addresses can be listened on.
     #[must_use]
     pub fn is_good(&self) -> bool {
         let works = |it: &Finding| {
@@ -166,7 +163,8 @@ impl Report {
             })
         };
         let all_work = self.findings.iter().all(works);
-        all_work && self.store.is_ok()
+        let mut addresses = self.addresses.iter();
+        all_work && self.store.is_ok() && addresses.all(|(_, address)| address.is_ok())
     }
 }
 
@@ -185,7 +183,11 @@ impl fmt::Display for Report {
                 .iter()
                 .try_for_each(|note| writeln!(f, "session store: {note}")),
             Err(error) => writeln!(f, "session store: {error}"),
-        }
+        }?;
+        self.addresses.iter().try_for_each(|(name, address)| {
+            let said = address.as_ref().unwrap_or_else(|error| error);
+            writeln!(f, "{name}: {said}")
+        })
     }
 }
 

@@ -2,11 +2,13 @@
 //! once, by name, and never with the value of a secret.
 
 mod base_urls;
+mod certificates;
 mod mini_programs;
 mod proxies;
 mod reader;
 #[cfg(feature = "server")]
 mod server;
+mod shown;
 mod sources;
 mod text_file;
 
@@ -29,6 +31,9 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A shorter life of sessions is probably a mistake.
+const SHORT_TTL: Duration = Duration::from_secs(5 * 60);
 
 /// The settings of the login service, valid as a whole.
 #[derive(Debug)]
@@ -83,7 +88,9 @@ impl Config {
     /// [`Problems`]: this is no such place.
     pub fn with_session_store(mut self, url: &str) -> Result<Self, Problems> {
         let url = url.parse();
-        let url = url.map_err(|reason: session::InvalidUrl| Problems(vec![store_form(reason)]));
+        let url = url.map_err(|reason: session::InvalidUrl| {
+            Problems(vec![format!("SESSION_STORE must {}", store_form(reason))])
+        });
         self.sessions.url = url?;
         Ok(self)
     }
@@ -115,9 +122,7 @@ impl Config {
     /// Everything that is wrong, one line for each setting.
     pub fn load(dir: &Path) -> Result<Self, Problems> {
         let sources = sources::load(dir).map_err(|error| Problems(vec![error.to_string()]))?;
-        let mut config = Self::from_vars(&sources.vars)?;
-        config.warnings.extend(sources.warnings);
-        Ok(config)
+        Self::read(Reader::of(&sources))
     }
 
     /// Reads the settings from `vars`. Other names in it are ignored.
@@ -125,7 +130,10 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, one line for each setting.
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, Problems> {
-        let mut reader = Reader::new(vars);
+        Self::read(Reader::new(vars))
+    }
+
+    fn read(mut reader: Reader) -> Result<Self, Problems> {
         let config = read(&mut reader);
         let (problems, warnings) = reader.finish();
         match config {
@@ -162,6 +170,7 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         Ok(api_bases) => proxies::read(reader, api_bases),
         Err(_) => Err(InvalidSetting),
     };
+    let certificates = certificates::check(reader);
     let timeout = reader.duration(
         "WECHAT_TIMEOUT",
         4 * SECOND,
@@ -172,9 +181,29 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
     let url = match reader.get("SESSION_STORE").map(str::parse) {
         None => Ok(session::StoreUrl::default()),
         Some(Ok(url)) => Ok(url),
-        Some(Err(reason)) => Err(reader.problem(store_form(reason))),
+        Some(Err(reason)) => {
+            let reason: session::InvalidUrl = reason;
+            // A URL can hold a password.
+            let is_shown = reader
+                .get("SESSION_STORE")
+                .is_some_and(|url| !url.contains([':', '@']));
+            let must = store_form(reason);
+            Err(if is_shown {
+                reader.invalid("SESSION_STORE", &must)
+            } else {
+                reader.invalid_secret("SESSION_STORE", &format!("SESSION_STORE must {must}"))
+            })
+        }
     };
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY, SECOND);
+    if let Ok(ttl) = ttl
+        && ttl < SHORT_TTL
+    {
+        reader.warn_of_value(
+            "SESSION_TTL",
+            "is less than five minutes: after that users have to log in again (m is minutes, M months)",
+        );
+    }
     let userdata_max_age = reader.duration(
         "USERDATA_MAX_AGE",
         10 * MINUTE,
@@ -182,6 +211,7 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         SECOND,
     );
 
+    certificates?;
     Ok(Config {
         mini_programs: mini_programs?,
         wechat: wechat::Settings {
@@ -200,9 +230,7 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
 }
 
 fn store_form(reason: session::InvalidUrl) -> String {
-    format!(
-        "SESSION_STORE must be file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…: {reason}"
-    )
+    format!("be file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…: {reason}")
 }
 
 fn vars(vars: &[(&str, &str)]) -> BTreeMap<String, String> {

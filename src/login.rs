@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::app::WxLogin;
 use crate::one_time_codes::{CodeError, OneTimeCode};
 use crate::session::{Exchange, Session, Token, Unavailable, UserId};
-use crate::wechat::{self, CodeSession, Errcode, Invalid, Meaning, MiniProgram, Rid};
+use crate::wechat::{self, CodeSession, Errcode, Invalid, Meaning, MiniProgram};
 
 /// The most further sessions of one code, so that it cannot fill the store.
 const MAX_FURTHER_SESSIONS: u32 = 100;
@@ -87,7 +87,7 @@ struct Request {
     hash: [u8; 32],
     mini_program: Arc<MiniProgram>,
     referring_appid: Option<String>,
-    request_id: String,
+    id: String,
 }
 
 impl WxLogin {
@@ -108,7 +108,7 @@ impl WxLogin {
             code,
             mini_program,
             referring_appid: origin.referring_appid.map(str::to_owned),
-            request_id: origin.request_id.to_owned(),
+            id: origin.request_id.to_owned(),
         };
         let (hash, is_phone_code) = (request.hash, request.code.looks_like_a_phone_code());
         let wxlogin = self.clone();
@@ -124,14 +124,10 @@ impl WxLogin {
 
     /// The Mini Program that the client names, else the one that the request comes from, else the first.
     fn mini_program_of(&self, origin: LoginOrigin<'_>) -> Result<Arc<MiniProgram>, LoginError> {
-        let referring = || {
-            origin
-                .referring_appid
-                .and_then(|appid| self.mini_program(appid))
-        };
+        let configured = |appid| self.mini_program(appid);
         let found = match origin.appid {
-            Some(appid) => self.mini_program(appid),
-            None => referring().or(self.0.mini_programs.first()),
+            Some(appid) => configured(appid),
+            None => (origin.referring_appid.and_then(configured)).or(self.0.mini_programs.first()),
         };
         found.cloned().ok_or(LoginError::UnknownApp)
     }
@@ -153,13 +149,9 @@ impl WxLogin {
                 }
                 Known::Refused(error) => return Err(error.clone().into()),
                 Known::User(user) => {
-                    let session = self.new_session(
-                        UserId {
-                            appid: request.mini_program.appid(),
-                            openid: &user.openid,
-                        },
-                        user.unionid.as_deref(),
-                    );
+                    let (appid, openid) = (request.mini_program.appid(), &*user.openid);
+                    let session =
+                        self.new_session(UserId { appid, openid }, user.unionid.as_deref());
                     let exchange = Exchange {
                         code: request.hash,
                         session_key: &user.session_key,
@@ -190,13 +182,8 @@ impl WxLogin {
     }
 
     fn new_session(&self, user: UserId<'_>, unionid: Option<&str>) -> Session {
-        let created = self.0.clock.now();
-        Session::new(
-            user,
-            unionid.map(str::to_owned),
-            created,
-            self.0.session_ttl,
-        )
+        let (unionid, now) = (unionid.map(str::to_owned), self.0.clock.now());
+        Session::new(user, unionid, now, self.0.session_ttl)
     }
 
     /// Exchanges a code at WeChat, unless another replica has. An error means that WeChat has not received it.
@@ -208,17 +195,17 @@ impl WxLogin {
             metrics.repeat();
             return Ok(Known::Stored(session, 0));
         }
+        let (wechat, mini_program) = (&self.0.wechat, &*request.mini_program);
+        let slot = wechat.login_slot(mini_program).await?;
         let in_flight = metrics.exchange();
-        let answer = self
-            .0
-            .wechat
-            .code_to_session(&request.mini_program, request.code.expose());
+        let answer = wechat.code_to_session(mini_program, request.code.expose());
         let error = match answer.await {
             Ok(user) => return Ok(Known::User(user)),
             Err(error) => error,
         };
-        drop(in_flight);
-        log_refused_code(request, &error);
+        drop((in_flight, slot));
+        let referring = request.referring_appid.as_deref();
+        wechat::log_refused_code(&request.id, mini_program.appid(), referring, &error);
         if !error.was_sent() {
             return Err(error.into());
         }
@@ -259,31 +246,4 @@ impl WxLogin {
 fn is_about_the_code(error: &wechat::Error) -> bool {
     let meaning = error.meaning();
     matches!(meaning, Some(Meaning::InvalidCode | Meaning::CodeUsed))
-}
-
-/// Logs an error if the operator can do something about it.
-fn log_refused_code(request: &Request, error: &wechat::Error) {
-    let (appid, request_id) = (request.mini_program.appid(), &*request.request_id);
-    wechat::log_refusal(Some(request_id), appid, error);
-    let wechat::Error::Refused(refusal) = error else {
-        return;
-    };
-    let referring = request.referring_appid.as_deref();
-    let Some(referring_appid) = referring.filter(|other| *other != appid) else {
-        return;
-    };
-    if refusal.meaning() == Meaning::InvalidCode {
-        let rid = refusal.rid.as_ref();
-        let at = rid.and_then(Rid::at);
-        tracing::warn!(
-            request_id,
-            appid,
-            referring_appid,
-            errcode = refusal.errcode.0,
-            rid = rid.map(tracing::field::display),
-            at,
-            "WeChat does not know the code: it comes from a Mini Program with another \
-             AppID than the one asked for; configure that one, or correct the AppID"
-        );
-    }
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use wxlogin::config::ServerConfig;
-use wxlogin::server::{Drained, Server, Signals, Timeouts};
+use wxlogin::server::{self, Drained, PassedSockets, Server, Signals, Timeouts};
 use wxlogin::{Config, WxLogin, telemetry};
 
 /// With the system's allocator a login costs a tenth more CPU. On Linux a background thread of this one also
@@ -53,14 +53,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// The settings, or the exit status after printing their problems.
+/// The settings, or the exit status after printing their problems, or what the system lacks.
 fn config() -> Result<ServerConfig, ExitCode> {
+    server::try_resources().map_err(|error| fail(&error))?;
     ServerConfig::load(Path::new(".")).map_err(|problems| refuse(&problems))
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn check(config: ServerConfig, with_token: bool) -> ExitCode {
-    match wxlogin::check::check(config.service, with_token).await {
+fn check(config: ServerConfig, with_token: bool) -> ExitCode {
+    let checked = server::runtime().and_then(|runtime| {
+        let check = async {
+            server::writes_fail_at_limits().map_err(|error| error.to_string())?;
+            let report = wxlogin::check::check(config, with_token).await;
+            report.map_err(|error| error.to_string())
+        };
+        runtime.block_on(check)
+    });
+    match checked {
         Ok(report) => {
             let status = if report.is_good() { 0 } else { FAILURE };
             print(stdout(), &report.to_string(), status)
@@ -69,15 +77,14 @@ async fn check(config: ServerConfig, with_token: bool) -> ExitCode {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn healthcheck(addr: SocketAddr) -> ExitCode {
-    match wxlogin::check::health(addr).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
+fn healthcheck(addr: SocketAddr) -> ExitCode {
+    let answered = server::runtime().and_then(|it| it.block_on(wxlogin::check::health(addr)));
+    answered.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
 fn serve(config: ServerConfig) -> ExitCode {
+    let sockets = PassedSockets::from_env();
+    return_memory();
     let logging = match telemetry::init(&config.log) {
         Ok(logging) => logging,
         Err(error) => return fail(&format_args!("cannot start logging: {error}")),
@@ -85,7 +92,7 @@ fn serve(config: ServerConfig) -> ExitCode {
     for warning in &config.service.warnings {
         tracing::warn!("{warning}");
     }
-    match run(config) {
+    match run(config, sockets) {
         Ok(Drained::Complete) => ExitCode::SUCCESS,
         Ok(Drained::Unanswered) => {
             tracing::warn!("stopped with requests unanswered: they took too long");
@@ -118,30 +125,33 @@ fn print(mut out: impl Write, text: &str, status: u8) -> ExitCode {
     })
 }
 
-fn run(config: ServerConfig) -> Result<Drained, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    let drained = runtime.block_on(serve_until_stopped(config));
+/// Starts the allocator's thread that returns memory to the system after a burst of logins. Not earlier: without
+/// threads enough it prints a line at each allocation.
+fn return_memory() {
+    #[cfg(all(feature = "jemalloc", target_os = "linux", not(target_env = "musl")))]
+    // Without it, memory is returned later.
+    let _ = tikv_jemalloc_ctl::background_thread::write(true);
+}
+
+fn run(config: ServerConfig, sockets: PassedSockets) -> Result<Drained, String> {
+    let runtime = server::runtime()?;
+    let drained = runtime.block_on(serve_until_stopped(config, sockets));
     // Not dropped: a drop would wait for a hanging DNS resolver.
     runtime.shutdown_background();
     drained
 }
 
 /// Serves until a signal stops it. This thread only waits: see [`Server::run`].
-async fn serve_until_stopped(config: ServerConfig) -> Result<Drained, String> {
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "cannot raise the limit of open files");
-    }
+async fn serve_until_stopped(
+    config: ServerConfig,
+    sockets: PassedSockets,
+) -> Result<Drained, String> {
     let signals =
         Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     // Before the session store, so that nothing has to be closed if an address is in use.
-    let listener = listen(config.listen_addr).await?;
-    let internal = match config.internal_addr {
-        Some(addr) => Some(listen(addr).await?),
-        None => None,
-    };
+    let (listener, internal) = sockets
+        .listen(config.listen_addr, config.internal_addr)
+        .await?;
     let addr = address(&listener)?;
     let internal_addr = internal.as_ref().map(address).transpose()?;
     let (store, mini_programs) = (
@@ -198,11 +208,6 @@ async fn open(config: Config) -> Result<WxLogin, String> {
     let result = result.await;
     let result = result.map_err(|_| "the session store could not be opened")?;
     result.map_err(|error| error.to_string())
-}
-
-async fn listen(addr: SocketAddr) -> Result<TcpListener, String> {
-    let listener = TcpListener::bind(addr).await;
-    listener.map_err(|error| format!("cannot listen on {addr}: {error}"))
 }
 
 /// The local address, with the port that the system chose for port 0.

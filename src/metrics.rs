@@ -3,7 +3,7 @@
 
 mod series;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[cfg(feature = "server")]
 use prometheus::core::Collector;
@@ -14,6 +14,7 @@ use prometheus::{
 
 #[cfg(feature = "server")]
 use crate::telemetry;
+use crate::wechat::{Call, Error, Meaning, OUTCOMES};
 use series::{Exporter, LOGIN_OUTCOMES, STATUSES};
 
 /// The content type of [`Metrics::text`].
@@ -22,6 +23,8 @@ pub use prometheus::TEXT_FORMAT as CONTENT_TYPE;
 /// The metrics of one process.
 pub struct Metrics {
     registry: Registry,
+    /// In Unix seconds.
+    started: f64,
     requests: IntCounterVec,
     request_duration: HistogramVec,
     #[cfg(feature = "server")]
@@ -29,6 +32,8 @@ pub struct Metrics {
     logins: IntCounterVec,
     good_logins: IntCounter,
     login_repeats: IntCounter,
+    wechat_calls: IntCounterVec,
+    wechat_refusals: IntCounterVec,
     exchange_duration: Histogram,
     exchanges_in_flight: IntGauge,
     sessions_opened: IntCounter,
@@ -53,7 +58,9 @@ impl Metrics {
         let exporter = Exporter(&registry);
         exporter.build_info()?;
         let logins = exporter.logins()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Ok(Self {
+            started: now.map_or(0.0, |now| now.as_secs_f64().floor()),
             requests: exporter.requests()?,
             request_duration: exporter.request_duration()?,
             #[cfg(feature = "server")]
@@ -64,6 +71,8 @@ impl Metrics {
                 "login_repeats_total",
                 "Logins that were answered from an earlier exchange of the same code",
             )?,
+            wechat_calls: exporter.wechat_calls()?,
+            wechat_refusals: exporter.wechat_refusals()?,
             exchange_duration: exporter.exchange_duration()?,
             exchanges_in_flight: exporter.gauge("exchanges_in_flight", "Exchanges in flight")?,
             sessions_opened: exporter
@@ -89,6 +98,16 @@ impl Metrics {
     /// All metrics in Prometheus' text format 0.0.4.
     pub(crate) fn text(&self) -> String {
         let mut families = self.registry.gather();
+        for family in &mut families {
+            // 0 where `/proc` shows processes only, as under ProcSubset=pid of systemd.
+            if family.name() == "process_start_time_seconds" {
+                for metric in family.mut_metric() {
+                    let mut started = prometheus::proto::Gauge::default();
+                    started.set_value(self.started);
+                    metric.set_gauge(started);
+                }
+            }
+        }
         #[cfg(feature = "server")]
         families.extend(dropped_lines());
         let mut text = String::new();
@@ -138,6 +157,31 @@ impl Metrics {
     /// A login failed. `errcode` is one that has a meaning here, "other" or "none".
     pub(crate) fn not_logged_in(&self, outcome: &str, errcode: &str) {
         self.logins.with_label_values(&[outcome, errcode]).inc();
+    }
+
+    /// Makes the series of a Mini Program, which begin at 0.
+    pub(crate) fn add_mini_program(&self, appid: &str) {
+        for call in Call::ALL {
+            for outcome in OUTCOMES {
+                let labels = [call.name(), appid, outcome];
+                self.wechat_calls.with_label_values(&labels);
+            }
+        }
+    }
+
+    /// A call to WeChat has ended; `None` is a good answer.
+    pub(crate) fn called_wechat(&self, call: Call, appid: &str, error: Option<&Error>) {
+        let outcome = error.map_or(OUTCOMES[0], Error::outcome);
+        let labels = [call.name(), appid, outcome];
+        self.wechat_calls.with_label_values(&labels).inc();
+        if let Some(refusal) = error.and_then(Error::refusal) {
+            let errcode = match refusal.meaning() {
+                Meaning::Unknown => "other".to_owned(),
+                _ => refusal.errcode.0.to_string(),
+            };
+            let labels = [call.name(), appid, &errcode];
+            self.wechat_refusals.with_label_values(&labels).inc();
+        }
     }
 
     /// A login did not have to ask WeChat.

@@ -2,6 +2,8 @@
 //! time.
 
 mod connections;
+mod listen;
+mod resources;
 mod stop;
 
 use std::io;
@@ -19,8 +21,10 @@ use tokio::time::timeout;
 
 use crate::app::WxLogin;
 use crate::config::InternalConfig;
-use connections::Connections;
-pub use stop::Signals;
+use connections::{Connections, Slots};
+pub use listen::{PassedSockets, listen};
+pub use resources::{runtime, try_resources};
+pub use stop::{Signals, writes_fail_at_limits};
 
 /// How long closing the session store may take after the last request.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -81,6 +85,7 @@ pub struct Server {
 /// A thread that serves a listener, with a router.
 struct Worker {
     listener: StdTcpListener,
+    slots: Slots,
     router: Router,
     wxlogin: WxLogin,
     timeouts: Timeouts,
@@ -136,23 +141,29 @@ impl Server {
         stop: impl Future<Output = ()>,
     ) -> Result<Drained, ServeError> {
         let (stopping, stopped) = watch::channel(());
-        let worker = |listener, router| Worker {
+        let worker = |listener, slots, router| Worker {
             listener,
+            slots,
             router,
             wxlogin: self.wxlogin.clone(),
             timeouts: self.timeouts,
             stop: stopped.clone(),
         };
+        let slots = Slots::limited(resources::max_connections());
         let mut serving = FuturesUnordered::new();
         for core in 0..available_parallelism()?.get() {
             let listener = self.public.try_clone()?;
-            let worker = worker(listener, self.wxlogin.public_router());
+            let worker = worker(listener, slots.clone(), self.wxlogin.public_router());
             serving.push(worker.start(format!("core-{core}")).await?);
         }
         // Each thread has its own handle: the last one that is closed closes the listener.
         drop(self.public);
         if let Some((listener, config)) = self.internal {
-            let worker = worker(listener, self.wxlogin.internal_router(&config));
+            let worker = worker(
+                listener,
+                Slots::unlimited(),
+                self.wxlogin.internal_router(&config),
+            );
             serving.push(worker.start("internal".into()).await?);
         }
         started();
@@ -218,7 +229,7 @@ impl Worker {
             drain,
         } = self.timeouts;
         let metrics = &self.wxlogin.0.metrics;
-        let mut connections = Connections::new(head);
+        let mut connections = Connections::new(head, self.slots);
         let listener = TcpListener::from_std(self.listener)?;
         tokio::select! {
             () = connections.accept(&listener, &self.router, metrics) => {}

@@ -94,7 +94,7 @@ impl RequestRecord {
         f64::from(u32::try_from(microseconds).unwrap_or(u32::MAX)) / 1000.0
     }
 
-    /// One line. A failure of the service is a warning; what is polled every few seconds is DEBUG.
+    /// One line. A failure of the service is a warning; what is polled and successful lookups are DEBUG.
     fn log(&self, status: StatusCode, problem: Option<&Problem>) {
         let (method, route) = (self.method, self.route());
         let (request_id, status_code) = (self.id.as_str(), status.as_u16());
@@ -102,6 +102,12 @@ impl RequestRecord {
         let errcode = problem.and_then(Problem::errcode);
         let path = problem.and_then(Problem::path);
         let duration_ms = self.milliseconds();
+        let is_frequent = match route.map(template) {
+            Some("/healthz" | "/readyz" | "/metrics") => true,
+            // At INFO, the lookups of a busy backend fill a disk.
+            Some("/session") => method == "GET" && problem.is_none(),
+            _ => false,
+        };
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             let cause = problem.and_then(Problem::cause);
             tracing::warn!(
@@ -115,7 +121,7 @@ impl RequestRecord {
                 cause,
                 "request failed"
             );
-        } else if matches!(route, Some("/healthz" | "/readyz" | "/metrics")) {
+        } else if is_frequent {
             tracing::debug!(
                 request_id,
                 method,

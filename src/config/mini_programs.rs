@@ -40,15 +40,25 @@ fn one(
 
 fn required(
     reader: &mut Reader,
-    name: &str,
+    name: &'static str,
     what: &str,
     value: Option<&str>,
 ) -> Result<String, InvalidSetting> {
     match value {
-        None => Err(reader.problem(format!("{name} is not set: {what}"))),
-        Some(value) if !is_fit(value) => Err(reader.problem(format!(
-            "{name} must be {what}, which has letters and digits only: no quotes, spaces or other characters"
-        ))),
+        None => {
+            let missing = reader.missing_dotenv();
+            Err(reader.problem(format!("{name} is not set: {what}{missing}")))
+        }
+        Some(value) if !is_fit(value) => {
+            let must = format!(
+                "be {what}, which has letters and digits only: no quotes, spaces or other characters"
+            );
+            Err(if name == "WECHAT_APPID" {
+                reader.invalid(name, &must)
+            } else {
+                reader.invalid_secret(name, &format!("{name} must {must}"))
+            })
+        }
         Some(value) => Ok(value.to_owned()),
     }
 }
@@ -117,6 +127,11 @@ fn check_usual_forms(
     secret: &SecretString,
 ) -> Result<(), InvalidSetting> {
     let secret = secret.expose_secret();
+    if appid == secret {
+        return Err(reader.problem(format!(
+            "{appid_name} and {secret_name} have the same value: the AppID begins with wx, the AppSecret is what the WeChat admin console shows once"
+        )));
+    }
     let swapped = format!("{appid_name} and {secret_name} look swapped");
     if is_usual_secret(appid) {
         return Err(reader.problem(swapped));

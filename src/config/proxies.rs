@@ -16,6 +16,15 @@ pub(super) fn read(reader: &mut Reader, api_bases: &[Url]) -> Result<Proxies, In
     let http = needs("http").then(|| proxy(reader, &["HTTP_PROXY", "http_proxy"]));
     let https = needs("https").then(|| proxy(reader, &["HTTPS_PROXY", "https_proxy"]));
     let no_proxy = reader.get_foreign(&["NO_PROXY", "no_proxy"]);
+    if let Some((name, value)) = no_proxy {
+        let is_unknown =
+            |entry: &&str| entry.contains("://") || (entry.contains('*') && *entry != "*");
+        for entry in value.split(',').map(str::trim).filter(is_unknown) {
+            reader.warning(format!(
+                "{name} has {entry:?}, which matches no host: write a domain as example.com, without * and ://"
+            ));
+        }
+    }
     Ok(Proxies {
         no_proxy: no_proxy.map_or_else(String::new, |(_, value)| value.to_owned()),
         http: http.transpose()?.flatten(),
@@ -33,6 +42,12 @@ fn proxy(
     let Some((name, value)) = value else {
         return Ok(None);
     };
+    if let Some((other, _)) = reader
+        .get_foreign(&names[1..])
+        .filter(|(_, it)| *it != value)
+    {
+        reader.warning(format!("{name} and {other} differ: {name} is used"));
+    }
     let url = if value.contains("://") {
         SecretString::from(value)
     } else {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::text_file;
+use super::sources::Sources;
+use super::{shown, text_file};
 
 /// Names with these prefixes are taken for settings of wxlogin.
 #[cfg(feature = "server")]
@@ -22,15 +23,25 @@ const PREFIXES: [&str; 7] = [
     "METRICS_",
     "LOG_",
 ];
-/// Names with these prefixes that other programs use: `SESSION_MANAGER` is X11's.
+/// Names with these prefixes that other programs use: `SESSION_MANAGER` is X11's, the others are systemd's.
 #[cfg(feature = "server")]
-const FOREIGN_NAMES: [&str; 1] = ["SESSION_MANAGER"];
+const FOREIGN_NAMES: [&str; 5] = [
+    "SESSION_MANAGER",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+];
+/// The units of durations, for the operator.
+const UNITS: &str = "ms, s, m (minutes), h, d, w, M (months), y";
 
 /// The setting has no valid value. The problem is in [`Reader::finish`]'s list.
 pub(super) struct InvalidSetting;
 
 pub(super) struct Reader<'a> {
     vars: &'a BTreeMap<String, String>,
+    /// Where the values come from, if they do not come from the caller.
+    sources: Option<&'a Sources>,
     names_read: BTreeSet<&'static str>,
     problems: Vec<String>,
     warnings: Vec<String>,
@@ -40,9 +51,18 @@ impl<'a> Reader<'a> {
     pub(super) fn new(vars: &'a BTreeMap<String, String>) -> Self {
         Self {
             vars,
+            sources: None,
             names_read: BTreeSet::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
+        }
+    }
+
+    pub(super) fn of(sources: &'a Sources) -> Self {
+        Self {
+            sources: Some(sources),
+            warnings: sources.warnings.clone(),
+            ..Self::new(&sources.vars)
         }
     }
 
@@ -91,13 +111,62 @@ impl<'a> Reader<'a> {
         values.find(|(_, value)| !value.is_empty())
     }
 
+    /// The value of a variable that a library reads too, also an empty one, and whether it is in `.env`.
+    pub(super) fn library_variable(&self, name: &str) -> Option<(&'a str, bool)> {
+        let value = self.vars.get(name)?;
+        let is_in_dotenv = self.sources.is_some_and(|it| it.lines.contains_key(name));
+        Some((value, is_in_dotenv))
+    }
+
     pub(super) fn warning(&mut self, warning: String) {
         self.warnings.push(warning);
+    }
+
+    /// Warns of a value that is not secret.
+    pub(super) fn warn_of_value(&mut self, name: &'static str, what: &str) {
+        let value = self.vars.get(name).map_or("", |value| value.trim());
+        let source = self.source(name);
+        self.warnings.push(format!("{name} {value} {what}{source}"));
     }
 
     pub(super) fn problem(&mut self, problem: impl Into<String>) -> InvalidSetting {
         self.problems.push(problem.into());
         InvalidSetting
+    }
+
+    /// The problem with a value that is not secret.
+    pub(super) fn invalid(&mut self, name: &'static str, must: &str) -> InvalidSetting {
+        let value = self.vars.get(name).map_or("", |value| value.trim());
+        let shown = shown::value(value);
+        let told = format!("{name} must {must}{shown}");
+        self.invalid_secret(name, &told)
+    }
+
+    /// The problem with a value that may be secret: `told`, a character that does not belong there, and the source.
+    pub(super) fn invalid_secret(&mut self, name: &str, told: &str) -> InvalidSetting {
+        let odd = self
+            .vars
+            .get(name)
+            .and_then(|value| shown::odd_character(value));
+        let odd = odd.map_or_else(String::new, |odd| format!("; it has {odd}"));
+        let source = self.source(name);
+        self.problem(format!("{told}{odd}{source}"))
+    }
+
+    fn source(&self, name: &str) -> String {
+        match self.sources.map(|sources| sources.lines.get(name)) {
+            Some(Some(line)) => format!(" (.env, line {line})"),
+            Some(None) => " (environment)".into(),
+            None => String::new(),
+        }
+    }
+
+    /// What to add to the problem that a setting is missing.
+    pub(super) fn missing_dotenv(&self) -> String {
+        let dir = self.sources.and_then(|sources| sources.no_dotenv.as_ref());
+        dir.map_or_else(String::new, |dir| {
+            format!("; there is no .env in {}", dir.display())
+        })
     }
 
     /// A secret, or the text of the file that `file_name` names, without the end of its last line.
@@ -140,7 +209,7 @@ impl<'a> Reader<'a> {
         match self.get(name).map(str::parse) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),
-            Some(Err(_)) => Err(self.problem(format!("{name} must be {form}"))),
+            Some(Err(_)) => Err(self.invalid(name, &format!("be {form}"))),
         }
     }
 
@@ -164,16 +233,30 @@ impl<'a> Reader<'a> {
         range: RangeInclusive<Duration>,
         unit: Duration,
     ) -> Result<Duration, InvalidSetting> {
+        let text = self.get(name).unwrap_or_default();
+        let months = text.strip_suffix('M').map(str::trim_end);
+        if months.is_some_and(|count| count.ends_with(|c: char| c.is_ascii_digit())) {
+            self.warn_of_value(name, "is in months: M is months, m minutes");
+        }
         let is_whole = |value: Duration| value.as_nanos().is_multiple_of(unit.as_nanos());
         match self.get(name).map(humantime::parse_duration) {
             None => Ok(default),
             Some(Ok(value)) if range.contains(&value) && is_whole(value) => Ok(value),
-            Some(_) => Err(self.problem(format!(
-                "{name} must be a duration with a unit, such as 4s or 7d, from {} to {}, in whole {}",
-                shown(*range.start()),
-                shown(*range.end()),
-                if unit.as_secs() == 1 { "seconds" } else { "milliseconds" },
-            ))),
+            Some(_) => {
+                let (start, end) = (
+                    shown::duration(*range.start()),
+                    shown::duration(*range.end()),
+                );
+                let unit = if unit.as_secs() == 1 {
+                    "seconds"
+                } else {
+                    "milliseconds"
+                };
+                Err(self.invalid(
+                    name,
+                    &format!("be a duration with a unit, such as 4s or 7d, from {start} to {end}, in whole {unit}; units are {UNITS}"),
+                ))
+            }
         }
     }
 
@@ -187,21 +270,10 @@ impl<'a> Reader<'a> {
         match self.get(name).map(str::parse) {
             None => Ok(default),
             Some(Ok(value)) if range.contains(&value) => Ok(value),
-            Some(_) => Err(self.problem(format!(
-                "{name} must be a whole number from {} to {}",
-                range.start(),
-                range.end()
-            ))),
+            Some(_) => {
+                let (start, end) = (range.start(), range.end());
+                Err(self.invalid(name, &format!("be a whole number from {start} to {end}")))
+            }
         }
-    }
-}
-
-/// A duration in one unit, as in the documentation.
-fn shown(duration: Duration) -> String {
-    const DAY: u64 = 24 * 60 * 60;
-    match (duration.as_secs(), duration.subsec_millis()) {
-        (seconds @ 1.., 0) if seconds.is_multiple_of(DAY) => format!("{}d", seconds / DAY),
-        (seconds, 0) => format!("{seconds}s"),
-        _ => format!("{}ms", duration.as_millis()),
     }
 }

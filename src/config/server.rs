@@ -44,9 +44,7 @@ impl ServerConfig {
     /// Everything that is wrong, one line for each setting.
     pub fn load(dir: &Path) -> Result<Self, Problems> {
         let sources = sources::load(dir).map_err(|error| Problems(vec![error.to_string()]))?;
-        let mut config = Self::from_vars(&sources.vars)?;
-        config.service.warnings.extend(sources.warnings);
-        Ok(config)
+        Self::read(Reader::of(&sources))
     }
 
     /// Reads the settings from `vars`. A name that looks like a setting but is not one gives a warning.
@@ -54,7 +52,10 @@ impl ServerConfig {
     /// # Errors
     /// Everything that is wrong, one line for each setting.
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, Problems> {
-        let mut reader = Reader::new(vars);
+        Self::read(Reader::new(vars))
+    }
+
+    fn read(mut reader: Reader) -> Result<Self, Problems> {
         let service = super::read(&mut reader);
         let config = read(&mut reader);
         reader.warn_of_unknown_names();
@@ -82,7 +83,10 @@ pub(super) fn read(
     if let (Ok(listen), Ok(Some(internal))) = (&listen_addr, &internal_addr)
         && overlap(*listen, *internal)
     {
-        let _ = reader.problem("INTERNAL_ADDR must be another address or port than LISTEN_ADDR");
+        let _ = reader.invalid(
+            "INTERNAL_ADDR",
+            "be another address or port than LISTEN_ADDR",
+        );
     }
     let internal = internal(reader);
     if let (Ok(addr), Ok(internal)) = (&internal_addr, &internal) {
@@ -124,12 +128,12 @@ fn internal(reader: &mut Reader) -> Result<InternalConfig, InvalidSetting> {
     let gives_access_tokens = match reader.get("INTERNAL_ACCESS_TOKEN") {
         None | Some("off") => Ok(false),
         Some("on") => Ok(true),
-        Some(_) => Err(reader.problem("INTERNAL_ACCESS_TOKEN must be on or off")),
+        Some(_) => Err(reader.invalid("INTERNAL_ACCESS_TOKEN", "be on or off")),
     };
     let tokens = match tokens? {
         None => Vec::new(),
         Some(text) => internal_tokens(text.expose_secret()).ok_or_else(|| {
-            reader.problem(format!(
+            reader.invalid_secret("INTERNAL_TOKEN", &format!(
                 "INTERNAL_TOKEN must be {MIN_TOKEN_LEN} or more visible ASCII characters, or two different such tokens with a comma between them"
             ))
         })?,
@@ -156,8 +160,11 @@ fn warn_of_unlikely_values(
     internal: &InternalConfig,
 ) {
     let has_token = !internal.tokens.is_empty();
+    // The second socket that systemd passes is the internal one.
+    let passed = reader.get_foreign(&["LISTEN_FDS"]);
+    let is_passed = passed.is_some_and(|(_, count)| count == "2");
     match addr {
-        None if has_token => {
+        None if has_token && !is_passed => {
             reader.warning(
                 "INTERNAL_TOKEN is set, but not INTERNAL_ADDR: there is no internal listener"
                     .into(),

@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::certificates;
 use super::text_file::{self, TextFileError};
 
 /// The settings by name, and warnings, a sentence each.
 #[derive(Default)]
 pub(super) struct Sources {
     pub(super) vars: BTreeMap<String, String>,
+    /// The lines of the values that come from `.env`.
+    pub(super) lines: BTreeMap<String, usize>,
+    /// The directory, if there is no `.env` in it.
+    pub(super) no_dotenv: Option<PathBuf>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -39,8 +44,15 @@ pub(super) fn load(dir: &Path) -> Result<Sources, SourceError> {
             continue; // no setting of ours has such a name
         };
         match value.into_string() {
-            Ok(value) if value.trim().is_empty() => {} // not set
+            Ok(value) if value.trim().is_empty() && !certificates::NAMES.contains(&&*name) => {
+                if let Some(line) = sources.lines.get(&name) {
+                    sources.warnings.push(format!(
+                        "{name} is empty in the environment, which counts as not set: the value of .env, line {line}, is used"
+                    ));
+                }
+            }
             Ok(value) => {
+                sources.lines.remove(&name);
                 sources.vars.insert(name, value);
             }
             Err(_) if super::names().contains(name.as_str()) => {
@@ -55,7 +67,11 @@ pub(super) fn load(dir: &Path) -> Result<Sources, SourceError> {
 fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), SourceError> {
     let text = match text_file::read(path) {
         Ok(text) => text,
-        Err(TextFileError::Io(error)) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(TextFileError::Io(error)) if error.kind() == ErrorKind::NotFound => {
+            let dir = path.parent().unwrap_or(path);
+            sources.no_dotenv = Some(dir.canonicalize().unwrap_or_else(|_| dir.to_owned()));
+            return Ok(());
+        }
         Err(error) => return Err(SourceError::Unreadable(error)),
     };
     let is_public = |mode: u32| mode & 0o004 != 0;
@@ -73,9 +89,27 @@ fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), SourceError> {
         if before.is_some_and(|before| !before.trim().is_empty()) {
             return Err(SourceError::Twice(name));
         }
+        if let Some(line) = line_of(&name, &text) {
+            sources.lines.insert(name, line);
+        }
     }
     warn_of_replaced_parts(&text, sources);
     Ok(())
+}
+
+/// The number of the last line that sets a name.
+fn line_of(name: &str, text: &str) -> Option<usize> {
+    let sets = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| sets(line))
+        .map(|(number, _)| number)
+        .last()
 }
 
 /// The number of the line after the longest well-formed beginning.

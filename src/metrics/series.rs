@@ -99,6 +99,23 @@ impl Exporter<'_> {
         Ok(logins)
     }
 
+    pub(super) fn wechat_calls(&self) -> Result<IntCounterVec> {
+        let opts = opts(
+            "wechat_calls_total",
+            "Calls to WeChat by outcome, retries not counted",
+        );
+        self.add(IntCounterVec::new(opts, &["call", "appid", "outcome"])?)
+    }
+
+    pub(super) fn wechat_refusals(&self) -> Result<IntCounterVec> {
+        let help = "Calls to WeChat that it refused, by its errcode";
+        let labels = ["call", "appid", "errcode"];
+        self.add(IntCounterVec::new(
+            opts("wechat_refusals_total", help),
+            &labels,
+        )?)
+    }
+
     pub(super) fn store_duration(&self) -> Result<HistogramVec> {
         let help = "Time that the session store took";
         let opts = histogram("store_duration_seconds", help, &STORE_BUCKETS);

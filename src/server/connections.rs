@@ -1,6 +1,8 @@
 //! The open connections of one runtime.
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +14,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
 use super::Drained;
@@ -22,10 +25,30 @@ use crate::metrics::{Counted, Metrics};
 const MAX_HEAD: usize = 32 * 1024;
 /// The pause after a failed accept, as when there is no free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The least time between two lines of the log about failed accepts.
+const LINE_PAUSE: Duration = Duration::from_secs(60);
 /// The time for the last responses to be written to their connections.
 const FLUSH_TIME: Duration = Duration::from_millis(100);
 
+/// Slots for connections, of all threads that serve a listener. Without a free one none is accepted: it waits in the
+/// queue of the system.
+#[derive(Clone)]
+pub(super) struct Slots(Arc<Semaphore>);
+
+impl Slots {
+    pub(super) fn limited(count: usize) -> Self {
+        Self(Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))))
+    }
+
+    pub(super) fn unlimited() -> Self {
+        Self::limited(Semaphore::MAX_PERMITS)
+    }
+}
+
 pub(super) struct Connections {
+    slots: Slots,
+    /// When a line about a failed accept may be logged again.
+    next_line: Cell<Option<Instant>>,
     http: http1::Builder,
     head_timeout: Duration,
     graceful: GracefulShutdown,
@@ -36,7 +59,7 @@ pub(super) struct Connections {
 
 impl Connections {
     /// `head_timeout` as in [`Timeouts::head`](super::Timeouts::head).
-    pub(super) fn new(head_timeout: Duration) -> Self {
+    pub(super) fn new(head_timeout: Duration, slots: Slots) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(head_timeout)
@@ -46,6 +69,8 @@ impl Connections {
             // A response is one small write.
             .writev(false);
         Self {
+            slots,
+            next_line: Cell::new(None),
             http,
             head_timeout,
             graceful: GracefulShutdown::new(),
@@ -56,17 +81,41 @@ impl Connections {
     /// Serves the connections of `listener`, until this future is dropped.
     pub(super) async fn accept(&self, listener: &TcpListener, router: &Router, metrics: &Metrics) {
         loop {
+            let slot = self.slot().await;
             match listener.accept().await {
-                Ok((stream, _)) => self.serve(stream, router, metrics.connection()),
+                Ok((stream, _)) => self.serve(stream, router, (slot, metrics.connection())),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    self.warn(&format_args!("cannot accept connections: {error}"));
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
-    fn serve(&self, stream: TcpStream, router: &Router, counted: Counted) {
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        let slots = self.slots.0.clone();
+        if let Ok(slot) = slots.clone().try_acquire_owned() {
+            return Some(slot);
+        }
+        self.warn(&"as many connections as the limit of open files allows: others wait (raise LimitNOFILE or ulimit -n)");
+        // Never closed.
+        slots.acquire_owned().await.ok()
+    }
+
+    fn warn(&self, message: &dyn std::fmt::Display) {
+        let now = Instant::now();
+        if self.next_line.get().is_none_or(|next| next <= now) {
+            self.next_line.set(Some(now + LINE_PAUSE));
+            tracing::warn!("{message}");
+        }
+    }
+
+    fn serve(
+        &self,
+        stream: TcpStream,
+        router: &Router,
+        held: (Option<OwnedSemaphorePermit>, Counted),
+    ) {
         // Neither fails on a working socket. The second closes the connection of a client that does not read.
         let _ = stream.set_nodelay(true);
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -88,7 +137,7 @@ impl Connections {
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
-            let _counted = counted;
+            let _held = held;
             // A client that closes the connection or is too slow is not a fault of the service.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended early");

@@ -83,6 +83,7 @@ impl MemoryStore {
     }
 
     /// No other process exchanges codes for this store.
+    #[expect(clippy::unused_self, reason = "the interface of all stores")]
     pub(super) fn exchanged(&self, _: &[u8; 32]) -> Option<Session> {
         None
     }
@@ -130,6 +131,7 @@ impl MemoryStore {
         }
     }
 
+    #[expect(clippy::unused_self, reason = "the interface of all stores")]
     pub(super) fn check(&self) {}
 
     /// The user's sessions that have not expired by either clock, the newest first.

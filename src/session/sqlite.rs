@@ -90,11 +90,13 @@ impl SqliteStore {
 
     /// Reads in this thread. In another one it costs three times as much CPU; here it has no timeout, and a disk
     /// that hangs holds up the other requests of this thread.
+    #[expect(clippy::unused_async, reason = "the interface of all stores")]
     pub(super) async fn find(&self, token: &Token) -> Result<Option<Row>, Unavailable> {
         self.readers.read(|db| rows::find(db, token.id()))
     }
 
     /// No other process exchanges codes for this store.
+    #[expect(clippy::unused_async, reason = "the interface of all stores")]
     pub(super) async fn exchanged(&self, _: &[u8; 32]) -> Result<Option<Session>, Unavailable> {
         Ok(None)
     }

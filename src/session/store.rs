@@ -1,4 +1,7 @@
 //! One interface to all stores: makes tokens, encrypts and decrypts keys, counts and measures.
+//!
+//! The methods fail if the store does not answer.
+#![allow(clippy::missing_errors_doc)]
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +21,6 @@ use crate::metrics::Metrics;
 
 /// How often a token is made anew because its id is taken.
 const MAX_TOKENS: usize = 8;
-/// The keys of a user that are tried.
 const MAX_KEYS: usize = 2;
 
 /// The session store.
@@ -33,8 +35,8 @@ pub struct Store {
 enum Adapter {
     Memory(MemoryStore),
     #[cfg(feature = "file-store")]
-    Sqlite(SqliteStore),
-    Redis(RedisStore),
+    Sqlite(Box<SqliteStore>),
+    Redis(Box<RedisStore>),
 }
 
 /// The exchange of a code, stored with its first session.
@@ -109,11 +111,11 @@ impl Store {
                 let (store, exchanges) =
                     SqliteStore::open(path, settings.ttl, &metrics, clock.clone())?;
                 recent = exchanges;
-                Adapter::Sqlite(store)
+                Adapter::Sqlite(Box::new(store))
             }
             #[cfg(not(feature = "file-store"))]
             StoreUrl::File(_) => return Err(OpenError::NoFileStore),
-            StoreUrl::Redis(url) => Adapter::Redis(RedisStore::new(url, clock.clone())?),
+            StoreUrl::Redis(url) => Adapter::Redis(Box::new(RedisStore::new(url, clock.clone())?)),
         };
         let store = Self {
             adapter,
@@ -132,9 +134,6 @@ impl Store {
 
     /// Stores a session, the first one of an exchange with it, and returns the token to give out. The session is
     /// durable, as far as the store is, when this returns.
-    ///
-    /// # Errors
-    /// If the store does not answer.
     pub async fn create(
         &self,
         session: &Session,
@@ -169,9 +168,6 @@ impl Store {
     }
 
     /// The valid session of a token.
-    ///
-    /// # Errors
-    /// If the store does not answer.
     pub async fn find(&self, token: &Token) -> Result<Option<Session>, Unavailable> {
         let row = call!(self.find(token))?;
         let row = row.filter(|row| row.seal == token.seal(&row.session));
@@ -180,18 +176,12 @@ impl Store {
     }
 
     /// The first session of a code that another process exchanged in the last minute.
-    ///
-    /// # Errors
-    /// If the store does not answer.
     pub async fn exchanged(&self, code: &[u8; 32]) -> Result<Option<Session>, Unavailable> {
         call!(self.exchanged(code))
     }
 
     /// The two newest `session_key`s of a user, the newest first; none after [`MAX_FAILURES`](super::MAX_FAILURES)
     /// failures.
-    ///
-    /// # Errors
-    /// If the store does not answer.
     pub async fn keys(&self, user: UserId<'_>) -> Result<Vec<SessionKey>, Unavailable> {
         // The same key may be stored several times, encrypted with different AppSecrets.
         let mut keys: Vec<SessionKey> = Vec::with_capacity(MAX_KEYS);
@@ -209,26 +199,17 @@ impl Store {
 
     /// The user's newest `session_key`, if the user has a valid session and the key can be decrypted. An older
     /// one is never returned in its place: WeChat knows the newest alone.
-    ///
-    /// # Errors
-    /// If the store does not answer.
     pub async fn newest_key(&self, user: UserId<'_>) -> Result<Option<SessionKey>, Unavailable> {
         let stored = call!(self.newest_key(user))?;
         Ok(stored.and_then(|key| self.encryption.decrypt(user, &key)))
     }
 
     /// Counts a failed decryption of the user's data since the last login.
-    ///
-    /// # Errors
-    /// If the store does not answer.
     pub async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
         call!(self.count_failure(user))
     }
 
     /// Ends the session of a token, which [`find`](Self::find) has returned.
-    ///
-    /// # Errors
-    /// If the store does not answer.
     pub async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
         call!(self.end(token, session))?;
         self.metrics.session_ended();
@@ -236,9 +217,6 @@ impl Store {
     }
 
     /// Ends all sessions that the user has now, and that of `token`, and drops the user's keys.
-    ///
-    /// # Errors
-    /// If the store does not answer.
     pub async fn end_all(
         &self,
         user: UserId<'_>,
@@ -250,9 +228,6 @@ impl Store {
     }
 
     /// Checks that the store answers and can be written to.
-    ///
-    /// # Errors
-    /// If not.
     pub async fn check(&self) -> Result<(), Unavailable> {
         call!(self.check())
     }

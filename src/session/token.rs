@@ -1,5 +1,5 @@
 //! The session token: `wxs_` and 32 bytes in base64url. Eight bytes say where to look: five of time and three
-//! random ones, as in a UUIDv7. The other 24 are the verifier, random and secret; a store holds only a SHA-256
+//! random ones, as in a `UUIDv7`. The other 24 are the verifier, random and secret; a store holds only a SHA-256
 //! over it, so that whoever reads the store cannot log in with what they find.
 
 use std::time::Duration;

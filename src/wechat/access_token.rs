@@ -158,7 +158,7 @@ impl Client {
             invalid == Some(token.expose())
         };
         // Another request may have fetched one meanwhile.
-        let usable = slot.usable(&self.clock).map(|(token, age)| (token, age));
+        let usable = slot.usable(&self.clock);
         let pause = slot.state().pause.clone().filter(|(end, _)| now < *end);
         match (usable, pause) {
             (Some((token, age)), _) if !is_invalid(&token) && age <= RENEWAL_AGE => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::client::Request;
+use super::request::Request;
 use super::{
     AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, answer, hmac_signature,
 };
@@ -40,7 +40,8 @@ impl Client {
                         .query("sig_method", "hmac_sha256");
                     self.send(request, parse_check_session)
                 };
-                self.retry(deadline, ask).await
+                self.retry(Call::CheckSession, mini_program, deadline, ask)
+                    .await
             }
         };
         match self.with_token(mini_program, ask).await {

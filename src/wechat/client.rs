@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::header::CONTENT_ENCODING;
+use reqwest::{StatusCode, Url};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use thread_local::ThreadLocal;
@@ -12,15 +12,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::http::Http;
-use super::{Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
+use super::request::Request;
+use super::{Call, Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
 use crate::clock::Clock;
 
 /// The largest answer that is read, in bytes. WeChat's are a few hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
 /// Initial capacity for an answer: a buffer that grows leaves a copy of a `session_key` in freed memory.
 const ANSWER_CAPACITY: usize = 1024;
-/// Initial capacity for a query, for the same reason. That of an exchange has some 160 bytes.
-const QUERY_CAPACITY: usize = 256;
 /// The pauses before the retries when WeChat is busy. Jitter makes each up to twice as long.
 const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
 
@@ -52,69 +51,18 @@ pub struct Client {
     pub(super) call_slots: Semaphore,
     pub(super) clock: Clock,
     settings: Settings,
+    observer: Observer,
 }
 
-/// A request, for any host. It holds secrets.
-pub(super) struct Request {
-    method: Method,
-    path: &'static str,
-    query: Zeroizing<String>,
-    json: Option<Vec<u8>>,
-}
-
-impl Request {
-    pub(super) fn get(path: &'static str) -> Self {
-        Self {
-            method: Method::GET,
-            path,
-            query: Zeroizing::new(String::with_capacity(QUERY_CAPACITY)),
-            json: None,
-        }
-    }
-
-    /// With a JSON body, which is sent with its `Content-Length`: WeChat refuses chunks.
-    pub(super) fn post(path: &'static str, json: &serde_json::Value) -> Self {
-        Self {
-            method: Method::POST,
-            json: Some(json.to_string().into_bytes()),
-            ..Self::get(path)
-        }
-    }
-
-    pub(super) fn query(mut self, name: &str, value: &str) -> Self {
-        let mut query = form_urlencoded::Serializer::new(std::mem::take(&mut *self.query));
-        query.append_pair(name, value);
-        *self.query = query.finish();
-        self
-    }
-
-    fn to(&self, api_base: &Url) -> reqwest::Request {
-        let mut url = api_base.clone();
-        let path = format!("{}{}", api_base.path().trim_end_matches('/'), self.path);
-        url.set_path(&path);
-        url.set_query(
-            Some(&self.query)
-                .filter(|query| !query.is_empty())
-                .map(|query| query.as_str()),
-        );
-        let mut request = reqwest::Request::new(self.method.clone(), url);
-        let identity = HeaderValue::from_static("identity");
-        request.headers_mut().insert(ACCEPT_ENCODING, identity);
-        if let Some(json) = &self.json {
-            let content_type = HeaderValue::from_static("application/json");
-            request.headers_mut().insert(CONTENT_TYPE, content_type);
-            *request.body_mut() = Some(json.clone().into());
-        }
-        request
-    }
-}
+/// Is told how each call has ended, by the `AppID`; `None` is a good answer.
+pub type Observer = Box<dyn Fn(Call, &str, Option<&Error>) + Send + Sync>;
 
 impl Client {
     /// Connects to nothing yet.
     ///
     /// # Errors
     /// [`Error::Unreachable`] if TLS or a proxy cannot be set up.
-    pub fn new(settings: Settings, clock: Clock) -> Result<Self, Error> {
+    pub fn new(settings: Settings, clock: Clock, observer: Observer) -> Result<Self, Error> {
         let slots = settings.max_in_flight as usize;
         let client = Self {
             http: ThreadLocal::new(),
@@ -122,6 +70,7 @@ impl Client {
             call_slots: Semaphore::new(slots),
             clock,
             settings,
+            observer,
         };
         client.http().map(drop)?;
         Ok(client)
@@ -136,8 +85,24 @@ impl Client {
         Instant::now() + self.settings.timeout
     }
 
-    /// Makes a call within the deadline, and repeats it at most twice while WeChat says that it is busy.
+    /// Makes a call within the deadline, repeats it at most twice while WeChat says that it is busy, and tells the
+    /// observer.
     pub(super) async fn retry<T, F>(
+        &self,
+        call: Call,
+        mini_program: &MiniProgram,
+        deadline: Instant,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let result = self.retry_while_busy(deadline, ask).await;
+        (self.observer)(call, mini_program.appid(), result.as_ref().err());
+        result
+    }
+
+    async fn retry_while_busy<T, F>(
         &self,
         deadline: Instant,
         ask: impl Fn() -> F,

@@ -5,8 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use serde::Deserialize;
+use tokio::sync::SemaphorePermit;
 
-use super::client::{Request, slot};
+use super::client::slot;
+use super::request::Request;
 use super::{Call, Client, Error, Invalid, Meaning, MiniProgram, answer};
 
 /// The longest id that is accepted; WeChat's have 28 characters.
@@ -33,12 +35,26 @@ struct CodeToSessionAnswer {
 }
 
 impl Client {
+    /// Waits for a slot for an exchange. For ten seconds after WeChat said that the daily quota is used up there is
+    /// none.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`], [`Error::QuotaPause`].
+    pub async fn login_slot(
+        &self,
+        mini_program: &MiniProgram,
+    ) -> Result<SemaphorePermit<'_>, Error> {
+        mini_program.check_quota(self.clock.now())?;
+        let slot = slot(&self.login_slots).await?;
+        mini_program.check_quota(self.clock.now())?;
+        Ok(slot)
+    }
+
     /// Exchanges a code for the user's identity, within the timeout of the settings.
     ///
     /// Even a refused exchange uses the code up, so a request is repeated in three cases only: at the
     /// next host if it certainly was not sent; at most twice when WeChat says that it is busy; with the next
-    /// AppSecret of the Mini Program when WeChat refuses one as wrong. For ten seconds after WeChat said that the
-    /// daily quota is used up nothing is sent.
+    /// AppSecret of the Mini Program when WeChat refuses one as wrong.
     ///
     /// Source: WeChat's documentation of `auth.code2Session`.
     ///
@@ -49,9 +65,6 @@ impl Client {
         mini_program: &MiniProgram,
         js_code: &str,
     ) -> Result<CodeSession, Error> {
-        mini_program.check_quota(self.clock.now())?;
-        let _slot = slot(&self.login_slots).await?;
-        mini_program.check_quota(self.clock.now())?;
         let ask = |secret: &SecretString| {
             let request = Request::get("/sns/jscode2session")
                 .query("appid", mini_program.appid())
@@ -61,7 +74,9 @@ impl Client {
             self.send(request, CodeSession::from_json)
         };
         let ask = || self.with_secrets(mini_program, ask, is_about_the_code);
-        let result = self.retry(self.deadline(), ask).await;
+        let result = self
+            .retry(Call::CodeToSession, mini_program, self.deadline(), ask)
+            .await;
         if let Err(error) = &result
             && error.meaning() == Some(Meaning::QuotaExhausted)
         {

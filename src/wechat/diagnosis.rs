@@ -46,3 +46,30 @@ pub(crate) fn log_refusal(request_id: Option<&str>, appid: &str, error: &Error) 
     }
     true
 }
+
+/// The same for a code of `wx.login`. `referring_appid`: the Mini Program in the `Referer` of the request.
+pub(crate) fn log_refused_code(
+    request_id: &str,
+    appid: &str,
+    referring_appid: Option<&str>,
+    error: &Error,
+) {
+    log_refusal(Some(request_id), appid, error);
+    let (Error::Refused(refusal), Some(referring_appid)) = (error, referring_appid) else {
+        return;
+    };
+    if refusal.meaning() == Meaning::InvalidCode && referring_appid != appid {
+        let rid = refusal.rid.as_ref();
+        let at = rid.and_then(Rid::at);
+        tracing::warn!(
+            request_id,
+            appid,
+            referring_appid,
+            errcode = refusal.errcode.0,
+            rid = rid.map(tracing::field::display),
+            at,
+            "WeChat does not know the code: it comes from a Mini Program with another \
+             AppID than the one asked for; configure that one, or correct the AppID"
+        );
+    }
+}

@@ -49,6 +49,14 @@ pub enum Meaning {
 pub(super) const ACCESS_TOKEN_REMEDY: &str = "WeChat gives out an access_token and refuses it: see whether another system forces new ones (force_refresh), and check WECHAT_API_BASE and any proxy on the way";
 
 impl Call {
+    /// All calls.
+    pub const ALL: [Self; 4] = [
+        Self::CodeToSession,
+        Self::StableToken,
+        Self::PhoneNumber,
+        Self::CheckSession,
+    ];
+
     /// The last part of its path.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -2,6 +2,24 @@
 
 use super::{Errcode, Meaning, Refusal};
 
+/// How a call ends, for metrics.
+pub const OUTCOMES: [&str; 14] = [
+    "ok",
+    "invalid_code",
+    "code_used",
+    "user_blocked",
+    "stale_session_key",
+    "rate_limited",
+    "quota_exhausted",
+    "misconfigured",
+    "invalid_access_token",
+    "upstream_busy",
+    "upstream_error",
+    "upstream_unreachable",
+    "upstream_invalid",
+    "upstream_timeout",
+];
+
 /// Why a call to WeChat failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -55,6 +73,30 @@ impl Error {
     #[must_use]
     pub fn meaning(&self) -> Option<Meaning> {
         self.refusal().map(Refusal::meaning)
+    }
+
+    /// One of [`OUTCOMES`].
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        let Some(meaning) = self.meaning() else {
+            return match self {
+                Self::Invalid(_) => "upstream_invalid",
+                Self::Timeout => "upstream_timeout",
+                _ => "upstream_unreachable",
+            };
+        };
+        match meaning {
+            Meaning::InvalidCode => "invalid_code",
+            Meaning::CodeUsed => "code_used",
+            Meaning::UserBlocked => "user_blocked",
+            Meaning::StaleSessionKey => "stale_session_key",
+            Meaning::RateLimited => "rate_limited",
+            Meaning::QuotaExhausted => "quota_exhausted",
+            Meaning::Busy => "upstream_busy",
+            Meaning::InvalidAccessToken => "invalid_access_token",
+            Meaning::Misconfigured(_) => "misconfigured",
+            Meaning::Unknown => "upstream_error",
+        }
     }
 
     /// Whether the call was sent, or may have been: then a code may be used up.

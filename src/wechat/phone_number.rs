@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::answer::{self, Number};
-use super::client::Request;
+use super::request::Request;
 use super::{AccessToken, Call, Client, Error, Invalid, MiniProgram};
 
 /// The longest part of a number that is accepted, in bytes.
@@ -64,7 +64,8 @@ impl Client {
                 let appid = mini_program.appid();
                 self.send(request, |body| PhoneNumber::from_json(body, appid))
             };
-            self.retry(deadline, ask).await
+            self.retry(Call::PhoneNumber, mini_program, deadline, ask)
+                .await
         };
         self.with_token(mini_program, ask).await
     }

@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::Request;
+use super::request::Request;
 use super::{Call, Client, Error, Invalid, MiniProgram, answer};
 
 /// The longest token that is accepted, in bytes. WeChat asks callers to have room for 512.
@@ -66,6 +66,7 @@ impl Client {
             self.send(request, AccessToken::from_json)
         };
         let ask = || self.with_secrets(mini_program, ask, Result::is_ok);
-        self.retry(self.deadline(), ask).await
+        self.retry(Call::StableToken, mini_program, self.deadline(), ask)
+            .await
     }
 }

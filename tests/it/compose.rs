@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use wxlogin::config::{self, ServerConfig};
@@ -116,4 +118,52 @@ fn it_builds_a_target_of_the_dockerfile() {
     let stage = format!(" AS {}", text(&build["target"]));
     let mut lines = dockerfile.lines();
     assert!(lines.any(|line| line.starts_with("FROM ") && line.ends_with(&stage)));
+}
+
+#[test]
+fn the_command_of_prometheus_runs_with_its_configuration() {
+    let compose = compose();
+    let dir = tempfile::tempdir().unwrap();
+    let prometheus = &compose["services"]["prometheus"];
+    let arguments = list(&prometheus["command"]).iter().map(|argument| {
+        let argument = text(argument).replace("127.0.0.1:9091", "127.0.0.1:0");
+        let examples = examples().join("prometheus");
+        let argument = argument.replace("/etc/prometheus", examples.to_str().unwrap());
+        argument.replace("=/prometheus", &format!("={}", dir.path().display()))
+    });
+    let mut command = Command::new("prometheus");
+    let mut child = command
+        .args(arguments)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut log = Vec::new();
+    let is_ready = lines.map_while(Result::ok).any(|line| {
+        log.push(line);
+        log.last()
+            .unwrap()
+            .contains("ready to receive web requests")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_ready, "{log:#?}");
+}
+
+#[test]
+fn images_can_be_replaced_and_the_logs_of_all_are_bounded() {
+    let compose = compose();
+    for (name, service) in compose["services"].as_object().unwrap() {
+        let image = text(&service["image"]);
+        assert!(image.starts_with("${") && image.contains(":-"), "{image}");
+        assert_eq!(service["logging"]["driver"], "json-file", "{name}");
+        assert_eq!(service["logging"]["options"]["max-size"], "10m", "{name}");
+    }
+    let dockerfile = read("../Dockerfile");
+    let arguments = &compose["services"]["wxlogin"]["build"]["args"];
+    for name in arguments.as_object().unwrap().keys() {
+        assert!(dockerfile.contains(&format!("ARG {name}")), "{name}");
+    }
+    // What the image of nginx shows as its log: another file would grow in the container.
+    assert!(read("nginx.conf").contains("access_log /var/log/nginx/access.log "));
 }

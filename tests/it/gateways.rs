@@ -201,7 +201,9 @@ async fn backend() -> SocketAddr {
     let echo = async |request: Request| {
         // As servers with CGI variable names do, in which dashes are underscores too.
         let mut seen = json!({"method": request.method().as_str()});
+        let mut all = json!({});
         for (name, value) in request.headers() {
+            all[name.as_str()] = json!(value.to_str().unwrap());
             let name = name.as_str().replace('_', "-");
             if let Some(name) = name.strip_prefix("x-wx-") {
                 let value = value.to_str().unwrap();
@@ -209,7 +211,8 @@ async fn backend() -> SocketAddr {
                 seen[name] = [values, vec![json!(value)]].concat().into();
             }
         }
-        ([("x-seen", seen.to_string())], seen.to_string())
+        let headers = [("x-seen", seen.to_string()), ("x-all", all.to_string())];
+        (headers, seen.to_string())
     };
     let router = Router::new().fallback(any(echo));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -258,6 +261,8 @@ async fn tells_a_backend_who_it_is(kind: Kind) {
                 .header("X-WX_UNIONID", "oForged")
                 .header("X-WX-FROM-OPENID", "oForged")
                 .header("X-WX-SOURCE", "wx_client")
+                .header("X-WX-FOO", "oForged")
+                .header("x_wx_bar", "oForged")
                 .header("Connection", "close, X-WX-OPENID, X-WX-UNIONID")
                 .body("a body")
                 .send()
@@ -308,6 +313,82 @@ async fn tells_a_backend_who_it_is(kind: Kind) {
         let answer = gateway.request(Method::GET, path).bearer_auth(&bob);
         let answer = answer.send().await.unwrap();
         assert_eq!(answer.status(), 404, "{kind:?} {path}");
+        if path != "/_who" {
+            let problem: Value = answer.json().await.unwrap();
+            assert_eq!(problem["code"], "not_found", "{kind:?} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_backend_gets_the_clients_address_and_host_and_no_token() {
+    for kind in [Kind::Nginx, Kind::Caddy] {
+        let gateway = kind.start(TestApp::start().await).await;
+        let token = gateway.token("user-alice").await;
+        let request = gateway
+            .request(Method::GET, "/api/socket")
+            .bearer_auth(&token)
+            .header("X-Forwarded-For", "203.0.113.9")
+            .header("X-Real-IP", "203.0.113.9")
+            .header("Content-Type", "application/json")
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket")
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("Sec-WebSocket-Version", "13");
+        let answer = request.send().await.unwrap();
+        let all = answer.headers()["x-all"].to_str().unwrap();
+        let all: Value = serde_json::from_str(all).unwrap();
+        let host = all["host"].as_str().unwrap();
+        assert_eq!(host.split(':').next(), Some(HOST), "{kind:?} {all}");
+        for (name, value) in [
+            ("x-real-ip", "127.0.0.1"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("content-type", "application/json"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-version", "13"),
+        ] {
+            assert_eq!(all[name], value, "{kind:?} {name} in {all}");
+        }
+        let connection = all["connection"].as_str().unwrap();
+        assert!(connection.eq_ignore_ascii_case("upgrade"), "{kind:?} {all}");
+        assert_eq!(all["authorization"], Value::Null, "{kind:?} {all}");
+    }
+}
+
+/// Neither wxlogin nor the backend listens, or the backend alone does not.
+#[tokio::test]
+async fn the_moment_without_a_service_behind_it_is_a_problem_document() {
+    for kind in [Kind::Nginx, Kind::Caddy] {
+        let app = TestApp::start().await;
+        let token = app.client.token("user-alice").await;
+        let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        for wxlogin in [app.client.addr, nobody] {
+            let dir = tempfile::tempdir().unwrap();
+            let certificate = write_certificate(dir.path());
+            let launched = kind.launch(dir.path(), wxlogin, nobody).await;
+            let (mut server, port) = launched.unwrap();
+            let client = client(certificate, port);
+            let paths: &[&str] = if wxlogin == nobody {
+                &["/onLogin?code=user-bob", "/session", "/api/things"]
+            } else {
+                &["/api/things"]
+            };
+            for path in paths {
+                let request = client.get(format!("https://{HOST}:{port}{path}"));
+                let answer = request.bearer_auth(&token).send().await.unwrap();
+                assert_eq!(answer.status(), 503, "{kind:?} {path}");
+                assert_eq!(answer.headers()["retry-after"], "2", "{kind:?} {path}");
+                assert_eq!(answer.headers()["content-type"], "application/problem+json");
+                let problem: Value = answer.json().await.unwrap();
+                assert_eq!(problem["action"], "retry_later", "{kind:?} {path}");
+                assert!(problem["request_id"].as_str().unwrap().len() > 16);
+            }
+            let quit = format!("kill -TERM {}", server.id());
+            Command::new("sh").args(["-c", &quit]).status().unwrap();
+            server.wait().unwrap();
+        }
     }
 }
 
@@ -376,7 +457,7 @@ impl Gateway {
 
 #[test]
 fn the_documentation_shows_what_is_tested() {
-    for page in ["docs/en/deployment.md", "docs/zh-CN/deployment.md"] {
+    for page in ["docs/en/reverse-proxy.md", "docs/zh-CN/reverse-proxy.md"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
         let text = fs::read_to_string(path).unwrap();
         for name in ["nginx.conf", "Caddyfile"] {

@@ -61,6 +61,8 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
         client.get("/nowhere/at?all").await;
         client.session("wxs_x").await;
         client.login("garbage").await;
+        let token = client.token("user-alice").await;
+        client.session(&token).await; // a successful lookup: no line
         client.get("/healthz").await; // a probe: no line
         client.get("/readyz").await;
     })
@@ -97,6 +99,7 @@ async fn each_request_is_one_line_that_names_it_and_not_its_query() {
             row("INFO", "/onLogin", 400, "invalid_code"),
             row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "-", 404, "not_found"),
+            row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "/onLogin", 200, "ok"),
             row("INFO", "/session", 401, "invalid_token"),

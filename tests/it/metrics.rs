@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use crate::app::{Client, TestApp};
-use crate::fake_wechat::openid;
+use crate::app::{Client, TestApp, vars};
+use crate::fake_wechat::{APPID, FakeWechat, openid};
+use crate::process::Process;
 
 /// The text of all metrics.
 async fn text(metrics: &Client) -> String {
@@ -179,9 +180,11 @@ async fn every_series_exists_before_its_first_event() {
     app.client.get("/readyz").await.assert_status(200);
 
     let after = numbers(&app.internal).await;
+    // By any errcode, when it is met; the outcome of the call is foreseen.
+    let is_errcode = |name: &str| name.starts_with("wxlogin_wechat_refusals_total");
     let new: Vec<_> = after
         .keys()
-        .filter(|name| !before.contains_key(*name))
+        .filter(|name| !before.contains_key(*name) && !is_errcode(name))
         .collect();
     assert!(new.is_empty(), "{new:#?}");
 }
@@ -286,6 +289,80 @@ async fn the_process_and_its_version_are_described() {
         assert!(numbers.contains_key(name), "{name} in {numbers:#?}");
     }
     assert!(numbers["process_resident_memory_bytes"] > 1e6);
+    assert!(numbers["process_start_time_seconds"] > 1.6e9);
+}
+
+#[tokio::test]
+async fn every_call_to_wechat_is_counted_by_outcome_and_errcode() {
+    let token = "0123456789abcdef";
+    let app = TestApp::with(&[("INTERNAL_TOKEN", token)]).await;
+    app.client.token("user-alice").await;
+    app.client.login("error-40029").await;
+    app.client.login("error-12345").await;
+    let path = format!("/users/{APPID}/{}/phone", openid("alice"));
+    let body = r#"{"code": "error-40164"}"#;
+    let answer = app.internal.post(&path, token, body).await;
+    answer.assert_problem(500, "misconfigured", "give_up");
+    let numbers = numbers(&app.internal).await;
+    let calls = |call: &str, outcome: &str| {
+        let labels = format!(r#"appid="{APPID}",call="{call}",outcome="{outcome}""#);
+        numbers[&format!("wxlogin_wechat_calls_total{{{labels}}}")]
+    };
+    let refusals = |call: &str, errcode: &str| {
+        let labels = format!(r#"appid="{APPID}",call="{call}",errcode="{errcode}""#);
+        numbers[&format!("wxlogin_wechat_refusals_total{{{labels}}}")]
+    };
+    for (call, outcome, count) in [
+        ("jscode2session", "ok", 1.0),
+        ("jscode2session", "invalid_code", 1.0),
+        ("jscode2session", "upstream_error", 1.0),
+        ("jscode2session", "misconfigured", 0.0),
+        ("stable_token", "ok", 1.0),
+        ("getuserphonenumber", "misconfigured", 1.0),
+        ("checksession", "ok", 0.0),
+    ] {
+        assert!(
+            (calls(call, outcome) - count).abs() < 0.1,
+            "{call} {outcome}"
+        );
+    }
+    for (call, errcode) in [
+        ("jscode2session", "40029"),
+        ("jscode2session", "other"),
+        ("getuserphonenumber", "40164"),
+    ] {
+        assert!(
+            (refusals(call, errcode) - 1.0).abs() < 0.1,
+            "{call} {errcode}"
+        );
+    }
+}
+
+/// As `ProcSubset=pid` of systemd does.
+#[tokio::test]
+async fn a_proc_with_processes_alone_has_the_time_of_the_start() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    let mount = r#"mount -t proc -o subset=pid proc /proc; exec "$0""#;
+    command
+        .args([
+            "--map-root-user",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ])
+        .args(["sh", "-c", mount, env!("CARGO_BIN_EXE_wxlogin")])
+        .current_dir(dir.path())
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .envs(vars(&wechat.base(), &[("INTERNAL_ADDR", "127.0.0.1:0")]));
+    let process = Process::of(&mut command);
+    let numbers = numbers(&process.internal()).await;
+    assert!(
+        numbers["process_start_time_seconds"] > 1.6e9,
+        "{numbers:#?}"
+    );
 }
 
 #[tokio::test]
@@ -318,6 +395,7 @@ async fn the_documentation_has_a_row_for_each_metric() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("file:{}/s.sessions", dir.path().display());
     let app = TestApp::with(&[("SESSION_STORE", &url)]).await;
+    app.client.login("error-40029").await; // whose errcode begins a series
     let text = text(&app.internal).await;
     let names = text
         .lines()

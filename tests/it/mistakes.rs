@@ -45,7 +45,20 @@ type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
 const VALUES: &[Row] = &[
     (&[("WECHAT_APPSECRET", "x")], &["WECHAT_APPSECRET is not a setting of wxlogin"]),
     (&[("Session_Ttl", "1h")], &["Session_Ttl is not a setting of wxlogin, but SESSION_TTL is"]),
-    (&[("WECHAT_TIMEOUT", "4")], &["WECHAT_TIMEOUT must be a duration with a unit, such as 4s"]),
+    (&[("WECHAT_TIMEOUT", "4")],
+        &["WECHAT_TIMEOUT must be a duration with a unit, such as 4s", "m (minutes)", "M (months)", "it is \"4\" (environment)"]),
+    (&[("SESSION_TTL", "1M")], &["settings: SESSION_TTL 1M is in months: M is months, m minutes (environment)"]),
+    (&[("SESSION_TTL", "1m")], &["settings: SESSION_TTL 1m is less than five minutes"]),
+    (&[("WECHAT_MAX_IN_FLIGHT", "1\u{200b}0")], &["the invisible character U+200B"]),
+    (&[("SSL_CERT_FILE", "/nowhere.pem")],
+        &["SSL_CERT_FILE must name certificates", "/nowhere.pem cannot be read: No such file"]),
+    (&[("SSL_CERT_FILE", "")], &["SSL_CERT_FILE must name certificates", "it is empty"]),
+    (&[("SSL_CERT_FILE", "/etc/hostname")], &["/etc/hostname holds no certificate in PEM form"]),
+    (&[("SSL_CERT_DIR", "/nowhere")],
+        &["SSL_CERT_DIR must name certificates", "/nowhere cannot be read as a directory"]),
+    (&[("NO_PROXY", "localhost,*.example.com")], &["NO_PROXY has \"*.example.com\", which matches no host"]),
+    (&[("LISTEN_ADDR", "192.0.2.1:3000")],
+        &["LISTEN_ADDR: cannot listen on 192.0.2.1:3000", "no network interface"]),
     (&[("WECHAT_TIMEOUT", "2m")], &["WECHAT_TIMEOUT", "from 100ms to 60s"]),
     (&[("SESSION_TTL", "20y")], &["SESSION_TTL", "from 1s to 3650d"]),
     (&[("WECHAT_MAX_IN_FLIGHT", "0")], &["WECHAT_MAX_IN_FLIGHT must be a whole number from 1 to 1000000"]),
@@ -104,7 +117,10 @@ async fn a_mini_program_that_is_not_right_is_named_with_the_cause() {
     let rows: &[Row] = &[
         (&[no_appid, no_secret], &["WECHAT_APPID is not set", "WECHAT_SECRET is not set"]),
         (&[("WECHAT_APPID", SECRET), ("WECHAT_SECRET", APPID)], &["WECHAT_APPID and WECHAT_SECRET look swapped"]),
-        (&[("WECHAT_SECRET", APPID)], &["settings: WECHAT_APPID and WECHAT_SECRET look swapped"]),
+        (&[("WECHAT_SECRET", APPID)], &["WECHAT_APPID and WECHAT_SECRET have the same value"]),
+        (&[("WECHAT_SECRET", "wxfedcba9876543210")], &["settings: WECHAT_APPID and WECHAT_SECRET look swapped"]),
+        (&[("WECHAT_APPID", "wx0123456789abcde\u{ff46}")],
+            &["it is \"wx0123456789abcde\u{ff46}\"", "full-width character \u{ff46} (U+FF46)", "(environment)"]),
         (&[("WECHAT_APPID", "wx0123456789abcdeff")],
             &["WECHAT_APPID does not look like one", "40013", "compare WECHAT_APPID"]),
         (&[("WECHAT_SECRET", OTHER_SECRET)], &[APPID, "40125", "the AppSecret is wrong"]),
@@ -140,6 +156,30 @@ async fn a_dotenv_that_is_wrong_is_named_with_the_line() {
         let said = said(Some("check"), dir.path(), &vars(&wechat.base(), &[])).await;
         assert_leads_to(&said, parts);
     }
+}
+
+#[tokio::test]
+async fn a_value_of_a_dotenv_is_named_with_its_line_and_a_missing_one_with_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = said(Some("check"), dir.path(), &BTreeMap::new()).await;
+    let path = dir.path().canonicalize().unwrap();
+    let missing = format!(
+        "WECHAT_APPID is not set: the Mini Program's AppID; there is no .env in {}",
+        path.display()
+    );
+    assert_leads_to(&told, &[&missing]);
+    let dotenv = "A=1\nSESSION_TTL=0s\nINTERNAL_TOKEN=hunter2\nSSL_CERT_DIR=/nowhere\n";
+    fs::write(dir.path().join(".env"), dotenv).unwrap();
+    let told = said(Some("check"), dir.path(), &BTreeMap::new()).await;
+    let parts = [
+        "it is \"0s\" (.env, line 2)",
+        "comma between them (.env, line 3)",
+    ];
+    assert_leads_to(&told, &parts);
+    assert!(
+        !told.contains("no .env") && !told.contains("nowhere"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -228,6 +268,10 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
             &["the directory full holds files and no session store"],
         ),
         ("file:full/letter.txt", &["letter.txt is a file"]),
+        (
+            "file:full/letter.txt/s",
+            &["full/letter.txt is a file, not a directory"],
+        ),
     ] {
         let settings = vars(&wechat.base(), &[("SESSION_STORE", url)]);
         let said = said(Some("check"), dir.path(), &settings).await;
@@ -236,11 +280,11 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     let settings = vars(&wechat.base(), &[("INTERNAL_ADDR", &addr)]);
-    let said = said(None, dir.path(), &settings).await;
-    assert_leads_to(
-        &said,
-        &["cannot listen on", &addr, "Address already in use"],
-    );
+    for word in [None, Some("check")] {
+        let said = said(word, dir.path(), &settings).await;
+        let parts = ["cannot listen on", &addr, "Address already in use"];
+        assert_leads_to(&said, &parts);
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What stands between wxlogin and Redis: twemproxy, HAProxy with Sentinel.
+//! What stands between wxlogin and Redis: twemproxy, `HAProxy` with Sentinel.
 
 use std::fs;
 use std::net::TcpStream;
@@ -24,9 +24,9 @@ impl Program {
         let name = command.get_program().to_owned();
         command.current_dir(dir.path());
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{name:?}: {error}: tests/run.sh installs it"));
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("{}: {error}: tests/run.sh installs it", name.display())
+        });
         await_until("it listens", || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });

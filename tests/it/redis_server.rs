@@ -44,7 +44,7 @@ impl RedisServer {
         (server, port)
     }
 
-    /// A `valkey-server` instead, which a package of PyPI has.
+    /// A `valkey-server` instead, which a package of `PyPI` has.
     pub fn valkey() -> Self {
         let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/lib");
         let version = fs::read_dir(python).unwrap().next().unwrap().unwrap();

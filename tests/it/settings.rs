@@ -305,7 +305,7 @@ fn an_appid_or_appsecret_that_looks_wrong_is_a_warning() {
         ),
         (
             appid,
-            appid,
+            "wxfedcba9876543210",
             &["WECHAT_APPID and WECHAT_SECRET look swapped"],
         ),
     ] {
@@ -318,7 +318,7 @@ fn an_appid_or_appsecret_that_looks_wrong_is_a_warning() {
             );
         }
     }
-    let several = format!("{appid}:{secret},{appid}:{appid}");
+    let several = format!("{appid}:{secret},{appid}:wxfedcba9876543210");
     let warnings = warnings(&[("WECHAT_APPS", &several)]);
     assert_eq!(
         warnings,

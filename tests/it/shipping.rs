@@ -10,6 +10,7 @@ use crate::app::vars;
 use crate::fake_wechat::FakeWechat;
 use crate::process::Process;
 use crate::sandbox_process::{Sandbox, on_free_ports};
+use crate::yaml::python;
 
 /// The paths of both, built once for all tests.
 static BINARIES: LazyLock<PathBuf> = LazyLock::new(build);
@@ -148,11 +149,24 @@ fn both_images_are_a_binary_and_ca_certificates_alone() {
 }
 
 #[test]
+fn the_kubernetes_manifest_is_valid() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/kubernetes.yaml");
+    let output = python("kubernetes-validate")
+        .args(["--strict", "-k", "1.37"])
+        .arg(manifest)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn the_documentation_shows_the_unit() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let unit = fs::read_to_string(root.join("examples/wxlogin.service")).unwrap();
-    for page in ["docs/en/deployment.md", "docs/zh-CN/deployment.md"] {
-        let text = fs::read_to_string(root.join(page)).unwrap();
-        assert!(text.contains(&unit), "{page} shows another unit");
+    for name in ["wxlogin.service", "wxlogin.socket"] {
+        let unit = fs::read_to_string(root.join("examples").join(name)).unwrap();
+        for page in ["docs/en/systemd.md", "docs/zh-CN/systemd.md"] {
+            let text = fs::read_to_string(root.join(page)).unwrap();
+            assert!(text.contains(&unit), "{page} shows another {name}");
+        }
     }
 }

@@ -107,7 +107,7 @@ async fn populate(place: &Place) -> Vec<Expected> {
     let expected = |user: u8| Expected {
         openid: format!("o{user}"),
         tokens: Vec::new(),
-        keys: if user % 6 == 0 {
+        keys: if user.is_multiple_of(6) {
             vec![5, 4]
         } else {
             vec![user % 6]

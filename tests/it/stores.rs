@@ -191,11 +191,11 @@ async fn a_users_two_newest_keys_are_kept(store: &Store) {
 /// Tries the user's keys, as a request does, and counts it if none is `good`.
 async fn attempt(store: &Store, openid: &str, good: Option<u8>) -> Option<u8> {
     let keys = keys(store, openid).await;
-    let opened = keys.into_iter().find(|key| Some(*key) == good);
-    if opened.is_none() {
+    let found = keys.into_iter().find(|key| Some(*key) == good);
+    if found.is_none() {
         store.count_failure(user(openid)).await.unwrap();
     }
-    opened
+    found
 }
 
 async fn ten_failures_drop_the_keys_until_the_next_login(store: &Store) {
@@ -350,9 +350,9 @@ async fn a_session_dies_at_its_time(store: &Store, clock: &ManualClock) {
     assert_eq!(newest_key(store, "oDave").await, Some(5));
     clock.forward(1);
     assert!(!is_there(store, &token).await);
-    // Redis tells the time by its own clock.
-    let living = store.is_shared().then_some(5);
-    assert_eq!(newest_key(store, "oDave").await, living);
+    // Redis ends sessions by its own clock too, which the test does not move.
+    let newest = newest_key(store, "oDave").await;
+    assert_eq!(newest.is_some(), store.is_shared());
 }
 
 #[tokio::test]
@@ -420,10 +420,11 @@ async fn each_call_in_a_script_names_its_key_as_an_element_of_keys() {
     let sent = relay.sent();
     let calls: Vec<_> = sent.split("redis.call(").skip(1).collect();
     assert!(calls.len() > 1000, "{} calls", calls.len());
-    let calls = calls.iter().map(|call| call.split(')').next().unwrap());
-    for call in calls.filter(|call| *call != "'TIME'") {
-        let key = call.split(',').nth(1).unwrap().trim();
-        assert!(matches!(key, "KEYS[1]" | "KEYS[2]"), "redis.call({call})");
+    for call in calls {
+        let call = call.split(')').next().unwrap();
+        let key = call.split(',').nth(1).map(str::trim);
+        let is_named = matches!(key, Some("KEYS[1]" | "KEYS[2]"));
+        assert!(is_named || call == "'TIME'", "redis.call({call})");
     }
     assert!(!sent.contains("redis.pcall") && !sent.contains("EVALSHA"));
 }

@@ -146,8 +146,7 @@ impl Problem {
             Self::PhoneCodeAtLogin(error) => wechat_row(error, Purpose::Login).with_detail(
                 "This looks like the code of the phone number button, which is for getuserphonenumber: send the one that wx.login gives."),
             Self::PhoneCode(error) if error.was_sent() => wechat_row(error, Purpose::PhoneCode),
-            Self::PhoneCode(error) => wechat_row(error, Purpose::Call),
-            Self::WechatCall(error) => wechat_row(error, Purpose::Call),
+            Self::PhoneCode(error) | Self::WechatCall(error) => wechat_row(error, Purpose::Call),
             Self::AnotherUsersCode => row(S::BAD_REQUEST, "invalid_phone_code", AskAgain,
                 "This phone code was another user's a moment ago: let this user press the phone number button."),
             Self::LoginStore(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", LoginAgain,

@@ -1,8 +1,8 @@
 //! The Lua scripts for what a user has: keys, and the list of sessions and exchanges. A script changes them
 //! atomically, also with several processes.
 //!
-//! Each call in a script names its key as `KEYS[n]`: proxies of managed Redis clusters refuse a script that
-//! holds a key in a variable.
+//! Each call in a script names its key as `KEYS[1]` or `KEYS[2]`: proxies of managed Redis clusters refuse a
+//! script that holds a key or its index in a variable.
 
 use redis::{Cmd, cmd};
 
@@ -34,10 +34,11 @@ const LOG_IN: &str = "
     if ARGV[3] ~= '' then
         redis.call('ZADD', KEYS[2], -now - ARGV[4], ARGV[3])
     end
-    for i = 1, 2 do
-        if redis.call('PTTL', KEYS[i]) < seconds * 1000 then
-            redis.call('EXPIRE', KEYS[i], seconds)
-        end
+    if redis.call('PTTL', KEYS[1]) < seconds * 1000 then
+        redis.call('EXPIRE', KEYS[1], seconds)
+    end
+    if redis.call('PTTL', KEYS[2]) < seconds * 1000 then
+        redis.call('EXPIRE', KEYS[2], seconds)
     end";
 
 /// Returns the newest key if a session is alive, unless there have been ARGV[1] failures.

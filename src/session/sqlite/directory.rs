@@ -41,7 +41,8 @@ impl Directory {
             Ok(metadata) if !metadata.is_dir() => {
                 return Err(OpenError::NotADirectory(path.into()));
             }
-            metadata => drop(metadata?),
+            Err(error) => return Err(error.into()),
+            Ok(_) => {}
         }
         let (path, lock) = (path.to_owned(), File::open(path)?);
         match lock.try_lock() {

@@ -25,6 +25,7 @@ pub struct Seen {
     /// A user logged in with it.
     pub is_exchanged: bool,
     /// What a rule said when the code was seen first, if there was one: a repeated request gets the same.
+    #[allow(clippy::option_option, reason = "not asked yet, asked without a rule")]
     ruled: Option<Option<Outcome>>,
 }
 

@@ -38,13 +38,11 @@ pub async fn request(
     Path(id): Path<u64>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    match of(&sandbox, id, wants_secrets(query.as_deref())) {
-        Some(detail) => Json(detail).into_response(),
-        None => {
-            let detail = "There is no such request among the last ones.";
-            (StatusCode::NOT_FOUND, Json(json!({"detail": detail}))).into_response()
-        }
+    if let Some(detail) = of(&sandbox, id, wants_secrets(query.as_deref())) {
+        return Json(detail).into_response();
     }
+    let detail = "There is no such request among the last ones.";
+    (StatusCode::NOT_FOUND, Json(json!({"detail": detail}))).into_response()
 }
 
 pub fn wants_secrets(query: Option<&str>) -> bool {
@@ -109,16 +107,16 @@ fn curl(method: &str, url: &str, headers: &[(String, String)], body: &str) -> St
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let mut line = "curl".to_owned();
     if method != if body.is_empty() { "GET" } else { "POST" } {
-        line += &format!(" -X {method}");
+        line = format!("{line} -X {method}");
     }
     for (name, value) in headers {
         if REPEATED.contains(&&**name) {
-            line += &format!(" -H {}", quoted(&format!("{name}: {value}")));
+            line = format!("{line} -H {}", quoted(&format!("{name}: {value}")));
         }
     }
-    line += &format!(" {}", quoted(url));
+    line = format!("{line} {}", quoted(url));
     if !body.is_empty() {
-        line += &format!(" -d {}", quoted(body));
+        line = format!("{line} -d {}", quoted(body));
     }
     line
 }

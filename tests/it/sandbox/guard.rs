@@ -62,7 +62,9 @@ impl Hosts {
     /// `Reachable`: an IP address, a name without dots as in Compose, a name of the local network. Docker gives
     /// the last name to this machine, also where only the loopback is listened on.
     fn have(self, host: &str) -> bool {
-        let is_local = || ip(host).is_some() || !host.contains('.') || host.ends_with(".local");
+        let is_local = || {
+            ip(host).is_some() || !host.contains('.') || host.rsplit('.').next() == Some("local")
+        };
         is_loopback(host) || host == "host.docker.internal" || self == Self::Reachable && is_local()
     }
 }

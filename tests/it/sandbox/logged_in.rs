@@ -74,6 +74,7 @@ pub struct Session {
     /// By wxlogin's clock, in Unix seconds.
     pub expires_at: u64,
     /// The number of this login's `session_key`.
+    #[allow(clippy::struct_field_names, reason = "WeChat's name")]
     pub session_key: usize,
 }
 

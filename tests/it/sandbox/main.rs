@@ -1,4 +1,4 @@
-//! `cargo run --example sandbox`: wxlogin with both listeners, and a stand-in for WeChat with a page to look at,
+//! `cargo sandbox`: wxlogin with both listeners, and a stand-in for WeChat with a page to look at,
 //! in one process, with nothing to configure. Not in the release binary.
 #![allow(clippy::unwrap_used, reason = "a sandbox may fail by panicking")]
 

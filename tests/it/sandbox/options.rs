@@ -10,7 +10,7 @@ sandbox - wxlogin and a stand-in for WeChat in one process, with a page to look 
           wxlogin 和模拟微信，在同一个进程中，附带一个网页
 
 Usage 用法: sandbox [--lan | --container]
-       or 或: cargo run --example sandbox -- [--lan | --container]
+       or 或: cargo sandbox [--lan | --container]
 
   --lan        the service alone listens on all addresses, for phones in the same network
                只有登录服务监听所有地址，供同一网络中的手机访问

@@ -16,7 +16,7 @@ Page({
     return this.whoAmI()
   },
 
-  // Logs in only if there is no living session.
+  // Logs in only if there is no valid session.
   whoAmI() {
     return this.show(async () => {
       const { openid } = await ask({ url: '/session' })

@@ -34,12 +34,12 @@ async fn notices(sandbox: &Sandbox, texts: &Texts) -> String {
     if let Some(rest) = sandbox.quota_pause().await {
         let text = texts.quota_pause.replace("{}", &rest.to_string());
         let end = button(texts.end_pause, "DELETE /sandbox/quota_pause", "");
-        notices += &format!(r#"<p id="quota-pause" class="banner">{text} {end}</p>"#);
+        notices = format!(r#"{notices}<p id="quota-pause" class="banner">{text} {end}</p>"#);
     }
     if !ahead.is_zero() {
         let ahead = humantime::format_duration(ahead).to_string();
         let text = texts.clock_ahead.replace("{}", &ahead);
-        notices += &format!(r#"<p id="clock-ahead" class="notice">{text}</p>"#);
+        notices = format!(r#"{notices}<p id="clock-ahead" class="notice">{text}</p>"#);
     }
     notices
 }

@@ -117,8 +117,8 @@ fn one(detail: &Detail, texts: &Texts) -> String {
     let mut rows = String::new();
     let mut row = |name: &str, value: &str, what: &str| {
         if !value.is_empty() {
-            rows += &format!(
-                "<dt>{name}</dt><dd>{} {}</dd>",
+            rows = format!(
+                "{rows}<dt>{name}</dt><dd>{} {}</dd>",
                 code(value),
                 copy(what, value, texts)
             );

@@ -1,0 +1,80 @@
+//! What the process needs of the system, tried at the start: libraries panic where they do not get it.
+
+use std::io::{self, ErrorKind};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, available_parallelism};
+
+use tokio::runtime::{Builder, Runtime};
+
+/// Descriptors for the store, the log and the internal listener, and for each core those of its runtime and its
+/// reading connections.
+const DESCRIPTORS: usize = 48;
+const DESCRIPTORS_OF_A_CORE: usize = 12;
+/// Threads beside those of the cores: of the store, the log, the allocator, the resolver, the internal listener.
+const THREADS: usize = 8;
+
+/// Raises the limit of open files, and tries whether there are descriptors and threads enough.
+///
+/// # Errors
+/// What is missing, for the operator to read.
+pub fn try_resources() -> Result<(), String> {
+    let cores = available_parallelism().map_or(1, usize::from);
+    let needed = DESCRIPTORS + DESCRIPTORS_OF_A_CORE * cores;
+    let limit = open_files();
+    if limit < needed {
+        return Err(format!(
+            "the limit of open files is {limit}, and at least {needed} are needed: raise it (ulimit -n, LimitNOFILE of systemd)"
+        ));
+    }
+    let count = THREADS + cores;
+    try_threads(count).map_err(|error| {
+        let cause = match error.kind() {
+            ErrorKind::PermissionDenied => {
+                "container engines before Docker 20.10.10 forbid clone3: update the engine or its seccomp profile"
+            }
+            _ => {
+                "raise the limit of processes or threads (ulimit -u, TasksMax of systemd, pids.max) or of memory (ulimit -v)"
+            }
+        };
+        format!("cannot start {count} threads: {error}: {cause}")
+    })
+}
+
+/// How many public connections there may be: half of the descriptors that the process does not need itself. The
+/// other half is for connections to WeChat, so that the internal listener and the store always have theirs.
+pub(super) fn max_connections() -> usize {
+    let cores = available_parallelism().map_or(1, usize::from);
+    let own = DESCRIPTORS + DESCRIPTORS_OF_A_CORE * cores;
+    (open_files().saturating_sub(own) / 2).max(1)
+}
+
+/// A runtime for the calling thread.
+///
+/// # Errors
+/// For the operator to read.
+pub fn runtime() -> Result<Runtime, String> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))
+}
+
+/// The soft limit of open files, raised to the hard one.
+fn open_files() -> usize {
+    let limit = rlimit::increase_nofile_limit(u64::MAX)
+        .or_else(|_| rlimit::Resource::NOFILE.get().map(|(soft, _)| soft));
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
+}
+
+/// Starts so many threads at once, and ends them.
+fn try_threads(count: usize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        let _closed = gate.lock();
+        for _ in 0..count {
+            let wait = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+            thread::Builder::new().spawn_scoped(scope, wait)?;
+        }
+        Ok(())
+    })
+}
