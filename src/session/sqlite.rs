@@ -59,15 +59,15 @@ impl SqliteStore {
         clock: Clock,
     ) -> Result<(Self, Vec<RecentExchange>), OpenError> {
         let (directory, db) = Directory::open(path)?;
-        let database = directory.database();
-        let refused = |error| directory::refusal(&database, error);
+        let directory = Arc::new(directory);
+        let refused = |error| directory::refusal(&directory.database(), error);
         let exchanges = rows::recent_exchanges(&db, clock.wall()).map_err(refused)?;
-        let writer = Writer::new(db, directory, metrics, clock.clone());
+        let writer = Writer::new(db, directory.clone(), metrics, clock.clone());
         let writer = writer.map_err(refused)?.start();
         let writer = writer.map_err(|error| OpenError::Other(format!("no thread: {error}")))?;
         let store = Self {
             writer: Mutex::new(Some(writer)),
-            readers: Arc::new(Readers::new(database)),
+            readers: Arc::new(Readers::new(directory)),
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
             tasks: Tasks::default(),
             clock,

@@ -331,6 +331,7 @@ async fn files_that_were_deleted_or_replaced_are_noticed_before_anything_is_ackn
             let path = dir.path().join("s.sessions");
             let app = start(&path).await;
             let token = app.client.token("user-alice").await;
+            app.client.session(&token).await.assert_status(200);
             app.client.get("/readyz").await.assert_status(200);
             let (file, away) = (path.join(file), dir.path().join("away"));
             fs::rename(&file, &away).unwrap();

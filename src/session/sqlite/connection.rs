@@ -1,7 +1,7 @@
 //! Connections and the schema. Every tuning parameter of SQLite is here, with its reason.
 
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
@@ -9,7 +9,7 @@ use rusqlite::ffi::{self, SQLITE_CORRUPT};
 use rusqlite::{Connection, Error, OpenFlags, Params, Result};
 use thread_local::ThreadLocal;
 
-use super::{Unavailable, closed, lock};
+use super::{Directory, Unavailable, closed, lock};
 
 /// As in [`CREATE`]: "wxlg" and the version of the schema.
 pub(super) const APPLICATION_ID: u32 = 0x7778_6c67;
@@ -120,14 +120,14 @@ pub(super) struct Readers {
     /// `None` until its thread reads, and once it is closed.
     by_thread: ThreadLocal<Mutex<Option<Connection>>>,
     /// `None` once all are closed. Locked while one is opened, so that `close` finds it.
-    database: Mutex<Option<PathBuf>>,
+    directory: Mutex<Option<Arc<Directory>>>,
 }
 
 impl Readers {
-    pub(super) fn new(database: PathBuf) -> Self {
+    pub(super) fn new(directory: Arc<Directory>) -> Self {
         Self {
             by_thread: ThreadLocal::new(),
-            database: Mutex::new(Some(database)),
+            directory: Mutex::new(Some(directory)),
         }
     }
 
@@ -137,8 +137,10 @@ impl Readers {
     ) -> Result<T, Unavailable> {
         let mut reader = lock(self.by_thread.get_or_default());
         if reader.is_none() {
-            let database = lock(&self.database);
-            *reader = Some(open(database.as_ref().ok_or_else(closed)?, READER)?);
+            let directory = lock(&self.directory);
+            let directory = directory.as_ref().ok_or_else(closed)?;
+            directory.verify()?;
+            *reader = Some(open(&directory.database(), READER)?);
         }
         let db = reader.as_ref().ok_or_else(closed)?;
         Ok(query(db)?)
@@ -146,7 +148,7 @@ impl Readers {
 
     /// Closes the connections of all threads, and waits for what they read.
     pub(super) fn close(&self) {
-        *lock(&self.database) = None;
+        *lock(&self.directory) = None;
         for reader in &self.by_thread {
             *lock(reader) = None;
         }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ type Answer = Result<i64, Unavailable>;
 pub(super) struct Writer {
     /// The only writing connection, closed before the directory is unlocked.
     db: Connection,
-    directory: Directory,
+    directory: Arc<Directory>,
     counts: Counts,
     expiry: Expiry,
     sessions: IntGauge,
@@ -55,7 +56,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         db: Connection,
-        directory: Directory,
+        directory: Arc<Directory>,
         metrics: &Metrics,
         clock: Clock,
     ) -> Result<Self> {
