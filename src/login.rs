@@ -4,6 +4,7 @@
 //! uses the code up. So one request at a time is at work on a code, in a task that goes on when its client closes
 //! the connection, and what is known of the code ([`Known`]) is remembered for a minute.
 
+mod answer;
 mod endings;
 
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{sleep, timeout};
 
 use crate::app::WxLogin;
-use crate::one_time_codes::{CodeError, OneTimeCode};
-use crate::session::{Exchange, Session, Token, Unavailable, UserId};
+use crate::one_time_codes::OneTimeCode;
+use crate::session::{Exchange, Session, UserId};
 use crate::wechat::{self, CodeSession, Errcode, Invalid, Meaning, MiniProgram};
+pub use answer::{LoggedIn, LoginError, LoginOrigin};
 pub(crate) use endings::Endings;
 
 /// The most further sessions of one code, so that it cannot fill the store.
@@ -40,52 +42,6 @@ pub(crate) enum Known {
         further: u32,
         endings: u64,
     },
-}
-
-/// Where a login comes from.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LoginOrigin<'a> {
-    /// The Mini Program that the client names. It must be configured.
-    pub appid: Option<&'a str>,
-    /// The Mini Program in the `Referer` of the request, which a script can forge. It is taken if `appid` is not
-    /// given and it is configured.
-    pub referring_appid: Option<&'a str>,
-    /// The request id, for the log.
-    pub request_id: &'a str,
-}
-
-/// A new session.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct LoggedIn {
-    /// For the client only.
-    pub token: Token,
-    /// The session of the token.
-    pub session: Session,
-}
-
-/// Why a login failed.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoginError {
-    /// This is no code.
-    #[error(transparent)]
-    Code(#[from] CodeError),
-    /// The Mini Program is not configured.
-    #[error("the appid is not one that is configured")]
-    UnknownApp,
-    /// WeChat did not exchange the code.
-    #[error(transparent)]
-    Wechat(#[from] wechat::Error),
-    /// WeChat refused a code that looks like one of the phone number button.
-    #[error(transparent)]
-    PhoneCode(wechat::Error),
-    /// The session store did not answer.
-    #[error(transparent)]
-    Store(#[from] Unavailable),
-    /// A fault of ours.
-    #[error("{0}")]
-    Internal(&'static str),
 }
 
 /// A login with the Mini Program that it is for.

@@ -17,7 +17,7 @@ use crate::telemetry;
 use crate::wechat::{Call, Error, Meaning, OUTCOMES};
 use series::{Exporter, LOGIN_OUTCOMES, STATUSES};
 
-/// The content type of [`Metrics::text`].
+/// The content type of what [`WxLogin::metrics_text`](crate::WxLogin::metrics_text) gives.
 pub use prometheus::TEXT_FORMAT as CONTENT_TYPE;
 
 /// The metrics of one process.

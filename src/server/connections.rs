@@ -15,7 +15,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::Drained;
@@ -27,6 +27,8 @@ const MAX_HEAD: usize = 32 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The least time between two lines of the log about failed accepts.
 const LINE_PAUSE: Duration = Duration::from_secs(60);
+/// The time for a connection that was accepted last to send its first request.
+const FIRST_REQUEST: Duration = Duration::from_millis(400);
 /// The time for the last responses to be written to their connections.
 const FLUSH_TIME: Duration = Duration::from_millis(100);
 
@@ -52,6 +54,8 @@ pub(super) struct Connections {
     http: http1::Builder,
     head_timeout: Duration,
     graceful: GracefulShutdown,
+    /// Has a token for each open connection.
+    open: TaskTracker,
     /// Has a token for each request whose head has arrived and that is not answered. Closed when the service
     /// stops.
     requests: TaskTracker,
@@ -74,6 +78,7 @@ impl Connections {
             http,
             head_timeout,
             graceful: GracefulShutdown::new(),
+            open: TaskTracker::new(),
             requests: TaskTracker::new(),
         }
     }
@@ -136,7 +141,7 @@ impl Connections {
         });
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let connection = self.graceful.watch(connection);
-        tokio::spawn(async move {
+        self.open.spawn(async move {
             let _held = held;
             // A client that closes the connection or is too slow is not a fault of the service.
             if let Err(error) = connection.await {
@@ -148,11 +153,16 @@ impl Connections {
     /// Answers with `Connection: close` from now on.
     pub(super) fn announce_the_end(&self) {
         self.requests.close();
+        self.open.close();
     }
 
     /// Waits until all requests are answered. Clients that have not sent the head of a request or do not read
     /// their response are not waited for.
     pub(super) async fn drain(&mut self) {
+        // A connection that was accepted last has sent no request yet.
+        if timeout(FIRST_REQUEST, self.open.wait()).await.is_ok() {
+            return;
+        }
         let closed = std::mem::take(&mut self.graceful).shutdown();
         let answered = async {
             self.requests.wait().await;

@@ -115,24 +115,16 @@ impl Client {
             return Err(error);
         }
         let other = self.fetch(mini_program, Some(&token), deadline).await;
+        // Whatever is wrong with the first token is logged by the fetch.
         let result = match other {
-            Ok(other) if other.expose() != token.expose() => ask(other, deadline).await,
+            Ok(other) if other.expose() != token.expose() => {
+                let result = ask(other, deadline).await;
+                result.inspect_err(|error| log_second_refusal(mini_program.appid(), error))
+            }
             Ok(_) => Err(error),
             Err(error) => Err(error),
         };
-        result.map_err(|error| {
-            if error.meaning() == Some(Meaning::InvalidAccessToken) {
-                let (appid, remedy) = (mini_program.appid(), ACCESS_TOKEN_REMEDY);
-                tracing::error!(
-                    appid,
-                    remedy,
-                    "WeChat refuses one access_token after the other"
-                );
-            } else {
-                diagnosis::log_refusal(None, mini_program.appid(), &error);
-            }
-            error.unreachable_as_broken()
-        })
+        result.map_err(Error::unreachable_as_broken)
     }
 
     /// Fetches a token, or waits for the fetch in flight. It goes on if its request is cancelled. `invalid`: a token
@@ -204,5 +196,18 @@ impl Client {
             state.fetched = Some(Fetched { token, at });
         }
         fetched
+    }
+}
+
+fn log_second_refusal(appid: &str, error: &Error) {
+    if error.meaning() == Some(Meaning::InvalidAccessToken) {
+        let remedy = ACCESS_TOKEN_REMEDY;
+        tracing::error!(
+            appid,
+            remedy,
+            "WeChat refuses one access_token after the other"
+        );
+    } else {
+        diagnosis::log_refusal(None, appid, error);
     }
 }

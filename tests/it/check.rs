@@ -45,7 +45,9 @@ async fn each_mini_program_has_a_line_of_its_own() {
         (status, &*said),
         (
             Some(0),
-            &*format!("{APPID}: all is well\nsession store: all is well\n")
+            &*format!(
+                "{APPID}: all is well\nsession store: all is well\nLISTEN_ADDR: 127.0.0.1:0 is free\n"
+            )
         )
     );
 
@@ -163,7 +165,10 @@ async fn a_session_store_in_a_directory_is_tried_and_not_made() {
     process.signal("TERM");
     process.wait();
     let (status, said) = check_store(dir.path(), &wechat, url).await;
-    assert_eq!((status, &*said), (Some(0), "all is well\n"));
+    assert_eq!(
+        (status, &*said),
+        (Some(0), "all is well\nLISTEN_ADDR: 127.0.0.1:0 is free\n")
+    );
     let process = Process::start(dir.path(), &settings);
     process.client.session(&token).await.assert_status(200);
 
@@ -179,7 +184,10 @@ async fn a_redis_is_tried_and_warned_of() {
     let dir = tempfile::tempdir().unwrap();
     let redis = RedisServer::start();
     let (status, said) = check_store(dir.path(), &wechat, &redis.url()).await;
-    assert_eq!((status, &*said), (Some(0), "all is well\n"));
+    assert_eq!(
+        (status, &*said),
+        (Some(0), "all is well\nLISTEN_ADDR: 127.0.0.1:0 is free\n")
+    );
     redis.cli(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     let (status, said) = check_store(dir.path(), &wechat, &redis.url()).await;
     assert_eq!(status, Some(0), "{said}");
