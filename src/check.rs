@@ -87,7 +87,7 @@ pub async fn check(config: ServerConfig, with_token: bool) -> Result<Report, Err
 }
 
 async fn check_address(addr: SocketAddr) -> Result<String, String> {
-    match server::listen(addr).await {
+    match server::listen(addr) {
         Ok(_) => Ok(format!("{addr} is free")),
         // The service is running already.
         Err(_) if health(addr).await.is_ok() => Ok(format!("wxlogin answers at {addr}")),

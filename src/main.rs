@@ -149,9 +149,7 @@ async fn serve_until_stopped(
     let signals =
         Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     // Before the session store, so that nothing has to be closed if an address is in use.
-    let (listener, internal) = sockets
-        .listen(config.listen_addr, config.internal_addr)
-        .await?;
+    let (listener, internal) = sockets.listen(config.listen_addr, config.internal_addr)?;
     let addr = address(&listener)?;
     let internal_addr = internal.as_ref().map(address).transpose()?;
     let (store, mini_programs) = (

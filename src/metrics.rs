@@ -41,6 +41,7 @@ pub struct Metrics {
     store_duration: HistogramVec,
     store_errors: IntCounterVec,
     sessions: IntGauge,
+    #[cfg(feature = "file-store")]
     store_bytes: IntGauge,
 }
 
@@ -87,6 +88,7 @@ impl Metrics {
                 "wxlogin_sessions",
                 "Sessions that the store holds, also those that were ended or have expired and are not deleted yet",
             )?,
+            #[cfg(feature = "file-store")]
             store_bytes: IntGauge::new(
                 "wxlogin_store_bytes",
                 "Bytes of the session store, without the write-ahead log",

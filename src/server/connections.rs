@@ -165,8 +165,14 @@ impl Connections {
         }
         let closed = std::mem::take(&mut self.graceful).shutdown();
         let answered = async {
-            self.requests.wait().await;
-            sleep(FLUSH_TIME).await;
+            // Again, if another request has come meanwhile.
+            loop {
+                self.requests.wait().await;
+                sleep(FLUSH_TIME).await;
+                if self.requests.is_empty() {
+                    break;
+                }
+            }
         };
         tokio::select! {
             () = closed => {}

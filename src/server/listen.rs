@@ -4,7 +4,10 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use listenfd::ListenFd;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that wait to be accepted, as in a burst of logins. The system may allow fewer (somaxconn).
+const BACKLOG: u32 = 4096;
 
 /// The sockets that systemd has passed in `LISTEN_FDS`: the first is the public one, the second the internal one.
 pub struct PassedSockets(ListenFd);
@@ -20,7 +23,7 @@ impl PassedSockets {
     ///
     /// # Errors
     /// For the operator to read.
-    pub async fn listen(
+    pub fn listen(
         mut self,
         public: SocketAddr,
         internal: Option<SocketAddr>,
@@ -33,11 +36,11 @@ impl PassedSockets {
         }
         let public = match self.take(0)? {
             Some(passed) => passed,
-            None => listen(public).await?,
+            None => listen(public)?,
         };
         let internal = match (self.take(1)?, internal) {
             (Some(passed), _) => Some(passed),
-            (None, Some(addr)) => Some(listen(addr).await?),
+            (None, Some(addr)) => Some(listen(addr)?),
             (None, None) => None,
         };
         Ok((public, internal))
@@ -60,9 +63,17 @@ impl PassedSockets {
 ///
 /// # Errors
 /// For the operator to read.
-pub async fn listen(addr: SocketAddr) -> Result<TcpListener, String> {
-    let listener = TcpListener::bind(addr).await;
-    listener.map_err(|error| format!("cannot listen on {addr}: {error}{}", hint(&error)))
+pub fn listen(addr: SocketAddr) -> Result<TcpListener, String> {
+    let listen = || {
+        let socket = match addr {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error: io::Error| format!("cannot listen on {addr}: {error}{}", hint(&error)))
 }
 
 fn hint(error: &io::Error) -> &'static str {

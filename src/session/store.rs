@@ -103,19 +103,23 @@ impl Store {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<(Self, Vec<RecentExchange>), OpenError> {
-        let mut recent = Vec::new();
-        let adapter = match &settings.url {
-            StoreUrl::Memory => Adapter::Memory(MemoryStore::new(&metrics, clock.clone())),
+        let (adapter, recent) = match &settings.url {
+            StoreUrl::Memory => {
+                let store = MemoryStore::new(&metrics, clock.clone());
+                (Adapter::Memory(store), Vec::new())
+            }
             #[cfg(feature = "file-store")]
             StoreUrl::File(path) => {
-                let (store, exchanges) =
+                let (store, recent) =
                     SqliteStore::open(path, settings.ttl, &metrics, clock.clone())?;
-                recent = exchanges;
-                Adapter::Sqlite(Box::new(store))
+                (Adapter::Sqlite(Box::new(store)), recent)
             }
             #[cfg(not(feature = "file-store"))]
             StoreUrl::File(_) => return Err(OpenError::NoFileStore),
-            StoreUrl::Redis(url) => Adapter::Redis(Box::new(RedisStore::new(url, clock.clone())?)),
+            StoreUrl::Redis(url) => {
+                let store = RedisStore::new(url, clock.clone())?;
+                (Adapter::Redis(Box::new(store)), Vec::new())
+            }
         };
         let store = Self {
             adapter,
@@ -236,11 +240,14 @@ impl Store {
     pub async fn warnings(&self) -> Vec<String> {
         match &self.adapter {
             Adapter::Redis(store) => store.warnings().await,
-            _ => Vec::new(),
+            Adapter::Memory(_) => Vec::new(),
+            #[cfg(feature = "file-store")]
+            Adapter::Sqlite(_) => Vec::new(),
         }
     }
 
     /// Finishes pending writes and releases the store.
+    #[cfg_attr(not(feature = "file-store"), expect(clippy::unused_async))]
     pub async fn close(&self) {
         #[cfg(feature = "file-store")]
         if let Adapter::Sqlite(store) = &self.adapter {
