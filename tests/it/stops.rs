@@ -250,10 +250,14 @@ async fn a_request_on_an_open_connection_is_answered_after_the_signal_and_told_t
     // So that the service has accepted the connection.
     process.client.get("/healthz").await.assert_status(200);
     process.signal("TERM");
-    while TcpStream::connect(addr).await.is_ok() {
+    let has_begun = async || {
+        let answer = process.client.get("/healthz").await;
+        answer.assert_status(200).header("connection") == Some("close")
+    };
+    while !has_begun().await {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    // The listener is closed; half of the second that connections are kept open goes by.
+    // Half of the second for which connections are accepted and kept open goes by.
     tokio::time::sleep(Duration::from_millis(400)).await;
     for connection in [&mut used, &mut unused] {
         connection.write_all(request).await.unwrap();
