@@ -272,43 +272,6 @@ async fn a_request_on_an_open_connection_is_answered_after_the_signal_and_told_t
     assert!(begin.elapsed() < Duration::from_secs(3));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_that_wait_to_be_accepted_at_the_signal_are_answered() {
-    let (_wechat, disk, process) = start(&[]).await;
-    let mut tokens = Vec::new();
-    for user in 0..20 {
-        tokens.push(process.client.token(&format!("user-{user}")).await);
-    }
-    disk.fault("read", "hang");
-    let addr = process.client.addr;
-    let lookups = tokens.iter().map(|token| lookup(&Client::new(addr), token));
-    let mut in_flight: Vec<_> = lookups.collect();
-    // Until every core hangs, and a connection waits to be accepted.
-    let mut took = Duration::ZERO;
-    while took < Duration::from_millis(50) {
-        let begin = Instant::now();
-        Client::new(addr).get("/healthz").await.assert_status(200);
-        took = begin.elapsed();
-    }
-    let mut waiting = Vec::new();
-    for _ in 0..20 {
-        let mut stream = TcpStream::connect(addr).await.unwrap();
-        let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
-        stream.write_all(request).await.unwrap();
-        waiting.push(stream);
-    }
-    in_flight.push(tokio::spawn(async move {
-        for mut stream in waiting {
-            let mut answer = String::new();
-            // An error is a connection that was reset.
-            let _ = stream.read_to_string(&mut answer).await;
-            assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
-        }
-        true
-    }));
-    stop("waiting connections", process, in_flight).await;
-}
-
 #[tokio::test]
 async fn a_client_that_closes_its_sending_side_still_gets_its_answer() {
     let (wechat, _disk, process) = start(&[]).await;
