@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::lenient_decode;
 
@@ -39,16 +40,10 @@ pub struct Expected<'a> {
 /// The fields of user data that are checked.
 #[derive(Deserialize)]
 struct Fields {
-    watermark: Watermark,
+    /// `appid`, and `timestamp` in Unix seconds. A map: an array of both is refused.
+    watermark: Map<String, Value>,
     #[serde(rename = "openId")]
     openid: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Watermark {
-    appid: String,
-    /// Unix seconds.
-    timestamp: u64,
 }
 
 impl EncryptedData {
@@ -91,13 +86,14 @@ impl EncryptedData {
 impl Expected<'_> {
     fn is_met_by(&self, fields: &Fields) -> bool {
         let watermark = &fields.watermark;
-        let age = self.now.abs_diff(watermark.timestamp);
-        watermark.appid == self.appid
+        let timestamp = watermark.get("timestamp").and_then(Value::as_u64);
+        let age = timestamp.map(|timestamp| self.now.abs_diff(timestamp));
+        watermark.get("appid").and_then(Value::as_str) == Some(self.appid)
             && fields
                 .openid
                 .as_deref()
                 .is_none_or(|openid| openid == self.openid)
-            && self.max_age.is_none_or(|max_age| age <= max_age)
+            && age.is_some_and(|age| self.max_age.is_none_or(|max_age| age <= max_age))
     }
 }
 

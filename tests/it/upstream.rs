@@ -55,7 +55,9 @@ async fn answer(
     }
     let wants_token = request.starts_with(b"POST /cgi-bin/stable_token");
     if wants_token && let Some(token) = with_token {
-        return stream.write_all(&ok(token)).await;
+        // Announced: the next request must not go to this connection.
+        let headers = "content-type: text/plain\r\nconnection: close\r\n";
+        return stream.write_all(&http("200 OK", headers, token)).await;
     }
     stream.write_all(&bytes).await?;
     match then {
