@@ -125,12 +125,14 @@ fn print(mut out: impl Write, text: &str, status: u8) -> ExitCode {
     })
 }
 
-/// Starts the allocator's thread that returns memory to the system after a burst of logins. Not earlier: without
-/// threads enough it prints a line at each allocation.
+/// Starts the allocator's thread that returns memory to the system after a burst of logins. Not earlier, because
+/// without threads enough it prints a line at each allocation, and one only, because it would try to start others
+/// without a pause.
 fn return_memory() {
     #[cfg(all(feature = "jemalloc", target_os = "linux", not(target_env = "musl")))]
     // Without it, memory is returned later.
-    let _ = tikv_jemalloc_ctl::background_thread::write(true);
+    let _ = tikv_jemalloc_ctl::max_background_threads::write(1)
+        .and_then(|()| tikv_jemalloc_ctl::background_thread::write(true));
 }
 
 fn run(config: ServerConfig, sockets: PassedSockets) -> Result<Drained, String> {

@@ -12,6 +12,8 @@ const DESCRIPTORS: usize = 48;
 const DESCRIPTORS_OF_A_CORE: usize = 12;
 /// Threads beside those of the cores: of the store, the log, the allocator, the resolver, the internal listener.
 const THREADS: usize = 8;
+/// The usual stack of a thread of a C library, in bytes. It takes address space, not memory.
+const STACK: usize = 8 * 1024 * 1024;
 
 /// Raises the limit of open files, and tries whether there are descriptors and threads enough.
 ///
@@ -73,7 +75,8 @@ fn try_threads(count: usize) -> io::Result<()> {
         let _closed = gate.lock();
         for _ in 0..count {
             let wait = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
-            thread::Builder::new().spawn_scoped(scope, wait)?;
+            let thread = thread::Builder::new().stack_size(STACK);
+            thread.spawn_scoped(scope, wait)?;
         }
         Ok(())
     })
