@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the tests that take minutes, one after the other: a hundred power cuts, kill -9 under load, a disk
-# that fails now and then, restarts under load, and Mini Programs built by uni-app and Taro. Arguments are names
+# that fails now and then, restarts under load, static binaries, and Mini Programs built by uni-app and Taro. Arguments are names
 # of tests.
 set -eu
 cd "$(dirname "$0")/.."

@@ -74,6 +74,7 @@ fn in_root(root: &Path, arguments: &[&str]) -> Command {
 }
 
 #[tokio::test]
+#[ignore = "builds everything again: tests/slow.sh"]
 async fn the_static_binary_runs_in_an_empty_root_directory() {
     let root = root_with("wxlogin").await;
     fs::create_dir(root.path().join("data")).unwrap();
@@ -111,6 +112,7 @@ async fn the_static_binary_runs_in_an_empty_root_directory() {
 }
 
 #[tokio::test]
+#[ignore = "builds everything again: tests/slow.sh"]
 async fn the_static_sandbox_runs_in_an_empty_root_directory() {
     let root = root_with("examples/sandbox").await;
     let mut command = in_root(root.path(), &["/sandbox", "--container"]);

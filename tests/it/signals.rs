@@ -62,7 +62,7 @@ async fn a_hangup_of_the_terminal_stops_it() {
     // `script` gives it a terminal as standard error.
     let mut command = Command::new("script");
     command
-        .args(["-qefc", env!("CARGO_BIN_EXE_wxlogin")])
+        .args(["-qefc", concat!("exec ", env!("CARGO_BIN_EXE_wxlogin"))]) // not every shell does so by itself
         .arg(&log)
         .current_dir(dir.path())
         .env("LISTEN_ADDR", "127.0.0.1:0")
