@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark may fail by panicking")]
 
 #[allow(dead_code, unused_imports, reason = "the tests use all of it")]
-#[path = "../tests/it/sandbox/wechat.rs"]
+#[path = "../tests/sandbox/wechat.rs"]
 mod fake_wechat;
 
 use std::collections::BTreeMap;

@@ -35,7 +35,7 @@ install_npm_packages() (
     fi
 )
 install_npm_packages tests/miniprogram
-install_npm_packages tests/sandbox
+install_npm_packages tests/browser
 
 installed=target/python/requirements.txt # written last, too
 if ! cmp -s tests/requirements.txt "$installed"; then

@@ -140,7 +140,7 @@ test('the phone code goes to the backend, and a spent one is asked for again', a
   assert.deepEqual(seen, ['POST /phone {"code":"used"}', 'POST /phone {"code":"new"}'])
 })
 
-test('the backend of README.md asks the internal door for the user who is logged in, and for no other', async t => {
+test('the backend of README.md asks the internal listener for the user who is logged in, and for no other', async t => {
   const number = { phoneNumber: '13800000000', purePhoneNumber: '13800000000', countryCode: '86' }
   let refusal
   const seen = []

@@ -1,205 +1,203 @@
-//! The controls of the page as an HTTP API with JSON, also for a team's own end-to-end tests.
-//!
-//! docs/en/sandbox-controls.md describes them.
+//! The sandbox's page and its controls over HTTP, as a team's own end-to-end tests use them.
 
-mod next;
-mod users;
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use axum::http::{Method, StatusCode};
-use axum::middleware::from_fn;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
-use axum::{Json, Router};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::json;
+use crate::fake_wechat::{APPID, openid};
+use crate::support::client::Answer;
+use crate::support::sandbox_process::Sandbox;
 
-use super::detail;
-use super::fake_wechat::{APPID, Script, name_in_code, openid};
-use super::guard;
-use super::settings::INTERNAL_TOKEN;
-use super::state::Sandbox;
-
-/// The longest name of a user, in characters.
-const MAX_NAME: usize = 32;
-
-type Given<T> = Result<Json<T>, JsonRejection>;
-
-/// A login code by its script, such as `user-alice` or `error-40029`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Login {
-    script: String,
+async fn post(sandbox: &Sandbox, path: &str, body: Value) -> Answer {
+    sandbox.call(Method::POST, path, Some(body)).await
 }
 
-/// A phone code of a user.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Phone {
-    name: String,
-    /// `phone-NAME` if it is absent.
-    script: Option<String>,
+async fn log_in(sandbox: &Sandbox, script: &str) -> Answer {
+    post(sandbox, "/sandbox/logins", json!({"script": script})).await
 }
 
-pub fn router() -> Router<Sandbox> {
-    Router::new()
-        .route("/sandbox", get(state))
-        .route("/sandbox/codes", post(code))
-        .route("/sandbox/logins", post(log_in))
-        .route("/sandbox/phone_codes", post(phone_code))
-        .route("/sandbox/phone_numbers", post(phone_number))
-        .route("/sandbox/next", put(next::set).delete(next::remove))
-        .route("/sandbox/clock", post(next::forward))
-        .route("/sandbox/quota_pause", delete(next::end_quota_pause))
-        .route("/sandbox/users/{openid}/logins", post(users::log_in_again))
-        .route(
-            "/sandbox/users/{openid}/phone_numbers",
-            post(users::phone_number),
-        )
-        .route(
-            "/sandbox/users/{openid}/encrypted_data",
-            post(users::encrypted_data),
-        )
-        .route("/sandbox/users/{openid}/sessions", delete(users::end_all))
-        .route(
-            "/sandbox/sessions/{id}",
-            get(users::session).delete(users::end),
-        )
-        .route("/sandbox/sessions/{id}/expire", post(users::expire))
-        .route("/sandbox/requests/{id}", get(detail::request))
-        .route("/sandbox/reset", post(reset))
-        .layer(DefaultBodyLimit::max(4096))
-        .layer(from_fn(guard::own_page))
+async fn state(sandbox: &Sandbox) -> Value {
+    sandbox.page().get("/sandbox").await.json()
 }
 
-async fn state(State(sandbox): State<Sandbox>) -> Response {
-    let wxlogin = sandbox.wxlogin().await;
-    let [to_wxlogin, to_wechat] = sandbox.requests.newest_first();
-    Json(json!({
-        "users": sandbox.logged_in.users(&wxlogin).await,
-        "requests_to_wxlogin": to_wxlogin,
-        "requests_to_wechat": to_wechat,
-        "next": sandbox.wechat.rules(),
-        "clock_ahead": sandbox.clock().await.ahead(),
-        "quota_pause": sandbox.quota_pause().await,
-    }))
-    .into_response()
-}
+#[tokio::test]
+async fn a_user_who_logs_in_is_shown_with_living_sessions_and_the_newest_session_key() {
+    let sandbox = Sandbox::start();
+    let first = log_in(&sandbox, "user-alice").await;
+    let first = first.assert_status(200).json()["token"].clone();
+    log_in(&sandbox, "user-alice").await.assert_status(200);
+    log_in(&sandbox, "guest-bob").await.assert_status(200);
+    sandbox.public().end(first.as_str().unwrap()).await;
 
-async fn code(State(sandbox): State<Sandbox>, given: Given<Login>) -> Result<Response, Refused> {
-    let code = fresh(&read(given)?.script)?;
-    let curl = format!(
-        "curl 'http://{}/onLogin?code={code}'",
-        sandbox.addresses.public
+    let state = state(&sandbox).await;
+    let users = state["users"].as_array().unwrap();
+    let [bob, alice] = users.as_slice() else {
+        panic!("{state:#}");
+    };
+    assert_eq!(alice["name"], "alice");
+    assert_eq!(alice["openid"], openid("alice"));
+    assert_eq!(alice["newest_session_key"], 2);
+    let sessions = alice["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 1, "one is ended: {state:#}");
+    assert_eq!(sessions[0]["session_key"], 2);
+    assert_eq!(
+        (&bob["name"], &bob["unionid"]),
+        (&"bob".into(), &Value::Null)
     );
-    Ok(Json(json!({"code": code, "curl": curl})).into_response())
-}
-
-async fn log_in(State(sandbox): State<Sandbox>, given: Given<Login>) -> Result<Response, Refused> {
-    let code = fresh(&read(given)?.script)?;
-    Ok(answer_to_login(&sandbox, &code).await)
-}
-
-async fn phone_code(
-    State(sandbox): State<Sandbox>,
-    given: Given<Phone>,
-) -> Result<Response, Refused> {
-    let (code, url) = phone(&sandbox, read(given)?)?;
-    let curl = format!(
-        "curl -H 'Authorization: Bearer {INTERNAL_TOKEN}' {url} -d '{{\"code\":\"{code}\"}}'"
+    // A login by another program with the same AppID.
+    let base = sandbox.value("WECHAT_API_BASE");
+    let secret = sandbox.value("WECHAT_SECRET");
+    let url = format!(
+        "{base}/sns/jscode2session?appid={APPID}&secret={secret}&js_code=user-alice.e&grant_type=authorization_code"
     );
-    Ok(Json(json!({"code": code, "curl": curl})).into_response())
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    http.get(url).send().await.unwrap();
+    let state = self::state(&sandbox).await;
+    let elsewhere = &state["requests_to_wechat"][0];
+    assert_eq!(elsewhere["login_code"], "user-alice.e", "{state:#}");
+    assert_eq!(elsewhere["for_request"], Value::Null, "{state:#}");
+    let alice = state["users"][0].clone();
+    assert_eq!(alice["newest_session_key"], 3, "{alice:#}");
+    assert_eq!(alice["sessions"][0]["session_key"], 2);
 }
 
-async fn phone_number(
-    State(sandbox): State<Sandbox>,
-    given: Given<Phone>,
-) -> Result<Response, Refused> {
-    let (code, url) = phone(&sandbox, read(given)?)?;
-    Ok(answer_to_phone_code(&sandbox, &url, &code).await)
-}
-
-async fn reset(State(sandbox): State<Sandbox>) -> StatusCode {
-    sandbox.reset().await;
-    StatusCode::NO_CONTENT
-}
-
-/// A fresh phone code, and where the backend sends it.
-fn phone(sandbox: &Sandbox, phone: Phone) -> Result<(String, String), Refused> {
-    let script = phone.script;
-    let script = script.unwrap_or_else(|| format!("phone-{}", phone.name));
-    Ok((fresh(&script)?, phone_url(sandbox, &openid(&phone.name))))
-}
-
-fn phone_url(sandbox: &Sandbox, openid: &str) -> String {
-    let internal = sandbox.addresses.internal;
-    format!("http://{internal}/users/{APPID}/{openid}/phone")
-}
-
-/// An unused code with this script. Any name can be in it.
-fn fresh(script: &str) -> Result<String, Refused> {
-    let script = match script.split_once('-') {
-        Some((kind @ ("user" | "guest" | "phone"), name)) => {
-            is_name(name).then(|| format!("{kind}-{}", name_in_code(name)))
-        }
-        _ => Some(script.to_owned()),
+#[tokio::test]
+async fn scripted_failures_can_be_asked_for_again_and_again() {
+    let sandbox = Sandbox::start();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let base = sandbox.value("WECHAT_API_BASE");
+    let secret = sandbox.value("WECHAT_SECRET");
+    let ask = async |code: &str| {
+        let url = format!(
+            "{base}/sns/jscode2session?appid={APPID}&secret={secret}&js_code={code}&grant_type=authorization_code"
+        );
+        http.get(url).send().await.unwrap().text().await.unwrap()
     };
-    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_~".contains(&b);
-    let is_script = |it: &String| Script::parse(it).is_some() && it.bytes().all(is_allowed);
-    let Some(script) = script.filter(is_script) else {
-        return Err(bad(
-            "A script is user-NAME, guest-NAME, phone-NAME, error-40029, hang or another of the list; NAME has 1 to 32 characters.",
-        ));
-    };
-    Ok(format!("{script}.{:08x}", fastrand::u32(..)))
-}
-
-fn is_name(name: &str) -> bool {
-    !name.trim().is_empty()
-        && name.chars().count() <= MAX_NAME
-        && !name.chars().any(char::is_control)
-}
-
-async fn answer_to_login(sandbox: &Sandbox, code: &str) -> Response {
-    let url = format!("http://{}/onLogin?code={code}", sandbox.addresses.public);
-    wxlogins_answer(sandbox.http.request(Method::GET, url)).await
-}
-
-async fn answer_to_phone_code(sandbox: &Sandbox, url: &str, code: &str) -> Response {
-    let request = sandbox.http.post(url).bearer_auth(INTERNAL_TOKEN);
-    wxlogins_answer(request.json(&json!({"code": code}))).await
-}
-
-/// The response of wxlogin, headers included.
-async fn wxlogins_answer(request: reqwest::RequestBuilder) -> Response {
-    let Ok(answer) = request.send().await else {
-        return StatusCode::BAD_GATEWAY.into_response();
-    };
-    let (status, mut headers) = (answer.status(), answer.headers().clone());
-    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
-        headers.remove(name);
+    for code in [
+        "error-40029",
+        "error-45011.x",
+        "garbage",
+        "empty",
+        "html-502",
+    ] {
+        let first = ask(code).await;
+        assert_eq!(ask(code).await, first, "{code}");
     }
-    (status, headers, answer.bytes().await.unwrap_or_default()).into_response()
-}
-
-fn read<T: DeserializeOwned>(given: Given<T>) -> Result<T, Refused> {
-    given
-        .map(|Json(it)| it)
-        .map_err(|error| Refused(error.status(), error.body_text()))
-}
-
-fn bad(detail: &str) -> Refused {
-    Refused(StatusCode::BAD_REQUEST, detail.to_owned())
-}
-
-/// A status, and a sentence for the caller.
-struct Refused(StatusCode, String);
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        (self.0, Json(json!({"detail": self.1}))).into_response()
+    for _ in 0..2 {
+        assert!(ask("busy-used").await.contains("-1"));
+        assert!(ask("busy-used").await.contains("40163"));
     }
+    // A login uses its code up, as WeChat's does.
+    assert!(ask("user-alice").await.contains("openid"));
+    assert!(ask("user-alice").await.contains("40163"));
+    for _ in 0..3 {
+        log_in(&sandbox, "error-40029")
+            .await
+            .assert_problem(400, "invalid_code", "login_again");
+    }
+}
+
+#[tokio::test]
+async fn codes_are_fresh_and_come_with_a_curl_line() {
+    let sandbox = Sandbox::start();
+    let mut codes = std::collections::HashSet::new();
+    for _ in 0..3 {
+        let made = post(&sandbox, "/sandbox/codes", json!({"script": "user-alice"}))
+            .await
+            .json();
+        let code = made["code"].as_str().unwrap().to_owned();
+        let addr = sandbox.public().addr;
+        assert_eq!(
+            made["curl"],
+            format!("curl 'http://{addr}/onLogin?code={code}'")
+        );
+        sandbox.public().login(&code).await.assert_status(200);
+        codes.insert(code);
+    }
+    assert_eq!(codes.len(), 3);
+    let phone = post(&sandbox, "/sandbox/phone_codes", json!({"name": "alice"}))
+        .await
+        .json();
+    assert!(phone["code"].as_str().unwrap().starts_with("phone-alice."));
+    assert!(phone["curl"].as_str().unwrap().contains("/phone -d "));
+    let refused = json!({"name": "alice", "script": "error-40029"});
+    let refused = post(&sandbox, "/sandbox/phone_numbers", refused).await;
+    refused.assert_problem(400, "invalid_phone_code", "ask_again");
+    for wrong in [
+        json!({"script": "alice"}),
+        json!({"script": ""}),
+        json!({"script": "a.b"}),
+        json!({"name": "alice"}),
+        json!([]),
+    ] {
+        let answer = post(&sandbox, "/sandbox/codes", wrong).await;
+        assert!(answer.status.is_client_error(), "{}", answer.text);
+        assert!(answer.json()["detail"].is_string(), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_name_can_have_any_characters() {
+    let sandbox = Sandbox::start();
+    for name in ["张三", "a b", "\"'><", "user-x"] {
+        let answer = log_in(&sandbox, &format!("guest-{name}")).await;
+        let login = answer.assert_status(200).json();
+        assert_eq!(login["openid"], openid(name), "{name}");
+        let number = post(&sandbox, "/sandbox/phone_numbers", json!({"name": name})).await;
+        number.assert_status(200);
+        let state = state(&sandbox).await;
+        assert_eq!(state["users"][0]["name"], name, "{state:#}");
+        let shown = state["requests_to_wxlogin"][1]["login_code"].as_str();
+        let shown = shown.unwrap().starts_with(&format!("guest-{name}."));
+        assert!(shown, "{state:#}");
+    }
+    for wrong in [
+        "user-",
+        "user- ",
+        "user-a\nb",
+        &format!("user-{}", "x".repeat(33)),
+    ] {
+        log_in(&sandbox, wrong).await.assert_status(400);
+    }
+}
+
+#[tokio::test]
+async fn whoever_logs_in_again_has_a_unionid_if_he_had_one_before() {
+    let sandbox = Sandbox::start();
+    for script in ["user-alice", "guest-bob", "guest-李四"] {
+        let first = log_in(&sandbox, script).await.json();
+        let path = format!(
+            "/sandbox/users/{}/logins",
+            first["openid"].as_str().unwrap()
+        );
+        let again = sandbox.call(Method::POST, &path, None).await;
+        let again = again.assert_status(200).json();
+        assert_eq!(again["openid"], first["openid"], "{script}");
+        assert_eq!(again.get("unionid"), first.get("unionid"), "{script}");
+    }
+    let nobody = sandbox.call(Method::POST, "/sandbox/users/oNobody/logins", None);
+    nobody.await.assert_status(404);
+}
+
+#[tokio::test]
+async fn reset_forgets_everything() {
+    let sandbox = Sandbox::start();
+    let token = sandbox.public().token("user-alice").await;
+    let rule = json!({"call": "all", "script": "error-45011", "times": null});
+    let rule = sandbox.call(Method::PUT, "/sandbox/next", Some(rule)).await;
+    rule.assert_status(204);
+    post(&sandbox, "/sandbox/clock", json!({"forward": 60})).await;
+    let reset = sandbox.call(Method::POST, "/sandbox/reset", None).await;
+    reset.assert_status(204);
+    let state = state(&sandbox).await;
+    for emptied in ["users", "requests_to_wxlogin", "requests_to_wechat", "next"] {
+        assert_eq!(state[emptied], json!([]), "{emptied}");
+    }
+    assert_eq!(state["clock_ahead"], 0);
+    sandbox.public().session(&token).await.assert_status(401);
+    // A code that was used before.
+    sandbox
+        .public()
+        .login("user-alice")
+        .await
+        .assert_status(200);
 }

@@ -1,219 +1,125 @@
-//! The last requests on both sides: to wxlogin, and those to WeChat that they caused.
+//! The requests that the sandbox shows: both sides together, without secrets, and each with its details.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Instant, SystemTime};
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use axum::body::Bytes;
-use axum::http::HeaderMap;
-use serde::Serialize;
+use crate::fake_wechat::openid;
+use crate::support::client::Answer;
+use crate::support::sandbox_process::Sandbox;
 
-use super::redaction;
-
-/// The most requests that are kept on each side.
-const KEPT: usize = 50;
-/// As much of a body is kept, in bytes.
-const MAX_BODY: usize = 8 * 1024;
-
-#[derive(Clone, Default)]
-pub struct Requests(Arc<Mutex<Kept>>);
-
-#[derive(Default)]
-struct Kept {
-    last_id: u64,
-    by_side: [VecDeque<Noted>; 2],
+async fn post(sandbox: &Sandbox, path: &str, body: Value) -> Answer {
+    sandbox.call(Method::POST, path, Some(body)).await
 }
 
-/// The server that a request was sent to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum To {
-    PublicListener,
-    InternalListener,
-    Wechat,
+async fn state(sandbox: &Sandbox) -> Value {
+    sandbox.page().get("/sandbox").await.json()
 }
 
-/// A request and its response.
-#[derive(Clone, Serialize)]
-pub struct Noted {
-    pub id: u64,
-    pub to: To,
-    /// For a request to WeChat: the request to wxlogin that caused it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub for_request: Option<u64>,
-    #[serde(serialize_with = "rfc3339")]
-    pub at: SystemTime,
-    /// Method and path.
-    pub request: String,
-    /// The code in it, redacted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub login_code: Option<String>,
-    /// The response; absent while it is awaited.
-    #[serde(flatten)]
-    pub answer: Option<Answer>,
-    /// As it was sent, with secrets.
-    #[serde(skip)]
-    pub sent: Arc<Begin>,
-    #[serde(skip)]
-    begin: Instant,
-}
+#[tokio::test]
+async fn both_sides_of_a_request_are_shown_together_without_secrets() {
+    let sandbox = Sandbox::start();
+    let public = sandbox.public();
+    let devtools = "0a1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p";
+    let token = public.token(devtools).await;
+    public.session(&token).await.assert_status(200);
+    public.get(&format!("/{token}")).await.assert_status(404);
+    let login = json!({"script": "busy-1"});
+    post(&sandbox, "/sandbox/logins", login)
+        .await
+        .assert_status(200);
+    let number = post(
+        &sandbox,
+        "/sandbox/phone_numbers",
+        json!({"name": "devtools"}),
+    )
+    .await;
+    let number = number.assert_status(200).json()["phoneNumber"].clone();
 
-#[derive(Clone, Default, Serialize)]
-pub struct Answer {
-    /// The HTTP status; absent if the client closed the connection first.
-    pub status: Option<u16>,
-    /// For wxlogin: `ok`, or the `code` of the problem document.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub errcode: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<String>,
-    /// The openid of the user whom it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    pub duration_ms: u64,
-    /// With secrets.
-    #[serde(skip)]
-    pub headers: HeaderMap,
-    #[serde(skip)]
-    pub body: Bytes,
-}
-
-/// What is known of a request when it begins.
-pub struct Begin {
-    pub to: To,
-    pub method: String,
-    pub path: String,
-    pub query: Option<String>,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-    pub code: Option<String>,
-}
-
-/// A request that is not answered yet. If it is dropped first, its client has closed the connection.
-pub struct Pending {
-    requests: Requests,
-    id: u64,
-    to: To,
-    is_answered: bool,
-}
-
-impl Requests {
-    pub fn begin(&self, mut begin: Begin) -> Pending {
-        begin.body = kept_of(&begin.body);
-        let mut kept = self.lock();
-        kept.last_id += 1;
-        let (id, to) = (kept.last_id, begin.to);
-        let for_request = match to {
-            To::Wechat => kept.cause(begin.code.as_deref()),
-            _ => None,
+    let state = state(&sandbox).await;
+    let to_wxlogin = state["requests_to_wxlogin"].as_array().unwrap();
+    let to_wechat = state["requests_to_wechat"].as_array().unwrap();
+    let asked_for = |path: &str, code: Option<&str>| -> Vec<&Value> {
+        let starts = |request: &&Value| {
+            let code_of = request["login_code"].as_str();
+            request["request"] == path
+                && code.is_none_or(|code| code_of.is_some_and(|it| it.starts_with(code)))
         };
-        kept.push(Noted {
-            id,
-            to,
-            for_request,
-            at: SystemTime::now(),
-            request: format!("{} {}", begin.method, redaction::path(&begin.path)),
-            login_code: begin.code.as_deref().map(redaction::code),
-            answer: None,
-            sent: Arc::new(begin),
-            begin: Instant::now(),
-        });
-        Pending {
-            requests: self.clone(),
-            id,
-            to,
-            is_answered: false,
-        }
-    }
+        let request = to_wxlogin
+            .iter()
+            .find(starts)
+            .unwrap_or_else(|| panic!("{path}: {state:#}"));
+        let asked = to_wechat
+            .iter()
+            .filter(|asked| asked["for_request"] == request["id"]);
+        asked.collect()
+    };
+    let login = asked_for("GET /onLogin", Some("…"));
+    assert_eq!(login.len(), 1);
+    assert_eq!(login[0]["request"], "GET /sns/jscode2session");
+    let busy = asked_for("GET /onLogin", Some("busy-1."));
+    let errcodes: Vec<_> = busy.iter().map(|asked| &asked["errcode"]).collect();
+    assert_eq!(errcodes, [&Value::Null, &json!(-1)], "the newest first");
+    assert_eq!(asked_for("GET /session", None).len(), 0);
+    assert_eq!(asked_for("GET /…", None).len(), 0);
+    let phone = asked_for("POST /users/…/…/phone", Some("phone-devtools."));
+    let calls: Vec<_> = phone
+        .iter()
+        .map(|asked| asked["request"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        calls,
+        [
+            "POST /wxa/business/getuserphonenumber",
+            "POST /cgi-bin/stable_token"
+        ]
+    );
 
-    /// Those to wxlogin, and those to WeChat: the newest first.
-    pub fn newest_first(&self) -> [Vec<Noted>; 2] {
-        let kept = self.lock();
-        [0, 1].map(|side| kept.by_side[side].iter().rev().cloned().collect())
-    }
-
-    /// A request, and those to WeChat that it caused, the oldest first.
-    pub fn with_caused(&self, id: u64) -> Option<(Noted, Vec<Noted>)> {
-        let kept = self.lock();
-        let mut all = kept.by_side.iter().flatten();
-        let request = all.find(|request| request.id == id)?.clone();
-        let caused = kept.by_side[1].iter();
-        let caused = caused.filter(|request| request.for_request == Some(id));
-        Some((request, caused.cloned().collect()))
-    }
-
-    pub fn clear(&self) {
-        self.lock().by_side.iter_mut().for_each(VecDeque::clear);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap()
-    }
-}
-
-impl Kept {
-    /// The newest request with the same code; without one, the newest that waits for its answer.
-    fn cause(&self, code: Option<&str>) -> Option<u64> {
-        let to_wxlogin = || self.by_side[0].iter().rev();
-        let same_code = code.and_then(|code| {
-            to_wxlogin().find(|request| request.sent.code.as_deref() == Some(code))
-        });
-        let cause = same_code.or_else(|| match code {
-            Some(_) => None, // another program's
-            None => to_wxlogin().find(|request| request.answer.is_none()),
-        });
-        cause.map(|request| request.id)
-    }
-
-    fn push(&mut self, request: Noted) {
-        let side = &mut self.by_side[side(request.to)];
-        if side.len() == KEPT {
-            side.pop_front();
-        }
-        side.push_back(request);
-    }
-}
-
-impl Pending {
-    pub fn answered(mut self, mut answer: Answer) {
-        self.is_answered = true;
-        answer.body = kept_of(&answer.body);
-        self.complete(answer);
-    }
-
-    fn complete(&self, answer: Answer) {
-        let mut kept = self.requests.lock();
-        let side = &mut kept.by_side[side(self.to)];
-        // Absent after a reset.
-        if let Some(request) = side.iter_mut().find(|request| request.id == self.id) {
-            let duration = request.begin.elapsed().as_millis();
-            request.answer = Some(Answer {
-                duration_ms: u64::try_from(duration).unwrap_or(u64::MAX),
-                ..answer
-            });
+    let page = sandbox.page().get("/").await.text;
+    let live = sandbox.page().get("/live").await.text;
+    let secrets = [devtools, &token, number.as_str().unwrap(), "t0ken"];
+    for text in [&page, &live, &state.to_string()] {
+        for secret in secrets {
+            assert!(!text.contains(secret), "{secret} in {text}");
         }
     }
 }
 
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if !self.is_answered {
-            self.complete(Answer::default());
-        }
+#[tokio::test]
+async fn a_request_opens_without_secrets_and_on_request_with_them() {
+    let sandbox = Sandbox::start();
+    let token = sandbox.public().token("user-alice").await;
+    sandbox.public().session(&token).await.assert_status(200);
+    let state = state(&sandbox).await;
+    let [session, login] = [0, 1].map(|at| state["requests_to_wxlogin"][at]["id"].clone());
+    let open = async |id: &Value, query: &str| {
+        let path = format!("/sandbox/requests/{id}{query}");
+        sandbox.page().get(&path).await.assert_status(200).json()
+    };
+    let shown = open(&session, "").await;
+    assert_eq!(shown["user"], openid("alice"), "{shown:#}");
+    assert!(shown["request_id"].is_string(), "{shown:#}");
+    assert!(!shown.to_string().contains(&token), "{shown:#}");
+    let with_token = open(&session, "?secrets=true").await["curl"].to_string();
+    assert!(with_token.contains(&token), "{with_token}");
+
+    let shown = open(&login, "").await;
+    let secret = sandbox.value("WECHAT_SECRET");
+    for secret in [&*token, &secret, "session_key\\\":\\\"5"] {
+        assert!(!shown.to_string().contains(secret), "{secret} in {shown:#}");
     }
-}
-
-fn side(to: To) -> usize {
-    usize::from(to == To::Wechat)
-}
-
-/// The beginning of a body, in memory of its own.
-fn kept_of(body: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(&body[..body.len().min(MAX_BODY)])
-}
-
-pub fn rfc3339<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
+    assert_eq!(shown["to_wechat"][0]["request"], "GET /sns/jscode2session");
+    let with_secrets = open(&login, "?secrets=true").await;
+    assert!(
+        with_secrets["response_body"]
+            .as_str()
+            .unwrap()
+            .contains(&token)
+    );
+    let url = with_secrets["to_wechat"][0]["url"].as_str().unwrap();
+    assert!(url.contains(&secret), "{url}");
+    sandbox
+        .page()
+        .get("/sandbox/requests/77")
+        .await
+        .assert_status(404);
 }

@@ -40,8 +40,8 @@ Page({
     })
   },
 
-  // The phone code goes to your own backend, which asks wxlogin's internal door for the number. The Mini
-  // Program never talks to that door: whoever has its token has every user's data.
+  // The phone code goes to your own backend, which asks wxlogin's internal listener for the number. The Mini
+  // Program never talks to that listener: whoever has its token has every user's data.
   onPhoneNumber({ detail }) {
     return this.show(async () => {
       if (!detail.code) throw new Error(detail.errMsg) // the user refused, or this account may not ask

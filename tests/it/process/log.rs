@@ -1,0 +1,262 @@
+//! The lines of the log.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::fake_wechat::{APPID, FakeWechat, OTHER_APPID};
+use crate::support::app::vars;
+use crate::support::client::Client;
+use crate::support::process::Process;
+
+/// Runs a process with a JSON log during `requests`, and returns its lines without those of start and stop.
+async fn lines_of(settings: &[(&str, &str)], requests: impl AsyncFnOnce(&Client)) -> Vec<Value> {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = vars(&wechat.base(), settings);
+    settings.insert("LOG_FORMAT".into(), "json".into());
+    let process = Process::start(dir.path(), &settings);
+    requests(&process.client).await;
+    process.signal("TERM");
+    let (_, log) = tokio::task::spawn_blocking(|| process.wait())
+        .await
+        .unwrap();
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line));
+    let lines: Vec<Value> = lines.collect();
+    let [first, between @ .., last] = &lines[..] else {
+        panic!("{log}");
+    };
+    assert_eq!(
+        (&first["message"], &last["message"]),
+        (&"listening".into(), &"stopping".into())
+    );
+    between.to_vec()
+}
+
+fn at_level(lines: &[Value], level: &str) -> Vec<Value> {
+    let lines = lines.iter().filter(|line| line["level"] == level);
+    lines.cloned().collect()
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_that_names_it_and_not_its_query() {
+    let lines = lines_of(&[], async |client| {
+        let headers = [("x-request-id", "trace-me")];
+        let login = "/onLogin?code=user-alice";
+        client.send(Method::GET, login, &headers).await;
+        client.login("error-40029").await;
+        client.login("slow-50").await;
+        let mut gone = TcpStream::connect(client.addr).unwrap();
+        gone.write_all(b"GET /onLogin?code=slow-300 HTTP/1.1\r\nhost: x\r\n\r\n")
+            .unwrap();
+        gone.set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        gone.read_exact(&mut [0]).unwrap_err();
+        drop(gone);
+        client.login("slow-300").await; // joins the exchange that goes on
+        client.get("/nowhere/at?all").await;
+        client.session("wxs_x").await;
+        client.login("garbage").await;
+        let token = client.token("user-alice").await;
+        client.session(&token).await; // a successful lookup: no line
+        client.get("/healthz").await; // a probe: no line
+        client.get("/readyz").await;
+    })
+    .await;
+    let mut rows: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            assert!(line["request_id"].as_str().unwrap().len() >= 8 && line["method"] == "GET");
+            assert!(line["duration_ms"].as_f64().unwrap() > 0.0, "{line}");
+            let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+            let (level, outcome) = (text(&line["level"]), text(&line["outcome"]));
+            (
+                level,
+                text(&line["route"]),
+                line["status"].as_u64().unwrap(),
+                outcome,
+            )
+        })
+        .collect();
+    let row = |level: &str, route: &str, status, outcome: &str| {
+        (
+            level.to_owned(),
+            route.to_owned(),
+            status,
+            outcome.to_owned(),
+        )
+    };
+    // The exchange of the closed connection ends during the next requests, so the order of lines varies.
+    rows[3..].sort();
+    assert_eq!(
+        rows,
+        [
+            row("INFO", "/onLogin", 200, "ok"),
+            row("INFO", "/onLogin", 400, "invalid_code"),
+            row("INFO", "/onLogin", 200, "ok"),
+            row("INFO", "-", 404, "not_found"),
+            row("INFO", "/onLogin", 200, "ok"),
+            row("INFO", "/onLogin", 200, "ok"),
+            row("INFO", "/onLogin", 200, "ok"),
+            row("INFO", "/session", 401, "invalid_token"),
+            row("WARN", "/onLogin", 502, "upstream_invalid"),
+        ]
+    );
+    assert_eq!(lines[0]["request_id"], "trace-me");
+    assert_eq!(lines[1]["errcode"], 40029);
+    assert!(lines[2]["duration_ms"].as_f64().unwrap() >= 50.0);
+    let warning = &at_level(&lines, "WARN")[0];
+    assert!(warning["cause"].as_str().unwrap().contains("not usable"));
+}
+
+#[tokio::test]
+async fn a_refusal_that_the_operator_can_mend_is_one_complete_error_line() {
+    let remedies = [
+        (40001, "AppSecret is wrong"),
+        (40002, "WECHAT_API_BASE"),
+        (40013, "compare WECHAT_APPID"),
+        (40066, "WECHAT_API_BASE"),
+        (40125, "it was reset or mistyped"),
+        (40164, "IP whitelist"),
+        (40243, "unfreeze it"),
+        (41002, "WECHAT_API_BASE"),
+        (48001, "not verified or is limited"),
+        (50002, "not verified or is limited"),
+        (61003, "has not authorised"),
+    ];
+    let lines = lines_of(&[], async |client| {
+        for (errcode, _) in remedies {
+            let code = format!("error-{errcode}");
+            // Repeated and concurrent requests add no line.
+            let [one, other] = [client.login(&code), client.login(&code)];
+            tokio::join!(one, other);
+            client.login(&code).await;
+        }
+    })
+    .await;
+    let errors = at_level(&lines, "ERROR");
+    assert_eq!(errors.len(), remedies.len(), "{errors:?}");
+    for (line, (errcode, remedy)) in errors.iter().zip(remedies) {
+        assert_eq!(line["message"], "WeChat refuses this service");
+        assert_eq!(line["appid"], APPID);
+        assert_eq!(line["errcode"], errcode);
+        assert_eq!(line["rid"], "66c69111-5ccc9dc8-0fd94c9e");
+        assert_eq!(line["at"], "2024-08-22T01:14:57Z");
+        assert!(line["remedy"].as_str().unwrap().contains(remedy), "{line}");
+        let ip = (errcode == 40164).then_some("203.0.113.7");
+        assert_eq!(line["ip"].as_str(), ip, "{line}");
+        assert!(line["request_id"].as_str().unwrap().len() >= 8);
+    }
+}
+
+#[tokio::test]
+async fn a_code_of_another_mini_program_and_a_used_up_quota_are_warned_of() {
+    let lines = lines_of(&[], async |client| {
+        let referer = format!("https://servicewechat.com/{OTHER_APPID}/0/page-frame.html");
+        let ours = referer.replace(OTHER_APPID, APPID);
+        let forged = referer.replace(OTHER_APPID, "wx;forged");
+        for (code, referer) in [
+            ("error-40029.1", &referer),
+            ("error-40029.2", &ours),
+            ("error-40029.3", &forged),
+            ("error-45009", &referer),
+        ] {
+            let path = format!("/onLogin?code={code}");
+            client
+                .send(Method::GET, &path, &[("referer", referer)])
+                .await;
+        }
+    })
+    .await;
+    let warnings = at_level(&lines, "WARN");
+    let [other, quota, unanswered] = &warnings[..] else {
+        panic!("{warnings:?}");
+    };
+    assert_eq!(
+        (&other["appid"], &other["referring_appid"]),
+        (&APPID.into(), &OTHER_APPID.into())
+    );
+    assert_eq!(other["errcode"], 40029);
+    assert_eq!(other["at"], "2024-08-22T01:14:57Z");
+    assert!(quota["message"].as_str().unwrap().contains("daily quota"));
+    assert_eq!(
+        (&quota["appid"], &quota["errcode"]),
+        (&APPID.into(), &45009.into())
+    );
+    assert_eq!(unanswered["outcome"], "quota_exhausted");
+}
+
+#[tokio::test]
+async fn a_text_log_names_the_request_too_and_rust_log_cannot_hide_its_id() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("RUST_LOG", "info,wxlogin::api=warn")];
+    let process = Process::start(dir.path(), &vars(&wechat.base(), &settings));
+    let headers = [("x-request-id", "trace-me")];
+    let path = "/onLogin?code=error-40013";
+    process.client.send(Method::GET, path, &headers).await;
+    process.client.login("error-40029").await;
+    process.signal("TERM");
+    let (_, log) = tokio::task::spawn_blocking(|| process.wait())
+        .await
+        .unwrap();
+    let lines: Vec<_> = log.lines().collect();
+    assert_eq!(lines.len(), 4, "{log}"); // with "listening" and "stopping"
+    for line in &lines[1..3] {
+        assert!(line.contains("request_id=\"trace-me\""), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_line_quotes_its_texts_and_escapes_what_is_not_plain() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path(), &vars(&wechat.base(), &[]));
+    let headers = [("x-request-id", r#"quo"te\back"#)];
+    process.client.send(Method::GET, "/session", &headers).await;
+    process.signal("TERM");
+    let (_, log) = tokio::task::spawn_blocking(|| process.wait())
+        .await
+        .unwrap();
+    let line = log.lines().nth(1).unwrap();
+    let expected = r#" answered request_id="quo\"te\\back" method="GET" route="/session" status=401 outcome="invalid_token" duration_ms="#;
+    assert!(line.contains(expected), "{line}");
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_found_is_logged_and_answered_without_what_may_be_secret() {
+    let long = format!("/session{}", "/session".repeat(20));
+    let rows = [
+        ("//onLogin?code=user-alice", "//onLogin"),
+        ("/onLogin/?code=user-alice", "/onLogin/"),
+        ("/api/onLogin", "/…/onLogin"),
+        ("/onlogin", "/…"),
+        ("/session/wxs_secret", "/session/…"),
+        ("/users/wx1/oAlice", "/users/…/…"),
+        ("/users/wx1/oAlice/phones", "/users/…/…/…"),
+        ("/access_token/wx1", "/access_token/…"),
+        ("/%6fnLogin", "/…"),
+        (&*long, &long[..64]),
+    ];
+    let lines = lines_of(&[], async |client| {
+        for (path, logged) in rows {
+            let answer = client.get(path).await;
+            answer.assert_problem(404, "not_found", "fix_request");
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains(&format!(" {logged} ")), "{detail}");
+        }
+    })
+    .await;
+    let paths: Vec<_> = lines.iter().map(|line| line["path"].clone()).collect();
+    let expected: Vec<Value> = rows.iter().map(|(_, logged)| (*logged).into()).collect();
+    assert_eq!(paths, expected);
+    for secret in ["user-alice", "wxs_secret", "oAlice"] {
+        let whole = format!("{lines:?}");
+        assert!(!whole.contains(secret), "{secret} in {whole}");
+    }
+}

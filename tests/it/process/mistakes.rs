@@ -1,0 +1,324 @@
+//! Mistakes of operators, one at a time: `wxlogin check` or the start must name the setting.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use crate::fake_wechat::{APPID, FakeWechat, OTHER_SECRET, SECRET};
+use crate::support::app::vars;
+use crate::support::gateways::free_port;
+use crate::support::process::{Process, command};
+use crate::support::redis_server::RedisServer;
+
+const PASSWORD: &str = "hunter2";
+
+/// Its whole output, which must hold no secret.
+async fn said(
+    word: Option<&'static str>,
+    dir: &Path,
+    settings: &BTreeMap<String, String>,
+) -> String {
+    let mut command = command(dir, settings);
+    command.args(word);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let output = output.await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    for secret in [SECRET, OTHER_SECRET, PASSWORD] {
+        assert!(!said.contains(secret), "{said}");
+    }
+    said
+}
+
+#[track_caller]
+fn assert_leads_to(said: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(said.contains(part), "no {part:?} in\n{said}");
+    }
+}
+
+/// Settings, and the expected message.
+type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
+#[rustfmt::skip] // a table
+const VALUES: &[Row] = &[
+    (&[("WECHAT_APPSECRET", "x")], &["WECHAT_APPSECRET is not a setting of wxlogin"]),
+    (&[("Session_Ttl", "1h")], &["Session_Ttl is not a setting of wxlogin, but SESSION_TTL is"]),
+    (&[("WECHAT_TIMEOUT", "4")],
+        &["WECHAT_TIMEOUT must be a duration with a unit, such as 4s", "m (minutes)", "M (months)", "it is \"4\" (environment)"]),
+    (&[("SESSION_TTL", "1M")], &["settings: SESSION_TTL 1M is in months: M is months, m minutes (environment)"]),
+    (&[("SESSION_TTL", "1m")], &["settings: SESSION_TTL 1m is less than five minutes"]),
+    (&[("WECHAT_MAX_IN_FLIGHT", "1\u{200b}0")], &["the invisible character U+200B"]),
+    (&[("SSL_CERT_FILE", "/nowhere.pem")],
+        &["SSL_CERT_FILE must name certificates", "/nowhere.pem cannot be read: No such file"]),
+    (&[("SSL_CERT_FILE", "")], &["SSL_CERT_FILE must name certificates", "it is empty"]),
+    (&[("SSL_CERT_FILE", "/etc/hostname")], &["/etc/hostname holds no certificate in PEM form"]),
+    (&[("SSL_CERT_DIR", "/nowhere")],
+        &["SSL_CERT_DIR must name certificates", "/nowhere cannot be read as a directory"]),
+    (&[("NO_PROXY", "localhost,*.example.com")], &["NO_PROXY has \"*.example.com\", which matches no host"]),
+    (&[("LISTEN_ADDR", "192.0.2.1:3000")],
+        &["LISTEN_ADDR: cannot listen on 192.0.2.1:3000", "no network interface"]),
+    (&[("WECHAT_TIMEOUT", "2m")], &["WECHAT_TIMEOUT", "from 100ms to 60s"]),
+    (&[("SESSION_TTL", "20y")], &["SESSION_TTL", "from 1s to 3650d"]),
+    (&[("WECHAT_MAX_IN_FLIGHT", "0")], &["WECHAT_MAX_IN_FLIGHT must be a whole number from 1 to 1000000"]),
+    (&[("RUST_LOG", "warning")], &["RUST_LOG must be a level such as info"]),
+    (&[("LOG_FORMAT", "JSON")], &["LOG_FORMAT must be text or json"]),
+    (&[("SESSION_STORE", "sessions")], &["SESSION_STORE must be file:PATH, memory:, redis://"]),
+    (&[("SESSION_STORE", "redis://default:hunter2#1@cache")],
+        &["SESSION_STORE must be", "percent-encode", "# is %23"]),
+    (&[("WECHAT_API_BASE", "https://api.weixin.qq.com/sns/jscode2session")],
+        &["WECHAT_API_BASE", "has a path of the API"]),
+    (&[("WECHAT_API_BASE", "https://wechat.invalid"), ("HTTPS_PROXY", "socks5://127.0.0.1:1080")],
+        &["HTTPS_PROXY must be the URL of an HTTP proxy", "SOCKS is not supported"]),
+];
+#[rustfmt::skip] // a table
+const LISTENERS: &[Row] = &[
+    (&[("LISTEN_ADDR", "localhost:3000")],
+        &["LISTEN_ADDR must be an IP address and a port, such as 127.0.0.1:3000"]),
+    (&[("LISTEN_ADDR", "127.0.0.1:3000"), ("INTERNAL_ADDR", "0.0.0.0:3000")],
+        &["INTERNAL_ADDR must be another address or port than LISTEN_ADDR"]),
+    (&[("METRICS_ADDR", "127.0.0.1:9090")], &["METRICS_ADDR must be renamed: it is INTERNAL_ADDR now"]),
+    (&[("INTERNAL_TOKEN", PASSWORD)], &["INTERNAL_TOKEN must be 16 or more visible ASCII characters"]),
+    (&[("INTERNAL_TOKEN", "0123456789abcdef")], &["INTERNAL_TOKEN is set, but not INTERNAL_ADDR"]),
+    (&[("INTERNAL_ADDR", "0.0.0.0:9090")], &["INTERNAL_ADDR 0.0.0.0:9090 is open to other machines"]),
+];
+
+/// Each of these replaces a valid setting.
+async fn assert_each_leads_to(dir: &Path, rows: &[Row<'_>]) {
+    let wechat = FakeWechat::start().await;
+    for (settings, parts) in rows {
+        let said = said(Some("check"), dir, &vars(&wechat.base(), settings)).await;
+        assert_leads_to(&said, parts);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_value_is_named_with_what_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_each_leads_to(dir.path(), VALUES).await;
+    assert_each_leads_to(dir.path(), LISTENERS).await;
+}
+
+#[tokio::test]
+#[rustfmt::skip] // a table
+async fn a_mini_program_that_is_not_right_is_named_with_the_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let not_utf8 = write("latin1.txt", b"# caf\xe9\n");
+    let apps = write("apps.txt", format!("{APPID}:{SECRET}\n{APPID} {SECRET}\n").as_bytes());
+    let empty = write("empty.txt", b"\n");
+    let quoted = format!("'{SECRET}'");
+    let (no_appid, no_secret) = (("WECHAT_APPID", ""), ("WECHAT_SECRET", ""));
+    let rows: &[Row] = &[
+        (&[no_appid, no_secret], &["WECHAT_APPID is not set", "WECHAT_SECRET is not set"]),
+        (&[("WECHAT_APPID", SECRET), ("WECHAT_SECRET", APPID)], &["WECHAT_APPID and WECHAT_SECRET look swapped"]),
+        (&[("WECHAT_SECRET", APPID)], &["WECHAT_APPID and WECHAT_SECRET have the same value"]),
+        (&[("WECHAT_SECRET", "wxfedcba9876543210")], &["settings: WECHAT_APPID and WECHAT_SECRET look swapped"]),
+        (&[("WECHAT_APPID", "wx0123456789abcde\u{ff46}")],
+            &["it is \"wx0123456789abcde\u{ff46}\"", "full-width character \u{ff46} (U+FF46)", "(environment)"]),
+        (&[("WECHAT_APPID", "wx0123456789abcdeff")],
+            &["WECHAT_APPID does not look like one", "40013", "compare WECHAT_APPID"]),
+        (&[("WECHAT_SECRET", OTHER_SECRET)], &[APPID, "40125", "the AppSecret is wrong"]),
+        (&[("WECHAT_SECRET", &quoted)], &["WECHAT_SECRET must be", "no quotes"]),
+        (&[("WECHAT_APPS", "wx1:x")], &["WECHAT_APPS stands instead of WECHAT_APPID and WECHAT_SECRET"]),
+        (&[no_secret, ("WECHAT_SECRET_FILE", "/nowhere/secret")],
+            &["WECHAT_SECRET_FILE names /nowhere/secret", "No such file"]),
+        (&[no_secret, ("WECHAT_SECRET_FILE", &not_utf8)],
+            &["WECHAT_SECRET_FILE names", "latin1.txt", "line 1 is not UTF-8"]),
+        (&[no_secret, ("WECHAT_SECRET_FILE", &empty)], &["empty.txt, which is empty"]),
+        (&[no_appid, no_secret, ("WECHAT_APPS_FILE", &apps)],
+            &["WECHAT_APPS_FILE must be appid:secret pairs", "apps.txt, line 2"]),
+    ];
+    assert_each_leads_to(dir.path(), rows).await;
+}
+
+#[tokio::test]
+async fn a_dotenv_that_is_wrong_is_named_with_the_line() {
+    let wechat = FakeWechat::start().await;
+    for (content, parts) in [
+        (
+            "A=1\nWECHAT_SECRET: x\n",
+            &[".env, line 2", "NAME=value"][..],
+        ),
+        (
+            "SESSION_TTL=1d\nSESSION_TTL=2d\n",
+            &[".env sets SESSION_TTL twice"],
+        ),
+        ("A=1\nB=\0\n", &[".env cannot be read", "line 2"]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".env"), content).unwrap();
+        let said = said(Some("check"), dir.path(), &vars(&wechat.base(), &[])).await;
+        assert_leads_to(&said, parts);
+    }
+}
+
+#[tokio::test]
+async fn a_value_of_a_dotenv_is_named_with_its_line_and_a_missing_one_with_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = said(Some("check"), dir.path(), &BTreeMap::new()).await;
+    let path = dir.path().canonicalize().unwrap();
+    let missing = format!(
+        "WECHAT_APPID is not set: the Mini Program's AppID; there is no .env in {}",
+        path.display()
+    );
+    assert_leads_to(&told, &[&missing]);
+    let dotenv = "A=1\nSESSION_TTL=0s\nINTERNAL_TOKEN=hunter2\nSSL_CERT_DIR=/nowhere\n";
+    fs::write(dir.path().join(".env"), dotenv).unwrap();
+    let told = said(Some("check"), dir.path(), &BTreeMap::new()).await;
+    let parts = [
+        "it is \"0s\" (.env, line 2)",
+        "comma between them (.env, line 3)",
+    ];
+    assert_leads_to(&told, &parts);
+    assert!(
+        !told.contains("no .env") && !told.contains("nowhere"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn wechat_out_of_reach_is_named_with_the_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    for (base, parts) in [
+        (
+            format!("http://127.0.0.1:{}", free_port()),
+            &["WeChat was not reached", "Connection refused"][..],
+        ),
+        (
+            "https://wechat.invalid".to_owned(),
+            &["WeChat was not reached", "lookup"],
+        ),
+    ] {
+        let said = said(Some("check"), dir.path(), &vars(&base, &[])).await;
+        assert_leads_to(&said, parts);
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_does_not_work_is_named_with_the_cause() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let (_, place) = url.rsplit_once('@').unwrap(); // after the right password
+    let (host, _) = place.split_once('/').unwrap();
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let rows: &[(String, &[&str])] = &[
+        (
+            format!("redis://{nobody}"),
+            &[&nobody, "Connection refused"],
+        ),
+        (
+            "redis://cache.invalid".to_owned(),
+            &["Redis at cache.invalid:6379", "lookup"],
+        ),
+        (format!("redis://{host}"), &[host, "NOAUTH"]),
+        (
+            format!("redis://:{PASSWORD}@{host}"),
+            &[host, "Password authentication failed"],
+        ),
+        (format!("rediss://{host}"), &[host, "(TLS): timed out"]),
+    ];
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let file = |name: &str, content: String| {
+        let path = dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let certificate = file("certificate.pem", certified.cert.pem());
+    let key = file("key.pem", certified.signing_key.serialize_pem());
+    let (_with_tls, tls_port) = RedisServer::with_tls(&certificate, &key);
+    let tls_host = format!("127.0.0.1:{tls_port}");
+    let with_tls: &[(String, &[&str])] = &[
+        (
+            format!("redis://:{PASSWORD}@{tls_host}"),
+            &[&tls_host, ": Connection reset"],
+        ),
+        (
+            format!("rediss://{tls_host}"),
+            &[&tls_host, "(TLS)", "certificate"],
+        ),
+    ];
+    for (url, parts) in rows.iter().chain(with_tls) {
+        let settings = vars(&wechat.base(), &[("SESSION_STORE", url)]);
+        let said = said(Some("check"), dir.path(), &settings).await;
+        assert_leads_to(&said, parts);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("full")).unwrap();
+    fs::write(dir.path().join("full/letter.txt"), "").unwrap();
+    for (url, parts) in [
+        (
+            "file:/nowhere/sessions",
+            &["/nowhere/sessions", "no directory /nowhere"][..],
+        ),
+        (
+            "file:full",
+            &["the directory full holds files and no session store"],
+        ),
+        ("file:full/letter.txt", &["letter.txt is a file"]),
+        (
+            "file:full/letter.txt/s",
+            &["full/letter.txt is a file, not a directory"],
+        ),
+    ] {
+        let settings = vars(&wechat.base(), &[("SESSION_STORE", url)]);
+        let said = said(Some("check"), dir.path(), &settings).await;
+        assert_leads_to(&said, parts);
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let settings = vars(&wechat.base(), &[("INTERNAL_ADDR", &addr)]);
+    for word in [None, Some("check")] {
+        let said = said(word, dir.path(), &settings).await;
+        let parts = ["cannot listen on", &addr, "Address already in use"];
+        assert_leads_to(&said, &parts);
+    }
+}
+
+#[tokio::test]
+async fn the_first_line_names_version_store_doors_and_mini_programs() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let (password, place) = url.rsplit_once('@').unwrap();
+    let (host, _) = place.split_once('/').unwrap();
+    let password = password.trim_start_matches("redis://:");
+    let apps = format!("{APPID}:{SECRET},wxfedcba9876543210:{OTHER_SECRET}");
+    for (store, shown) in [
+        ("file:s.sessions", "file:s.sessions".to_owned()),
+        ("memory:", "memory:".to_owned()),
+        (&url, format!("Redis at {host}")),
+    ] {
+        let settings = [
+            ("WECHAT_APPS", &*apps),
+            ("SESSION_STORE", store),
+            ("INTERNAL_ADDR", "127.0.0.1:0"),
+        ];
+        let mut settings = vars(&wechat.base(), &settings);
+        settings.retain(|name, _| !matches!(&**name, "WECHAT_APPID" | "WECHAT_SECRET"));
+        let process = Process::start(dir.path(), &settings);
+        let log = process.log();
+        let line = log.lines().last().unwrap();
+        let internal = process.internal().addr;
+        let expected = format!(
+            r#"listening addr={} internal_addr={internal} version="{}" store="{shown}" mini_programs="{APPID}, wxfedcba9876543210""#,
+            process.client.addr,
+            env!("CARGO_PKG_VERSION"),
+        );
+        assert!(line.ends_with(&expected), "{line}\n{expected}");
+        assert!(!log.contains(password) && !log.contains(SECRET), "{log}");
+    }
+}
