@@ -234,10 +234,14 @@ async fn a_signal_stops_it_after_the_login_in_flight() {
     let wechat = FakeWechat::start().await;
     for name in ["TERM", "INT", "QUIT"] {
         let dir = tempfile::tempdir().unwrap();
-        let process = Process::start(
-            dir.path(),
-            &vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]),
-        );
+        // What runs the tests in the background may ignore SIGINT and SIGQUIT, and children inherit that.
+        let mut command = Command::new("env");
+        command
+            .args(["--default-signal=INT,QUIT", env!("CARGO_BIN_EXE_wxlogin")])
+            .current_dir(dir.path())
+            .env("LISTEN_ADDR", "127.0.0.1:0")
+            .envs(vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]));
+        let process = Process::of(&mut command);
         // Idle connections must not delay it.
         process.client.get("/healthz").await.assert_status(200);
         let _idle = TcpStream::connect(process.client.addr).unwrap();
