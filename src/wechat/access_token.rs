@@ -162,9 +162,14 @@ impl Client {
             let invalid = invalid.as_ref().map(AccessToken::expose);
             invalid == Some(token.expose())
         };
-        // Another request may have fetched one meanwhile.
-        let usable = slot.usable(&self.clock);
         let pause = slot.state().pause.clone().filter(|(end, _)| now < *end);
+        let has_replaced = matches!(pause, Some((_, None)));
+        // Another request may have fetched one meanwhile.
+        let mut usable = slot.usable(&self.clock);
+        if !has_replaced && usable.as_ref().is_some_and(|(token, _)| is_invalid(token)) {
+            slot.state().fetched = None; // also if no other can be fetched
+            usable = None;
+        }
         match (usable, pause) {
             (Some((token, age)), _) if !is_invalid(&token) && age <= RENEWAL_AGE => {
                 return Ok(token);

@@ -262,6 +262,28 @@ async fn a_failed_renewal_keeps_the_token() {
 }
 
 #[tokio::test]
+async fn a_token_that_wechat_calls_invalid_is_not_given_out_also_if_no_other_can_be_fetched() {
+    for renewal_has_failed in [false, true] {
+        let app = start(&[]).await;
+        let backend = Backend::of(&app);
+        backend.access_token().await.assert_status(200);
+        app.wechat.refuse_access_token(APPID, 40001);
+        app.wechat.refuse_access_tokens(Some(45009));
+        if renewal_has_failed {
+            app.clock.forward(301);
+            backend.access_token().await.assert_status(200);
+            while app.wechat.access_token_requests() < 2 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        let call = backend.phone("alice", "phone-alice").await;
+        call.assert_problem(503, "quota_exhausted", "ask_again");
+        let token = backend.access_token().await;
+        token.assert_problem(503, "quota_exhausted", "retry_later");
+    }
+}
+
+#[tokio::test]
 async fn each_refusal_of_a_token_has_its_answer() {
     let rows = [
         ("rate_limited", 429, "retry_later", 45011),
