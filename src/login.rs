@@ -157,20 +157,21 @@ impl WxLogin {
     /// Stores a session of a code that was exchanged when there had been so many endings.
     async fn store(
         &self,
-        session: Session,
+        mut session: Session,
         exchange: Option<Exchange<'_>>,
         endings: u64,
     ) -> Result<LoggedIn, LoginError> {
-        let has_ended = || self.0.endings.has_ended(session.user(), endings);
-        if has_ended() {
+        let has_ended = |session: &Session| self.0.endings.has_ended(session.user(), endings);
+        if has_ended(&session) {
             return Err(code_used());
         }
         let token = self.0.sessions.create(&session, exchange).await?;
         // All sessions of the user were ended meanwhile: whether this one was among them is not known.
-        if has_ended() {
+        if has_ended(&session) {
             self.0.sessions.end(&token, &session).await?;
             return Err(code_used());
         }
+        session.id = token.id();
         Ok(LoggedIn { token, session })
     }
 

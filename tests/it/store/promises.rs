@@ -9,8 +9,8 @@ use wxlogin::session::Store;
 use crate::support::app::{ManualClock, metrics};
 use crate::support::redis_server::{RedisCluster, RedisServer, Relay};
 use crate::support::stores::{
-    NOW, create, encryption, is_there, keys, log_in, newest_key, open, session, settings, token,
-    user,
+    NOW, create, encryption, found, is_there, keys, log_in, newest_key, open, session, settings,
+    token, user,
 };
 
 async fn keeps_its_promises(place: &str) {
@@ -39,8 +39,8 @@ async fn a_session_is_found_as_it_was_stored(store: &Store) {
     for (openid, unionid) in [("oAlice", Some("oUnion")), ("o:{a}\"\\*", None)] {
         assert!(!is_there(store, &token()).await);
         let token = create(store, session(openid, unionid), None).await;
-        let found = store.find(&token).await.unwrap();
-        assert_eq!(found, Some(session(openid, unionid)));
+        let stored = found(store, &token).await;
+        assert_eq!(stored, Some(session(openid, unionid)));
     }
 }
 
