@@ -1,7 +1,5 @@
 //! The `access_token`: fetched once, renewed, replaced, and never forced.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use reqwest::Method;
 
@@ -10,6 +8,7 @@ use crate::support::app::vars;
 use crate::support::backend::{Backend, OPEN, start};
 use crate::support::client::Client;
 use crate::support::process::Process;
+use crate::support::wait::eventually;
 
 #[tokio::test]
 async fn two_hundred_requests_at_once_share_one_fetch() {
@@ -75,9 +74,10 @@ async fn a_client_that_hangs_up_does_not_end_the_fetch() {
         .access_token()
         .await
     });
-    while app.wechat.access_token_requests() == 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    eventually("a token is asked for", async || {
+        app.wechat.access_token_requests() > 0
+    })
+    .await;
     gone.abort();
     let _ = gone.await;
     Backend::of(&app).access_token().await.assert_status(200);
@@ -254,9 +254,10 @@ async fn a_failed_renewal_keeps_the_token() {
     for _ in 0..20 {
         backend.access_token().await.assert_status(200);
     }
-    while app.wechat.access_token_requests() < 2 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    eventually("a token is asked for again", async || {
+        app.wechat.access_token_requests() >= 2
+    })
+    .await;
     backend.access_token().await.assert_status(200);
     assert_eq!(app.wechat.access_token_requests(), 2);
 }
@@ -272,9 +273,10 @@ async fn a_token_that_wechat_calls_invalid_is_not_given_out_also_if_no_other_can
         if renewal_has_failed {
             app.clock.forward(301);
             backend.access_token().await.assert_status(200);
-            while app.wechat.access_token_requests() < 2 {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            eventually("a token is asked for again", async || {
+                app.wechat.access_token_requests() >= 2
+            })
+            .await;
         }
         let call = backend.phone("alice", "phone-alice").await;
         call.assert_problem(503, "quota_exhausted", "ask_again");

@@ -1,7 +1,6 @@
 //! The contract of every store: one suite over a file, memory, a Redis server and a Redis cluster.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use wxlogin::session::Store;
@@ -12,6 +11,7 @@ use crate::support::stores::{
     NOW, create, encryption, found, is_there, keys, log_in, newest_key, open, session, settings,
     token, user,
 };
+use crate::support::wait::eventually;
 
 async fn keeps_its_promises(place: &str) {
     let clock = ManualClock::at(NOW);
@@ -334,9 +334,10 @@ async fn redis_forgets_the_tokens_of_expired_sessions_at_the_next_login() {
         redis.cli(&["-n", "3", "ZCARD", list]).trim().to_owned()
     };
     assert_eq!(cards(), "2");
-    while is_there(&store, &dying).await {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the session expires", async || {
+        !is_there(&store, &dying).await
+    })
+    .await;
     create(&store, session("oRupert", None), None).await;
     assert_eq!(cards(), "2");
 }
