@@ -34,6 +34,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+const MAX_TTL: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 /// A shorter life of sessions is probably a mistake.
 const SHORT_TTL: Duration = Duration::from_secs(5 * 60);
 
@@ -72,11 +73,8 @@ impl Config {
     pub fn with_mini_program(mut self, appid: &str, secret: &str) -> Result<Self, Problems> {
         let other = Self::new(appid, secret)?;
         for program in other.mini_programs {
-            match self
-                .mini_programs
-                .iter_mut()
-                .find(|known| known.appid() == appid)
-            {
+            let mut known = self.mini_programs.iter_mut();
+            match known.find(|known| known.appid() == appid) {
                 Some(known) => *known = known.with_secrets_of(&program),
                 None => self.mini_programs.push(program),
             }
@@ -95,10 +93,10 @@ impl Config {
         Ok(self)
     }
 
-    /// A session's life, fixed at login, in whole seconds.
+    /// A session's life, fixed at login, in whole seconds: at least 1 s and at most 3650 days.
     #[must_use]
     pub fn with_session_ttl(mut self, ttl: Duration) -> Self {
-        self.sessions.ttl = ttl;
+        self.sessions.ttl = ttl.clamp(SECOND, MAX_TTL);
         self
     }
 
@@ -195,7 +193,7 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
             })
         }
     };
-    let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY, SECOND);
+    let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=MAX_TTL, SECOND);
     if let Ok(ttl) = ttl
         && ttl < SHORT_TTL
     {

@@ -40,7 +40,7 @@ pub struct Timeouts {
     /// How long connections are still accepted and kept when the service stops: whoever sends requests learns of
     /// the stop later.
     pub linger: Duration,
-    /// For all requests in flight when the service stops, including `linger`.
+    /// For a whole stop: all requests in flight, including `linger`, and closing the session store.
     pub drain: Duration,
 }
 
@@ -50,7 +50,7 @@ impl Default for Timeouts {
         Self {
             head: Duration::from_secs(75),
             linger: Duration::from_secs(1),
-            drain: Duration::from_secs(10),
+            drain: Duration::from_secs(9), // the log may take another
         }
     }
 }
@@ -183,9 +183,11 @@ impl Server {
             Ok::<_, ServeError>(all)
         };
         // A thread that hangs is not waited for.
-        let drained = timeout(self.timeouts.drain, all).await;
+        let limit = self.timeouts.drain.saturating_sub(CLOSE_TIMEOUT);
+        let drained = timeout(limit, all).await;
         let drained = drained.unwrap_or(Ok(Drained::Unanswered))?;
-        if timeout(CLOSE_TIMEOUT, self.wxlogin.close()).await.is_err() {
+        let close = self.wxlogin.0.sessions.close();
+        if timeout(CLOSE_TIMEOUT, close).await.is_err() {
             tracing::warn!("the session store was not closed in time");
         }
         Ok(drained)
@@ -239,7 +241,7 @@ impl Worker {
             self.wxlogin.drain().await;
         };
         // A little earlier than the thread that waits for this one.
-        let passed = self.timeouts.linger + SLACK;
+        let passed = self.timeouts.linger + CLOSE_TIMEOUT + SLACK;
         let rest = self.timeouts.drain.saturating_sub(passed);
         let _ = timeout(rest, drained).await;
         Ok(connections.drained())
