@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::reader::{InvalidSetting, Reader};
 use super::{Config, Problems, sources};
 use crate::telemetry;
-use crate::wechat::check_path;
+use crate::wechat::parse_path;
 
 /// The shortest `INTERNAL_TOKEN`, in bytes.
 const MIN_TOKEN_LEN: usize = 16;
@@ -133,15 +133,12 @@ fn internal(reader: &mut Reader) -> Result<InternalConfig, InvalidSetting> {
         Some("on") => Ok(true),
         Some(_) => Err(reader.invalid("INTERNAL_ACCESS_TOKEN", "be on or off")),
     };
-    let wechat_paths = match reader.get("INTERNAL_WECHAT_PATHS") {
-        None => Ok(Vec::new()),
-        Some(text) => {
-            let paths = text.split(',').map(str::trim);
-            let checked = paths.map(|path| check_path(path).map(|()| path.to_owned()));
-            let checked = checked.collect::<Result<_, _>>();
-            checked.map_err(|must| reader.invalid("INTERNAL_WECHAT_PATHS", must))
-        }
-    };
+    let wechat_paths = reader
+        .get("INTERNAL_WECHAT_PATHS")
+        .map(|text| text.split(','));
+    let wechat_paths = wechat_paths.into_iter().flatten().map(parse_path);
+    let wechat_paths = wechat_paths.collect::<Result<_, _>>();
+    let wechat_paths = wechat_paths.map_err(|must| reader.invalid("INTERNAL_WECHAT_PATHS", must));
     let tokens = match tokens? {
         None => Vec::new(),
         Some(text) => internal_tokens(text.expose_secret()).ok_or_else(|| {

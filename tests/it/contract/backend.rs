@@ -372,7 +372,7 @@ async fn a_malformed_body_names_the_field_and_what_belongs_there() {
         ("sign", r#"{"data":"x"} {}"#, "trailing characters"),
         ("sign", r#"{"data":"x"#, "EOF while parsing a string"),
         ("sign", r#"["x"]"#, "it is no object"),
-        ("sign", &long, "unknown field `xxx"),
+        ("sign", &long, "xxx"),
         (
             "phone",
             r#"{"code":7}"#,
