@@ -7,7 +7,7 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::reader::{InvalidSetting, Reader};
-use super::{Config, Problems, sources};
+use super::{Config, Problems, sources, unknown_names};
 use crate::telemetry;
 use crate::wechat::parse_path;
 
@@ -61,7 +61,7 @@ impl ServerConfig {
     fn read(mut reader: Reader) -> Result<Self, Problems> {
         let service = super::read(&mut reader);
         let config = read(&mut reader);
-        reader.warn_of_unknown_names();
+        unknown_names::warn(&mut reader);
         let (problems, warnings) = reader.finish();
         match (config, service) {
             (Ok(config), Ok(service)) if problems.is_empty() => Ok(config(Config {

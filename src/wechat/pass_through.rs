@@ -14,6 +14,7 @@ use secrecy::zeroize::Zeroizing;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
+use super::access_token::log_second_refusal;
 use super::client::{MAX_ANSWER, is_encoded};
 use super::request::Request;
 use super::{AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, Refusal, answer};
@@ -106,16 +107,20 @@ impl Client {
         let token = self.access_token_before(deadline, mini_program).await;
         let token = token.map_err(no_token)?;
         let answer = self.pass(request.clone(), &token).await?;
-        let meaning = answer.refusal.as_ref().map(Refusal::meaning);
-        if meaning != Some(Meaning::InvalidAccessToken) {
-            return Ok(answer);
+        let error = match answer.refusal.clone().map(Error::Refused) {
+            Some(error) if error.meaning() == Some(Meaning::InvalidAccessToken) => error,
+            _ => return Ok(answer),
+        };
+        let other = self.fetch(mini_program, Some((token, error.clone())), deadline);
+        let other = match other.await {
+            Err(same) if same == error => return Ok(answer),
+            other => other.map_err(no_token)?,
+        };
+        let answer = self.pass(request, &other).await?;
+        if let Some(refusal) = answer.refusal.clone() {
+            log_second_refusal(mini_program.appid(), &Error::Refused(refusal));
         }
-        let other = self.fetch(mini_program, Some(&token), deadline).await;
-        let other = other.map_err(no_token)?;
-        if other.expose() == token.expose() {
-            return Ok(answer);
-        }
-        self.pass(request, &other).await
+        Ok(answer)
     }
 
     async fn pass(&self, request: Request<'_>, token: &AccessToken) -> Result<PassedAnswer, Error> {

@@ -556,8 +556,14 @@ async fn an_end_of_all_sessions_and_a_signature_work_across_replicas() {
     let url = redis.url();
     let settings = [&OPEN[..], &[("SESSION_STORE", &*url)]].concat();
     let clock = ManualClock::at(1_800_000_000);
-    let replica =
-        async || TestApp::beside(wechat.clone(), &settings, clock.clone(), clock.clock()).await;
+    let replica = async || {
+        TestApp::setup()
+            .wechat(&wechat)
+            .settings(&settings)
+            .clock(clock.clone())
+            .start()
+            .await
+    };
     let (one, two) = (replica().await, replica().await);
     let token = one.client.token("user-alice").await;
     let signature = hmac_sign(&session_key("user-alice"), "x");
