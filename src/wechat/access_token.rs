@@ -84,7 +84,7 @@ impl Client {
             .await
     }
 
-    async fn access_token_before(
+    pub(super) async fn access_token_before(
         self: &Arc<Self>,
         deadline: Instant,
         mini_program: &Arc<MiniProgram>,
@@ -143,7 +143,7 @@ impl Client {
 
     /// Fetches a token, or waits for the fetch in flight. It goes on if its request is cancelled. `refused`: a token
     /// that WeChat called invalid, and how.
-    async fn fetch(
+    pub(super) async fn fetch(
         self: &Arc<Self>,
         mini_program: &Arc<MiniProgram>,
         refused: Option<(AccessToken, Error)>,
@@ -221,7 +221,7 @@ impl Client {
     }
 }
 
-fn log_second_refusal(appid: &str, error: &Error) {
+pub(super) fn log_second_refusal(appid: &str, error: &Error) {
     if error.meaning() == Some(Meaning::InvalidAccessToken) {
         let remedy = ACCESS_TOKEN_REMEDY;
         tracing::error!(
