@@ -18,8 +18,6 @@ use crate::support::yaml;
 const PAGES: [&str; 2] = ["docs/en/http-api.md", "docs/zh-CN/http-api.md"];
 const TABLE: &str = "src/api/problem/table.rs";
 const SANDBOX: &str = "tests/sandbox/redaction.rs";
-/// The codes of a described response.
-const CODES: &str = "/content/application~1problem+json/schema/properties/code/enum";
 
 /// Method and path.
 type Routes = BTreeSet<(String, String)>;
@@ -54,14 +52,22 @@ fn texts(value: &Value) -> BTreeSet<String> {
 
 /// The rows of the description's table.
 fn described_failures(description: &Value) -> Failures {
-    let rows = &description["components"]["schemas"]["Problem"]["anyOf"];
-    let rows = rows.as_array().unwrap().iter().map(|row| {
-        let row = &row["properties"];
-        let status = row["status"]["const"].as_u64().unwrap();
-        let failure = (status.try_into().unwrap(), texts(&row["action"]["enum"]));
-        (text(&row["code"]["const"]), failure)
+    let rows = &description["components"]["schemas"]["ErrorCode"]["x-failures"];
+    let rows = rows.as_object().unwrap().iter().map(|(code, row)| {
+        let status = row["status"].as_u64().unwrap();
+        let failure = (status.try_into().unwrap(), texts(&row["actions"]));
+        (code.clone(), failure)
     });
     rows.collect()
+}
+
+/// The codes of a described response: its description names them.
+fn codes(response: &Value) -> BTreeSet<String> {
+    if response["content"].get("application/problem+json").is_none() {
+        return BTreeSet::new();
+    }
+    let description = response["description"].as_str().unwrap();
+    quoted(description).map(str::to_owned).collect()
 }
 
 /// The cells of the table under a heading, without the head.
@@ -223,7 +229,7 @@ async fn every_outcome_of_a_login_and_every_status_has_a_series() {
             continue;
         };
         let response = description.pointer(name.trim_start_matches('#')).unwrap();
-        for code in texts(response.pointer(CODES).unwrap()) {
+        for code in codes(response) {
             assert!(
                 has_series("wxlogin_logins_total", &format!("outcome=\"{code}\"")),
                 "add {code} to LOGIN_OUTCOMES in src/metrics/series.rs"
@@ -256,8 +262,11 @@ async fn every_route_is_described_and_documented() {
 #[test]
 fn every_failure_is_described_and_documented_with_its_status_and_actions() {
     let [of_logins, of_all] = coded_failures();
-    let described = described_failures(&yaml::read(DESCRIPTION));
+    let description = yaml::read(DESCRIPTION);
+    let described = described_failures(&description);
     assert_eq!(described, of_all, "{DESCRIPTION} and {TABLE}");
+    let enumeration = texts(&description["components"]["schemas"]["ErrorCode"]["enum"]);
+    assert_eq!(enumeration, described.into_keys().collect());
     for (page, heading) in PAGES.into_iter().zip(["### Error codes", "### 错误码"]) {
         let documented = documented_failures(&read(page), heading);
         assert_eq!(documented, of_logins, "{page}");
@@ -304,11 +313,9 @@ fn every_response_has_the_status_of_its_codes_and_every_code_a_response() {
                     continue;
                 };
                 let response = &responses[name.rsplit('/').next().unwrap()];
-                let Some(codes) = response.pointer(CODES) else {
-                    assert!(status.starts_with('2'), "{name}");
-                    continue;
-                };
-                for code in texts(codes) {
+                let codes = codes(response);
+                assert_eq!(codes.is_empty(), status.starts_with('2'), "{name}");
+                for code in codes {
                     assert_eq!(failures[&code].0.to_string(), *status, "{code}");
                     named.insert(code);
                 }
