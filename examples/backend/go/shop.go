@@ -35,8 +35,10 @@ var routes = map[string]func(user User, body []byte) (any, error){
 	},
 	// What wx.requestVirtualPayment wants, with paySig, for which the shop has a key of its own.
 	"POST /pay": func(user User, _ []byte) (any, error) {
-		order := map[string]any{"offerId": "1", "buyQuantity": 1, "env": 0, "currencyType": "CNY", "productId": "tea", "goodsPrice": 990, "outTradeNo": strconv.FormatInt(time.Now().UnixNano(), 10)}
-		signData, err := json.Marshal(order)
+		signData, err := json.Marshal(map[string]any{
+			"productId": "tea", "goodsPrice": 990, "buyQuantity": 1, "currencyType": "CNY",
+			"offerId": "1", "env": 0, "outTradeNo": strconv.FormatInt(time.Now().UnixNano(), 10),
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -29,8 +29,9 @@ final class Shop {
                 return number;
             case "POST /pay":
                 // What wx.requestVirtualPayment wants, with paySig, for which the shop has a key of its own.
-                var signData = JSON.writeValueAsString(Map.of("offerId", "1", "buyQuantity", 1, "env", 0, "currencyType", "CNY",
-                    "productId", "tea", "goodsPrice", 990, "outTradeNo", String.valueOf(System.nanoTime())));
+                var signData = JSON.writeValueAsString(Map.of(
+                    "offerId", "1", "buyQuantity", 1, "env", 0, "currencyType", "CNY", "productId", "tea",
+                    "goodsPrice", 990, "outTradeNo", String.valueOf(System.nanoTime())));
                 return Map.of("signData", signData, "signature", Wxlogin.sign(user, signData));
             case "DELETE /account":
                 PHONES.remove(key);

@@ -29,14 +29,16 @@ final class Wxlogin {
     /** More than WECHAT_TIMEOUT and WECHAT_CALL_TIMEOUT of wxlogin. */
     private static final Duration TIMEOUT = Duration.ofSeconds(20);
     private static final HttpClient HTTP = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
-    private static final ObjectMapper JSON = new ObjectMapper().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES);
+    private static final ObjectMapper JSON =
+        new ObjectMapper().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES);
 
     /**
      * Whose request this is, by its Authorization header. Not behind a reverse proxy that has asked already. Do not
      * cache it: a lookup is cheap, and a session that was ended must be refused at once.
      */
     static User signedIn(String authorization) throws IOException, InterruptedException {
-        return send("GET", System.getenv("WXLOGIN") + "/session", authorization == null ? "" : authorization, null, User.class);
+        var given = authorization == null ? "" : authorization;
+        return send("GET", System.getenv("WXLOGIN") + "/session", given, null, User.class);
     }
 
     static PhoneNumber phoneNumber(User user, String code) throws IOException, InterruptedException {
@@ -59,9 +61,11 @@ final class Wxlogin {
         return URLEncoder.encode(segment, StandardCharsets.UTF_8).replace("+", "%20");
     }
 
-    private static <T> T internal(String method, String path, Object body, Class<T> type) throws IOException, InterruptedException {
+    private static <T> T internal(String method, String path, Object body, Class<T> type)
+            throws IOException, InterruptedException {
+        var authorization = "Bearer " + System.getenv("INTERNAL_TOKEN");
         try {
-            return send(method, System.getenv("WXLOGIN_INTERNAL") + path, "Bearer " + System.getenv("INTERNAL_TOKEN"), body, type);
+            return send(method, System.getenv("WXLOGIN_INTERNAL") + path, authorization, body, type);
         } catch (Failure failure) {
             if (failure.status != 401) throw failure;
             // It is about INTERNAL_TOKEN, not about the user: a fault of this backend, so 500 to the Mini Program.
@@ -69,8 +73,11 @@ final class Wxlogin {
         }
     }
 
-    private static <T> T send(String method, String url, String authorization, Object body, Class<T> type) throws IOException, InterruptedException {
-        var content = body == null ? HttpRequest.BodyPublishers.noBody() : HttpRequest.BodyPublishers.ofString(JSON.writeValueAsString(body));
+    private static <T> T send(String method, String url, String authorization, Object body, Class<T> type)
+            throws IOException, InterruptedException {
+        var content = body == null
+            ? HttpRequest.BodyPublishers.noBody()
+            : HttpRequest.BodyPublishers.ofString(JSON.writeValueAsString(body));
         var request = HttpRequest.newBuilder(URI.create(url)).timeout(TIMEOUT).method(method, content)
             .header("Authorization", authorization).header("Content-Type", "application/json").build();
         var response = HTTP.send(request, HttpResponse.BodyHandlers.ofString());

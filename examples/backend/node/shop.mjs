@@ -1,5 +1,6 @@
 // A shop's backend: node shop.mjs
 
+import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import { WxloginError, endSessions, phoneNumber, sign, signedIn } from './wxlogin.mjs'
 
@@ -16,7 +17,8 @@ const routes = {
 
   // What wx.requestVirtualPayment wants, with paySig, for which the shop has a key of its own.
   'POST /pay': async user => {
-    const signData = JSON.stringify({ offerId: '1', buyQuantity: 1, env: 0, currencyType: 'CNY', productId: 'tea', goodsPrice: 990, outTradeNo: `${Date.now()}` })
+    const goods = { productId: 'tea', goodsPrice: 990, buyQuantity: 1, currencyType: 'CNY' }
+    const signData = JSON.stringify({ offerId: '1', env: 0, outTradeNo: randomUUID().slice(4), ...goods })
     return { signData, signature: await sign(user, signData) }
   },
 

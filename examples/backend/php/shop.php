@@ -29,7 +29,8 @@ function answer(): array {
             return [200, $number];
         case 'POST /pay':
             // What wx.requestVirtualPayment wants, with paySig, for which the shop has a key of its own.
-            $signData = json_encode(['offerId' => '1', 'buyQuantity' => 1, 'env' => 0, 'currencyType' => 'CNY', 'productId' => 'tea', 'goodsPrice' => 990, 'outTradeNo' => uniqid()]);
+            $goods = ['productId' => 'tea', 'goodsPrice' => 990, 'buyQuantity' => 1, 'currencyType' => 'CNY'];
+            $signData = json_encode(['offerId' => '1', 'env' => 0, 'outTradeNo' => uniqid('shop')] + $goods);
             return [200, ['signData' => $signData, 'signature' => Wxlogin::sign($user, $signData)]];
         case 'DELETE /account':
             phones(function (&$phones) use ($key) { unset($phones[$key]); });

@@ -23,7 +23,8 @@ def phone(user, key, body):
 
 def pay(user, _key, _body):
     """What wx.requestVirtualPayment wants, with paySig, for which the shop has a key of its own."""
-    sign_data = json.dumps({"offerId": "1", "buyQuantity": 1, "env": 0, "currencyType": "CNY", "productId": "tea", "goodsPrice": 990, "outTradeNo": str(time.time_ns())})
+    goods = {"productId": "tea", "goodsPrice": 990, "buyQuantity": 1, "currencyType": "CNY"}
+    sign_data = json.dumps({"offerId": "1", "env": 0, "outTradeNo": str(time.time_ns()), **goods})
     return {"signData": sign_data, "signature": sign(user, sign_data)}
 
 
