@@ -45,6 +45,29 @@ var routes = map[string]func(user User, body []byte) (any, error){
 		signature, err := Sign(user, string(signData))
 		return map[string]string{"signData": string(signData), "signature": signature}, err
 	},
+	// The message that the user has subscribed to, such as "your tea is on its way".
+	"POST /message": func(user User, _ []byte) (any, error) {
+		var sent struct{}
+		err := Wechat(user, "/cgi-bin/message/subscribe/send", map[string]any{
+			"touser": user.OpenID, "template_id": "TEMPLATE",
+			"data": map[string]any{"thing1": map[string]string{"value": "tea"}},
+		}, &sent)
+		var refusal *WechatError
+		if errors.As(err, &refusal) && refusal.Errcode == 43101 { // the user does not want it
+			return map[string]bool{"sent": false}, nil
+		}
+		return map[string]bool{"sent": true}, err
+	},
+	"POST /comment": func(user User, body []byte) (any, error) {
+		var given struct{ Text string }
+		if err := json.Unmarshal(body, &given); err != nil {
+			return nil, err
+		}
+		var checked struct{ Result struct{ Suggest string } }
+		check := map[string]any{"version": 2, "scene": 2, "openid": user.OpenID, "content": given.Text}
+		err := Wechat(user, "/wxa/msg_sec_check", check, &checked)
+		return map[string]bool{"published": checked.Result.Suggest == "pass"}, err
+	},
 	"DELETE /account": func(user User, _ []byte) (any, error) {
 		phones.Delete(user.AppID + " " + user.OpenID)
 		return struct{}{}, EndSessions(user)

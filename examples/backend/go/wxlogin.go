@@ -24,6 +24,14 @@ type WxloginError struct {
 
 func (e *WxloginError) Error() string { return fmt.Sprintf("wxlogin: %d %s", e.Status, e.Body) }
 
+// WechatError says that WeChat has refused a call.
+type WechatError struct {
+	Path    string
+	Errcode int
+}
+
+func (e *WechatError) Error() string { return fmt.Sprintf("WeChat: %s %d", e.Path, e.Errcode) }
+
 type User struct{ AppID, OpenID, UnionID string }
 
 type Number struct{ PhoneNumber, PurePhoneNumber, CountryCode string }
@@ -36,19 +44,35 @@ func SignedIn(authorization string) (user User, err error) {
 }
 
 func PhoneNumber(user User, code string) (number Number, err error) {
-	err = internal("POST", path(user)+"/phone", map[string]string{"code": code}, &number)
+	err = internal("POST", userPath(user)+"/phone", map[string]string{"code": code}, &number)
 	return
 }
 
 func Sign(user User, data string) (string, error) {
 	var answer struct{ Signature string }
-	err := internal("POST", path(user)+"/sign", map[string]string{"data": data}, &answer)
+	err := internal("POST", userPath(user)+"/sign", map[string]string{"data": data}, &answer)
 	return answer.Signature, err
 }
 
-func EndSessions(user User) error { return internal("DELETE", path(user)+"/sessions", nil, nil) }
+func EndSessions(user User) error { return internal("DELETE", userPath(user)+"/sessions", nil, nil) }
 
-func path(user User) string {
+// Wechat is a call of WeChat's server API that answers with JSON, by a path in INTERNAL_WECHAT_PATHS.
+func Wechat(user User, path string, body, answer any) error {
+	var text json.RawMessage
+	var refusal struct{ Errcode int }
+	if err := internal("POST", "/wechat/"+user.AppID+path, body, &text); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, &refusal); err != nil {
+		return err
+	}
+	if refusal.Errcode != 0 {
+		return &WechatError{path, refusal.Errcode}
+	}
+	return json.Unmarshal(text, answer)
+}
+
+func userPath(user User) string {
 	return "/users/" + url.PathEscape(user.AppID) + "/" + url.PathEscape(user.OpenID)
 }
 

@@ -15,6 +15,9 @@ final class Shop {
     private static final Map<Wxlogin.User, String> PHONES = new ConcurrentHashMap<>();
     private static final ObjectMapper JSON = new ObjectMapper();
 
+    private record Checked(Result result) {}
+    private record Result(String suggest) {}
+
     private static Object route(String route, Wxlogin.User user, byte[] body) throws Exception {
         var key = new Wxlogin.User(user.appid(), user.openid(), null);
         switch (route) {
@@ -33,6 +36,21 @@ final class Shop {
                     "offerId", "1", "buyQuantity", 1, "env", 0, "currencyType", "CNY", "productId", "tea",
                     "goodsPrice", 990, "outTradeNo", String.valueOf(System.nanoTime())));
                 return Map.of("signData", signData, "signature", Wxlogin.sign(user, signData));
+            case "POST /message": // the one that the user has subscribed to, such as "your tea is on its way"
+                var data = Map.of("thing1", Map.of("value", "tea"));
+                var message = Map.of("touser", user.openid(), "template_id", "TEMPLATE", "data", data);
+                try {
+                    Wxlogin.wechat(user, "/cgi-bin/message/subscribe/send", message, Map.class);
+                    return Map.of("sent", true);
+                } catch (Wxlogin.Refusal refusal) {
+                    if (refusal.errcode != 43101) throw refusal;
+                    return Map.of("sent", false); // the user does not want it
+                }
+            case "POST /comment":
+                var text = JSON.readTree(body).path("text").asText();
+                var check = Map.of("version", 2, "scene", 2, "openid", user.openid(), "content", text);
+                var checked = Wxlogin.wechat(user, "/wxa/msg_sec_check", check, Checked.class);
+                return Map.of("published", checked.result().suggest().equals("pass"));
             case "DELETE /account":
                 PHONES.remove(key);
                 Wxlogin.endSessions(user);

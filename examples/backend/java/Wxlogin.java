@@ -1,4 +1,5 @@
 import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.net.URI;
@@ -19,6 +20,16 @@ final class Wxlogin {
             super("wxlogin: " + status + " " + body);
             this.status = status;
             this.body = body;
+        }
+    }
+
+    /** WeChat has refused a call. */
+    static final class Refusal extends IOException {
+        final int errcode;
+
+        Refusal(String path, int errcode) {
+            super("WeChat: " + path + " " + errcode);
+            this.errcode = errcode;
         }
     }
 
@@ -51,6 +62,14 @@ final class Wxlogin {
 
     static void endSessions(User user) throws IOException, InterruptedException {
         internal("DELETE", path(user) + "/sessions", null, Void.class);
+    }
+
+    /** A call of WeChat's server API that answers with JSON, by a path in INTERNAL_WECHAT_PATHS. */
+    static <T> T wechat(User user, String path, Object body, Class<T> type) throws IOException, InterruptedException {
+        var answer = internal("POST", "/wechat/" + user.appid() + path, body, JsonNode.class);
+        int errcode = answer.path("errcode").asInt();
+        if (errcode != 0) throw new Refusal(path, errcode);
+        return JSON.treeToValue(answer, type);
     }
 
     private static String path(User user) {

@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
-import { WxloginError, endSessions, phoneNumber, sign, signedIn } from './wxlogin.mjs'
+import { WxloginError, endSessions, phoneNumber, sign, signedIn, wechat } from './wxlogin.mjs'
 
 const phones = new Map() // by user; a real shop has a database
 
@@ -20,6 +20,24 @@ const routes = {
     const goods = { productId: 'tea', goodsPrice: 990, buyQuantity: 1, currencyType: 'CNY' }
     const signData = JSON.stringify({ offerId: '1', env: 0, outTradeNo: randomUUID().slice(4), ...goods })
     return { signData, signature: await sign(user, signData) }
+  },
+
+  // The message that the user has subscribed to, such as "your tea is on its way".
+  'POST /message': async user => {
+    const message = { touser: user.openid, template_id: 'TEMPLATE', data: { thing1: { value: 'tea' } } }
+    try {
+      await wechat(user, '/cgi-bin/message/subscribe/send', message)
+      return { sent: true }
+    } catch (error) {
+      if (error.errcode === 43101) return { sent: false } // the user does not want it
+      throw error
+    }
+  },
+
+  'POST /comment': async (user, key, { text }) => {
+    const check = { version: 2, scene: 2, openid: user.openid, content: text }
+    const { result } = await wechat(user, '/wxa/msg_sec_check', check)
+    return { published: result.suggest === 'pass' }
   },
 
   'DELETE /account': async (user, key) => {

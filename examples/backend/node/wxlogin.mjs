@@ -12,6 +12,14 @@ export class WxloginError extends Error {
   }
 }
 
+/** WeChat has refused a call. */
+export class WechatError extends Error {
+  constructor(path, errcode) {
+    super(`WeChat: ${path} ${errcode}`)
+    this.errcode = errcode
+  }
+}
+
 /**
  * Whose request this is, by its Authorization header: `{ appid, openid, unionid }`. Not behind a reverse proxy that
  * has asked already. Do not cache it: a lookup is cheap, and a session that was ended must be refused at once.
@@ -19,15 +27,22 @@ export class WxloginError extends Error {
 export const signedIn = (authorization = '') => send('GET', `${WXLOGIN}/session`, authorization)
 
 /** `{ phoneNumber, purePhoneNumber, countryCode }`, texts. */
-export const phoneNumber = (user, code) => internal('POST', `${path(user)}/phone`, { code })
+export const phoneNumber = (user, code) => internal('POST', `${userPath(user)}/phone`, { code })
 
-export const sign = async (user, data) => (await internal('POST', `${path(user)}/sign`, { data })).signature
+export const sign = async (user, data) => (await internal('POST', `${userPath(user)}/sign`, { data })).signature
 
-export const endSessions = user => internal('DELETE', `${path(user)}/sessions`)
+export const endSessions = user => internal('DELETE', `${userPath(user)}/sessions`)
 
-const path = ({ appid, openid }) => `/users/${encodeURIComponent(appid)}/${encodeURIComponent(openid)}`
+/** A call of WeChat's server API that answers with JSON, by a path in INTERNAL_WECHAT_PATHS. */
+export async function wechat(user, path, body) {
+  const answer = await internal('POST', `/wechat/${user.appid}${path}`, body)
+  if (answer.errcode) throw new WechatError(path, answer.errcode)
+  return answer
+}
 
-export async function internal(method, path, body) {
+const userPath = ({ appid, openid }) => `/users/${encodeURIComponent(appid)}/${encodeURIComponent(openid)}`
+
+async function internal(method, path, body) {
   try {
     return await send(method, WXLOGIN_INTERNAL + path, `Bearer ${INTERNAL_TOKEN}`, body)
   } catch (error) {

@@ -32,6 +32,22 @@ function answer(): array {
             $goods = ['productId' => 'tea', 'goodsPrice' => 990, 'buyQuantity' => 1, 'currencyType' => 'CNY'];
             $signData = json_encode(['offerId' => '1', 'env' => 0, 'outTradeNo' => uniqid('shop')] + $goods);
             return [200, ['signData' => $signData, 'signature' => Wxlogin::sign($user, $signData)]];
+        case 'POST /message': // the one that the user has subscribed to, such as "your tea is on its way"
+            $data = ['thing1' => ['value' => 'tea']];
+            $message = ['touser' => $user['openid'], 'template_id' => 'TEMPLATE', 'data' => $data];
+            try {
+                Wxlogin::wechat($user, '/cgi-bin/message/subscribe/send', $message);
+                return [200, ['sent' => true]];
+            } catch (WechatException $error) {
+                if ($error->errcode === 43101) { // the user does not want it
+                    return [200, ['sent' => false]];
+                }
+                throw $error;
+            }
+        case 'POST /comment':
+            $check = ['version' => 2, 'scene' => 2, 'openid' => $user['openid'], 'content' => $body['text'] ?? ''];
+            $answer = Wxlogin::wechat($user, '/wxa/msg_sec_check', $check);
+            return [200, ['published' => $answer['result']['suggest'] === 'pass']];
         case 'DELETE /account':
             phones(function (&$phones) use ($key) { unset($phones[$key]); });
             Wxlogin::endSessions($user);

@@ -7,6 +7,13 @@ class WxloginException extends RuntimeException {
     }
 }
 
+/** WeChat has refused a call. */
+class WechatException extends RuntimeException {
+    public function __construct(string $path, public readonly int $errcode) {
+        parent::__construct("WeChat: $path $errcode");
+    }
+}
+
 final class Wxlogin {
     /** Seconds: more than WECHAT_TIMEOUT and WECHAT_CALL_TIMEOUT of wxlogin. */
     private const TIMEOUT = 20;
@@ -30,6 +37,15 @@ final class Wxlogin {
 
     public static function endSessions(array $user): void {
         self::internal('DELETE', self::path($user) . '/sessions');
+    }
+
+    /** A call of WeChat's server API that answers with JSON, by a path in INTERNAL_WECHAT_PATHS. */
+    public static function wechat(array $user, string $path, array $body): array {
+        $answer = self::internal('POST', "/wechat/$user[appid]$path", $body);
+        if (($answer['errcode'] ?? 0) !== 0) {
+            throw new WechatException($path, $answer['errcode']);
+        }
+        return $answer;
     }
 
     private static function path(array $user): string {

@@ -6,7 +6,7 @@ import time
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from wxlogin import WxloginError, end_sessions, phone_number, sign, signed_in
+from wxlogin import WechatError, WxloginError, end_sessions, phone_number, sign, signed_in, wechat
 
 phones = {}  # by user; a real shop has a database
 
@@ -28,13 +28,37 @@ def pay(user, _key, _body):
     return {"signData": sign_data, "signature": sign(user, sign_data)}
 
 
+def message(user, _key, _body):
+    """The message that the user has subscribed to, such as "your tea is on its way"."""
+    message = {"touser": user["openid"], "template_id": "TEMPLATE", "data": {"thing1": {"value": "tea"}}}
+    try:
+        wechat(user, "/cgi-bin/message/subscribe/send", message)
+        return {"sent": True}
+    except WechatError as error:
+        if error.errcode == 43101:  # the user does not want it
+            return {"sent": False}
+        raise
+
+
+def comment(user, _key, body):
+    check = {"version": 2, "scene": 2, "openid": user["openid"], "content": body.get("text")}
+    return {"published": wechat(user, "/wxa/msg_sec_check", check)["result"]["suggest"] == "pass"}
+
+
 def delete_account(user, key, _body):
     phones.pop(key, None)
     end_sessions(user)
     return {}
 
 
-ROUTES = {"GET /me": me, "POST /phone": phone, "POST /pay": pay, "DELETE /account": delete_account}
+ROUTES = {
+    "GET /me": me,
+    "POST /phone": phone,
+    "POST /pay": pay,
+    "POST /message": message,
+    "POST /comment": comment,
+    "DELETE /account": delete_account,
+}
 
 
 class Shop(BaseHTTPRequestHandler):

@@ -18,6 +18,14 @@ class WxloginError(Exception):
         self.body = body
 
 
+class WechatError(Exception):
+    """WeChat has refused a call."""
+
+    def __init__(self, path, errcode):
+        super().__init__(f"WeChat: {path} {errcode}")
+        self.errcode = errcode
+
+
 def signed_in(authorization):
     """Whose request this is, by its Authorization header: {"appid", "openid", "unionid"}.
 
@@ -38,6 +46,14 @@ def sign(user, data):
 
 def end_sessions(user):
     internal("DELETE", user_path(user) + "/sessions")
+
+
+def wechat(user, path, body):
+    """A call of WeChat's server API that answers with JSON, by a path in INTERNAL_WECHAT_PATHS."""
+    answer = internal("POST", f"/wechat/{user['appid']}{path}", body)
+    if answer.get("errcode"):
+        raise WechatError(path, answer["errcode"])
+    return answer
 
 
 def user_path(user):

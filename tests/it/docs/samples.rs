@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fake_wechat::{hmac_sign, openid, phone_number, session_key};
 use crate::support::client::{Answer, Client};
@@ -108,7 +108,13 @@ fn assert_own_fault(answer: &Answer) {
     assert_eq!(text.get("code"), None);
 }
 
-/// A user logs in, gives the phone number, is charged, and deletes the account.
+/// What WeChat does next.
+async fn set(sandbox: &Sandbox, rule: Value) {
+    let answer = sandbox.call(Method::PUT, "/sandbox/next", Some(rule)).await;
+    answer.assert_status(204);
+}
+
+/// A user logs in, gives the phone number, is charged, gets a message, writes comments, and deletes the account.
 async fn serves_users(program: impl Fn(u16) -> Command) {
     let sandbox = Sandbox::start();
     let internal_token = sandbox.value("INTERNAL_TOKEN");
@@ -140,6 +146,30 @@ async fn serves_users(program: impl Fn(u16) -> Command) {
     assert_eq!(data_as_json["goodsPrice"], 990);
     let signature = hmac_sign(&session_key("user-alice"), data);
     assert_eq!(order["signature"], signature);
+
+    let message = shop.client.post("/message", &token, "").await;
+    assert_eq!(message.assert_status(200).json(), json!({"sent": true}));
+    let rule = json!({"call": "/cgi-bin/message/subscribe/send", "script": "error-43101"});
+    set(&sandbox, rule).await;
+    let message = shop.client.post("/message", &token, "").await;
+    assert_eq!(message.assert_status(200).json(), json!({"sent": false}));
+    for (text, is_published) in [("good tea", true), ("risky tea", false)] {
+        let body = json!({"text": text}).to_string();
+        let comment = shop.client.post("/comment", &token, body).await;
+        let published = json!({"published": is_published});
+        assert_eq!(comment.assert_status(200).json(), published);
+    }
+    // A refusal that the shop does not expect is its own fault.
+    set(
+        &sandbox,
+        json!({"call": "/wxa/msg_sec_check", "script": "error-87014"}),
+    )
+    .await;
+    let comment = shop
+        .client
+        .post("/comment", &token, r#"{"text":"tea"}"#)
+        .await;
+    assert_own_fault(&comment);
 
     // The internal listener's 401 is not the user's.
     let wrong = Shop::start(&program, &sandbox, "another-internal-token").await;
