@@ -177,6 +177,12 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         100 * MILLISECOND..=60 * SECOND,
         MILLISECOND,
     );
+    let call_timeout = reader.duration(
+        "WECHAT_CALL_TIMEOUT",
+        15 * SECOND,
+        100 * MILLISECOND..=300 * SECOND,
+        MILLISECOND,
+    );
     let max_in_flight = reader.number("WECHAT_MAX_IN_FLIGHT", 1024, 1..=1_000_000);
     let url = match reader.get("SESSION_STORE").map(str::parse) {
         None => Ok(session::StoreUrl::default()),
@@ -217,6 +223,7 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         wechat: wechat::Settings {
             api_bases: api_bases?,
             timeout: timeout?,
+            call_timeout: call_timeout?,
             max_in_flight: max_in_flight?,
             proxies: proxies?,
         },

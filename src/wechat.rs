@@ -13,6 +13,8 @@ mod error;
 mod http;
 mod lenient_decode;
 mod mini_program;
+#[cfg(feature = "server")]
+mod pass_through;
 mod phone_number;
 mod refusal;
 mod request;
@@ -30,6 +32,8 @@ pub use http::Proxies;
 pub(crate) use http::is_on_this_machine;
 pub use mini_program::MiniProgram;
 pub(crate) use mini_program::QUOTA_PAUSE;
+#[cfg(feature = "server")]
+pub(crate) use pass_through::{PassedCall, check_path, may_be_sent};
 pub use phone_number::PhoneNumber;
 pub use refusal::{Refusal, Rid};
 pub use stable_token::AccessToken;

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::reader::{InvalidSetting, Reader};
 use super::{Config, Problems, sources};
 use crate::telemetry;
+use crate::wechat::check_path;
 
 /// The shortest `INTERNAL_TOKEN`, in bytes.
 const MIN_TOKEN_LEN: usize = 16;
@@ -20,6 +21,8 @@ pub struct InternalConfig {
     pub tokens: Vec<SecretString>,
     /// `INTERNAL_ACCESS_TOKEN`: whether `access_token`s are given out.
     pub gives_access_tokens: bool,
+    /// `INTERNAL_WECHAT_PATHS`: the paths of WeChat's API that the backend may call.
+    pub wechat_paths: Vec<String>,
 }
 
 /// The settings of one process, valid as a whole.
@@ -130,6 +133,15 @@ fn internal(reader: &mut Reader) -> Result<InternalConfig, InvalidSetting> {
         Some("on") => Ok(true),
         Some(_) => Err(reader.invalid("INTERNAL_ACCESS_TOKEN", "be on or off")),
     };
+    let wechat_paths = match reader.get("INTERNAL_WECHAT_PATHS") {
+        None => Ok(Vec::new()),
+        Some(text) => {
+            let paths = text.split(',').map(str::trim);
+            let checked = paths.map(|path| check_path(path).map(|()| path.to_owned()));
+            let checked = checked.collect::<Result<_, _>>();
+            checked.map_err(|must| reader.invalid("INTERNAL_WECHAT_PATHS", must))
+        }
+    };
     let tokens = match tokens? {
         None => Vec::new(),
         Some(text) => internal_tokens(text.expose_secret()).ok_or_else(|| {
@@ -141,6 +153,7 @@ fn internal(reader: &mut Reader) -> Result<InternalConfig, InvalidSetting> {
     Ok(InternalConfig {
         tokens,
         gives_access_tokens: gives_access_tokens?,
+        wechat_paths: wechat_paths?,
     })
 }
 
@@ -181,6 +194,9 @@ fn warn_of_unlikely_values(
             ));
         }
         _ => {}
+    }
+    if !internal.wechat_paths.is_empty() && !has_token {
+        reader.warning("INTERNAL_WECHAT_PATHS is set, but INTERNAL_TOKEN is not: no calls are passed through to WeChat".into());
     }
     if internal.gives_access_tokens && !has_token {
         reader.warning("INTERNAL_ACCESS_TOKEN is on, but INTERNAL_TOKEN is not set: access_tokens are not given out".into());

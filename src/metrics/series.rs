@@ -24,12 +24,13 @@ pub(super) const STATUSES: [&str; 16] = [
 ];
 
 /// The methods of the session store.
-const STORE_OPERATIONS: [&str; 9] = [
+const STORE_OPERATIONS: [&str; 10] = [
     "create",
     "find",
     "exchanged",
     "keys",
     "newest_key",
+    "list",
     "count_failure",
     "end",
     "end_all",

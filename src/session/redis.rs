@@ -116,6 +116,20 @@ impl RedisStore {
         Ok(newest.and_then(encrypted_key))
     }
 
+    pub(super) async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>, Unavailable> {
+        let owned: Vec<String> = self.query(Cmd::zrange(owned_at(user), 0, -1)).await?;
+        let sessions = owned.iter().filter(|name| name.starts_with("session:"));
+        let reads: Vec<_> = sessions.map(|name| Cmd::get(at(name))).collect();
+        let mut found = Vec::new();
+        for value in self.run(&reads).await? {
+            let json: Option<Vec<u8>> = self.answer(vec![value])?;
+            let stored = json.map(|json| serde_json::from_slice::<(String, Session)>(&json));
+            let stored = stored.transpose().map_err(|_| self.foreign_value())?;
+            found.extend(stored.map(|(_, session)| session));
+        }
+        Ok(found)
+    }
+
     /// May count a failure twice, if the connection is closed meanwhile.
     pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
         self.query(scripts::count_failure(user)).await

@@ -78,7 +78,7 @@ impl Client {
             .await
     }
 
-    async fn access_token_before(
+    pub(super) async fn access_token_before(
         self: &Arc<Self>,
         deadline: Instant,
         mini_program: &Arc<MiniProgram>,
@@ -129,7 +129,7 @@ impl Client {
 
     /// Fetches a token, or waits for the fetch in flight. It goes on if its request is cancelled. `invalid`: a token
     /// that WeChat has refused.
-    async fn fetch(
+    pub(super) async fn fetch(
         self: &Arc<Self>,
         mini_program: &Arc<MiniProgram>,
         invalid: Option<&AccessToken>,

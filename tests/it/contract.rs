@@ -14,6 +14,7 @@ mod model;
 mod once;
 mod openapi;
 mod overload;
+mod pass_through;
 mod phone;
 mod properties;
 mod proxies;
