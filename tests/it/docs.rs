@@ -4,4 +4,5 @@ mod compose;
 mod gateways;
 mod pages;
 mod prometheus;
+mod samples;
 mod shipping;

@@ -2,6 +2,7 @@
 //! description, the tables of the documentation and the code say the same.
 
 mod drift;
+mod generated;
 
 use std::fs;
 use std::path::Path;
