@@ -465,7 +465,12 @@ async fn a_users_sessions_are_listed_without_their_tokens_in_each_store() {
         ]
         .concat();
         let wechat = FakeWechat::start().await;
-        let app = TestApp::beside(wechat, &settings, clock.clone(), clock.clock()).await;
+        let app = TestApp::setup()
+            .wechat(&wechat)
+            .settings(&settings)
+            .clock(clock.clone())
+            .start()
+            .await;
         let backend = Backend::of(&app);
         let none = json!({"sessions": []});
         assert_eq!(backend.sessions("alice").await.json(), none, "{store}");

@@ -428,12 +428,11 @@ async fn the_memory_of_calls_is_bounded() {
     ));
     let body: &'static [u8] = vec![b'x'; 10_000_000].leak();
     let path = format!("/wechat/{APPID}{CHECK}");
-    let calls = (0..320).map(|_| internal.post(&path, TOKEN, body));
-    let calls = tokio::spawn(futures_util::future::join_all(
-        calls
-            .map(async |call| call.await.status.as_u16())
-            .collect::<Vec<_>>(),
-    ));
+    let calls = (0..320).map(|_| {
+        let (internal, path) = (internal.clone(), path.clone());
+        async move { internal.post(&path, TOKEN, body).await.status.as_u16() }
+    });
+    let calls = tokio::spawn(futures_util::future::join_all(calls.collect::<Vec<_>>()));
     let mut most: f64 = 0.0;
     while !calls.is_finished() {
         most = most.max(memory().await);
