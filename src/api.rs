@@ -159,17 +159,21 @@ async fn not_found(uri: Uri) -> Problem {
     Problem::NotFound(redacted(uri.path()))
 }
 
+/// Whether it is a segment of one of our routes.
+#[cfg(feature = "server")]
+#[must_use]
+pub fn is_path_segment(segment: &str) -> bool {
+    let mut routes = ROUTES.iter();
+    routes.any(|route| route.2.split('/').any(|it| it == segment))
+}
+
 /// The path with `…` for each segment that is not one of our routes': it can be a code, a token or an openid.
 #[cfg(feature = "server")]
 fn redacted(path: &str) -> String {
     /// In characters.
     const MAX_LOGGED: usize = 64;
-    let is_ours = |segment: &str| {
-        ROUTES
-            .iter()
-            .any(|route| route.2.split('/').any(|it| it == segment))
-    };
-    let segments = path.split('/').map(|it| if is_ours(it) { it } else { "…" });
+    let segments = path.split('/');
+    let segments = segments.map(|it| if is_path_segment(it) { it } else { "…" });
     let path = segments.collect::<Vec<_>>().join("/");
     path.chars().take(MAX_LOGGED).collect()
 }

@@ -112,6 +112,9 @@ pub mod server;
 #[doc(hidden)]
 pub mod telemetry;
 
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub use api::is_path_segment;
 pub use api::{Action, Problem, SignedIn};
 pub use app::{StartError, WxLogin};
 pub use backend::BackendError;

@@ -2,27 +2,12 @@
 
 use axum::http::{HeaderMap, HeaderName};
 use serde_json::{Map, Value};
+use wxlogin::is_path_segment;
 
 use super::fake_wechat::{Script, name_of, parameter};
 
-/// Path segments that are shown: those of wxlogin and of the stand-in.
+/// Path segments of the stand-in that are shown, beside those of wxlogin.
 const SEGMENTS: &[&str] = &[
-    "",
-    "onLogin",
-    "session",
-    "decrypt",
-    "verify",
-    "healthz",
-    "readyz",
-    "metrics",
-    "users",
-    "wechat",
-    "phone",
-    "sign",
-    "session_key",
-    "sessions",
-    "access_token",
-    "wechat",
     "sns",
     "jscode2session",
     "cgi-bin",
@@ -81,7 +66,7 @@ const REDACTED: &str = "…";
 /// The path with `…` for segments that could be an openid or a token.
 pub fn path(path: &str) -> String {
     let segments = path.split('/').map(|segment| match segment {
-        segment if SEGMENTS.contains(&segment) => segment,
+        segment if is_path_segment(segment) || SEGMENTS.contains(&segment) => segment,
         _ => REDACTED,
     });
     segments.take(8).collect::<Vec<_>>().join("/")

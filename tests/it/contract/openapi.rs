@@ -3,6 +3,7 @@
 
 mod drift;
 mod generated;
+mod problems;
 
 use std::fs;
 use std::path::Path;
