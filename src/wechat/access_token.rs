@@ -179,7 +179,7 @@ impl Client {
             Ok(_) if is_the_same => tracing::error!(
                 appid,
                 remedy = ACCESS_TOKEN_REMEDY,
-                "WeChat calls the access_token invalid that it gives out"
+                "WeChat gives out an access_token and calls it invalid"
             ),
             Ok(_) => {}
             Err(error) if diagnosis::log_refusal(None, appid, error) => {}
@@ -205,7 +205,7 @@ fn log_second_refusal(appid: &str, error: &Error) {
         tracing::error!(
             appid,
             remedy,
-            "WeChat refuses one access_token after the other"
+            "WeChat refuses each access_token that it gives out"
         );
     } else {
         diagnosis::log_refusal(None, appid, error);

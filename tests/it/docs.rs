@@ -5,3 +5,4 @@ mod gateways;
 mod pages;
 mod prometheus;
 mod shipping;
+mod troubleshooting;

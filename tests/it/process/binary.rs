@@ -240,7 +240,10 @@ async fn a_signal_stops_it_after_the_login_in_flight() {
             .args(["--default-signal=INT,QUIT", env!("CARGO_BIN_EXE_wxlogin")])
             .current_dir(dir.path())
             .env("LISTEN_ADDR", "127.0.0.1:0")
-            .envs(vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]));
+            .envs(vars(
+                &wechat.base(),
+                &[("SESSION_STORE", "file:s.sessions")],
+            ));
         let process = Process::of(&mut command);
         // Idle connections must not delay it.
         process.client.get("/healthz").await.assert_status(200);
