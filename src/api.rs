@@ -6,16 +6,23 @@ mod body;
 mod internal;
 mod layer;
 #[cfg(feature = "server")]
+mod pass_through;
+#[cfg(feature = "server")]
 mod probes;
 mod problem;
 mod public;
 mod signed_in;
 
+#[cfg(feature = "server")]
+use std::sync::Arc;
+
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 #[cfg(feature = "server")]
-use axum::{http::Uri, routing::delete};
+use axum::{Extension, http::Uri, routing::delete};
+#[cfg(feature = "server")]
+use tokio::sync::Semaphore;
 
 use crate::app::WxLogin;
 #[cfg(feature = "server")]
@@ -72,7 +79,13 @@ const ROUTES: &[Route] = &[
     #[cfg(feature = "server")]
     (Group::Backend, "GET", "/users/{appid}/{openid}/session_key", || get(internal::session_key)),
     #[cfg(feature = "server")]
+    (Group::Backend, "GET", "/users/{appid}/{openid}/sessions", || get(internal::sessions)),
+    #[cfg(feature = "server")]
     (Group::Backend, "DELETE", "/users/{appid}/{openid}/sessions", || delete(internal::end_sessions)),
+    #[cfg(feature = "server")]
+    (Group::Backend, "GET", "/wechat/{appid}/{*path}", pass_through::get_route),
+    #[cfg(feature = "server")]
+    (Group::Backend, "POST", "/wechat/{appid}/{*path}", || post(pass_through::pass)),
     #[cfg(feature = "server")]
     (Group::AccessToken, "GET", "/access_token/{appid}", || get(internal::access_token)),
 ];
@@ -95,9 +108,26 @@ impl WxLogin {
     /// The internal listener: metrics, probes and, if there is a token, the backend's routes.
     #[cfg(feature = "server")]
     pub(crate) fn internal_router(&self, config: &InternalConfig) -> Router {
+        let (off, setting): (&[&str], _) = match config {
+            _ if config.tokens.is_empty() => {
+                (&["users", "wechat", "access_token"], "INTERNAL_TOKEN")
+            }
+            _ if !config.gives_access_tokens => (&["access_token"], "INTERNAL_ACCESS_TOKEN=on"),
+            _ => (&[], ""),
+        };
+        let not_found = async move |uri: Uri| match uri.path().split('/').nth(1) {
+            Some(first) if off.contains(&first) => Problem::RouteOff(setting),
+            _ => not_found(uri).await,
+        };
         let mut router = self.group(Group::Probe).merge(self.group(Group::Metrics));
         if !config.tokens.is_empty() {
-            let mut backend = self.group(Group::Backend);
+            for mini_program in &self.0.mini_programs {
+                let paths = config.wechat_paths.iter().map(String::as_str);
+                self.0.metrics.add_calls(mini_program.appid(), paths);
+            }
+            let slots = Arc::new(Semaphore::new(pass_through::MAX_CALLS));
+            let calls: pass_through::Calls = (config.wechat_paths.as_slice().into(), slots);
+            let mut backend = self.group(Group::Backend).layer(Extension(calls));
             if config.gives_access_tokens {
                 backend = backend.merge(self.group(Group::AccessToken));
             }

@@ -11,7 +11,7 @@ use crate::login::{Endings, Known};
 use crate::metrics::Metrics;
 use crate::one_time_codes::OneTimeCodes;
 use crate::session::{self, Session, Store, Token, Unavailable};
-use crate::wechat::{self, Client, MiniProgram};
+use crate::wechat::{self, Call, Client, MiniProgram};
 
 /// The login service. Cheap to clone, and usable in any runtime and thread.
 #[derive(Clone)]
@@ -77,12 +77,12 @@ impl WxLogin {
         let metrics = Metrics::new().map_err(|error| StartError::Internal(error.to_string()))?;
         let metrics = Arc::new(metrics);
         for mini_program in &config.mini_programs {
-            metrics.add_mini_program(mini_program.appid());
+            metrics.add_calls(mini_program.appid(), Call::ALL.map(Call::name));
         }
         let observe = {
             let metrics = metrics.clone();
-            move |call, appid: &str, error: Option<&wechat::Error>| {
-                metrics.called_wechat(call, appid, error);
+            move |call: Call, appid: &str, error: Option<&wechat::Error>| {
+                metrics.called_wechat(call.name(), appid, error);
             }
         };
         let wechat = Client::new(config.wechat, clock.clone(), Box::new(observe))?;

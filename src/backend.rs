@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 
 use crate::app::WxLogin;
 use crate::one_time_codes::CodeError;
-use crate::session::{Unavailable, UserId};
+use crate::session::{Session, Unavailable, UserId};
 use crate::wechat::{self, AccessToken, MiniProgram, hmac_signature};
 pub(crate) use phone::KnownPhone;
 
@@ -79,6 +79,15 @@ impl WxLogin {
         let key = key.expose_secret();
         let wechat = &self.0.wechat;
         Ok(wechat.check_session(mini_program, openid, key).await?)
+    }
+
+    /// The user's valid sessions, the newest first.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    pub async fn sessions(&self, appid: &str, openid: &str) -> Result<Vec<Session>, BackendError> {
+        let (_, user) = self.user(appid, openid)?;
+        Ok(self.0.sessions.list(user).await?)
     }
 
     /// Ends all sessions of a user of a Mini Program, as for a ban, and removes the user's rows and keys from the

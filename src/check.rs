@@ -104,6 +104,13 @@ async fn check_store(settings: &Settings) -> Result<Vec<String>, String> {
                 "{path} does not exist yet, the first start makes it"
             )]);
         }
+        StoreUrl::File(path) if is_empty(path) => {
+            try_to_make(&path.join("sessions.sqlite"))?;
+            let path = path.display();
+            return Ok(vec![format!(
+                "{path} is empty, the first start makes the store in it"
+            )]);
+        }
         _ => {}
     }
     let encryption = Encryption::new([]).map_err(|error| error.to_string())?;
@@ -120,6 +127,10 @@ async fn check_store(settings: &Settings) -> Result<Vec<String>, String> {
     };
     store.close().await;
     warnings
+}
+
+fn is_empty(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut files| files.next().is_none())
 }
 
 /// Makes another directory beside it, and removes it: the store's own would belong to this user, who may not be the

@@ -11,6 +11,8 @@ mod server;
 mod shown;
 mod sources;
 mod text_file;
+#[cfg(feature = "server")]
+mod unknown_names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -32,6 +34,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+const MAX_TTL: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 /// A shorter life of sessions is probably a mistake.
 const SHORT_TTL: Duration = Duration::from_secs(5 * 60);
 
@@ -70,11 +73,8 @@ impl Config {
     pub fn with_mini_program(mut self, appid: &str, secret: &str) -> Result<Self, Problems> {
         let other = Self::new(appid, secret)?;
         for program in other.mini_programs {
-            match self
-                .mini_programs
-                .iter_mut()
-                .find(|known| known.appid() == appid)
-            {
+            let mut known = self.mini_programs.iter_mut();
+            match known.find(|known| known.appid() == appid) {
                 Some(known) => *known = known.with_secrets_of(&program),
                 None => self.mini_programs.push(program),
             }
@@ -87,18 +87,16 @@ impl Config {
     /// # Errors
     /// [`Problems`]: this is no such place.
     pub fn with_session_store(mut self, url: &str) -> Result<Self, Problems> {
-        let url = url.parse();
-        let url = url.map_err(|reason: session::InvalidUrl| {
+        self.sessions.url = url.parse().map_err(|reason: session::InvalidUrl| {
             Problems(vec![format!("SESSION_STORE must {}", store_form(reason))])
-        });
-        self.sessions.url = url?;
+        })?;
         Ok(self)
     }
 
-    /// A session's life, fixed at login, in whole seconds.
+    /// A session's life, fixed at login, in whole seconds: at least 1 s and at most 3650 days.
     #[must_use]
     pub fn with_session_ttl(mut self, ttl: Duration) -> Self {
-        self.sessions.ttl = ttl;
+        self.sessions.ttl = ttl.clamp(SECOND, MAX_TTL);
         self
     }
 
@@ -159,7 +157,7 @@ pub fn names() -> BTreeSet<&'static str> {
     let _ = read(&mut reader);
     #[cfg(feature = "server")]
     let _ = server::read(&mut reader);
-    reader.names_read()
+    reader.names_read().clone()
 }
 
 /// Reads every setting, also after a problem, so that all problems are reported.
@@ -175,6 +173,12 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         "WECHAT_TIMEOUT",
         4 * SECOND,
         100 * MILLISECOND..=60 * SECOND,
+        MILLISECOND,
+    );
+    let call_timeout = reader.duration(
+        "WECHAT_CALL_TIMEOUT",
+        15 * SECOND,
+        100 * MILLISECOND..=300 * SECOND,
         MILLISECOND,
     );
     let max_in_flight = reader.number("WECHAT_MAX_IN_FLIGHT", 1024, 1..=1_000_000);
@@ -195,7 +199,7 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
             })
         }
     };
-    let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=3650 * DAY, SECOND);
+    let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=MAX_TTL, SECOND);
     if let Ok(ttl) = ttl
         && ttl < SHORT_TTL
     {
@@ -217,6 +221,7 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         wechat: wechat::Settings {
             api_bases: api_bases?,
             timeout: timeout?,
+            call_timeout: call_timeout?,
             max_in_flight: max_in_flight?,
             proxies: proxies?,
         },

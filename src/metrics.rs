@@ -14,7 +14,7 @@ use prometheus::{
 
 #[cfg(feature = "server")]
 use crate::telemetry;
-use crate::wechat::{Call, Error, Meaning, OUTCOMES};
+use crate::wechat::{Error, Meaning, OUTCOMES};
 use series::{Exporter, LOGIN_OUTCOMES, STATUSES};
 
 /// The content type of what [`WxLogin::metrics_text`](crate::WxLogin::metrics_text) gives.
@@ -145,8 +145,10 @@ impl Metrics {
 
     /// Counts a response. `method`, `route` and `status` must each be one of few.
     pub(crate) fn answered(&self, method: &str, route: &str, status: &str, duration: Duration) {
-        let requests = self.requests.with_label_values(&[method, route, status]);
-        requests.inc();
+        // That of a call that is passed through can be any.
+        let status = STATUSES.into_iter().find(|known| *known == status);
+        let labels = [method, route, status.unwrap_or("other")];
+        self.requests.with_label_values(&labels).inc();
         let durations = self.request_duration.with_label_values(&[route]);
         durations.observe(duration.as_secs_f64());
     }
@@ -161,27 +163,27 @@ impl Metrics {
         self.logins.with_label_values(&[outcome, errcode]).inc();
     }
 
-    /// Makes the series of a Mini Program, which begin at 0.
-    pub(crate) fn add_mini_program(&self, appid: &str) {
-        for call in Call::ALL {
+    /// Makes the series of calls for a Mini Program, which begin at 0.
+    pub(crate) fn add_calls<'a>(&self, appid: &str, calls: impl IntoIterator<Item = &'a str>) {
+        for call in calls {
             for outcome in OUTCOMES {
-                let labels = [call.name(), appid, outcome];
+                let labels = [call, appid, outcome];
                 self.wechat_calls.with_label_values(&labels);
             }
         }
     }
 
     /// A call to WeChat has ended; `None` is a good answer.
-    pub(crate) fn called_wechat(&self, call: Call, appid: &str, error: Option<&Error>) {
+    pub(crate) fn called_wechat(&self, call: &str, appid: &str, error: Option<&Error>) {
         let outcome = error.map_or(OUTCOMES[0], Error::outcome);
-        let labels = [call.name(), appid, outcome];
+        let labels = [call, appid, outcome];
         self.wechat_calls.with_label_values(&labels).inc();
         if let Some(refusal) = error.and_then(Error::refusal) {
             let errcode = match refusal.meaning() {
                 Meaning::Unknown => "other".to_owned(),
                 _ => refusal.errcode.0.to_string(),
             };
-            let labels = [call.name(), appid, &errcode];
+            let labels = [call, appid, &errcode];
             self.wechat_refusals.with_label_values(&labels).inc();
         }
     }

@@ -40,7 +40,7 @@ pub struct Timeouts {
     /// How long connections are still accepted and kept when the service stops: whoever sends requests learns of
     /// the stop later.
     pub linger: Duration,
-    /// For all requests in flight when the service stops, including `linger`.
+    /// For a whole stop: all requests in flight, including `linger`, and closing the session store.
     pub drain: Duration,
 }
 
@@ -50,7 +50,7 @@ impl Default for Timeouts {
         Self {
             head: Duration::from_secs(75),
             linger: Duration::from_secs(1),
-            drain: Duration::from_secs(10),
+            drain: Duration::from_secs(9), // the log may take another
         }
     }
 }
@@ -161,11 +161,8 @@ impl Server {
         // Each thread has its own handle: the last one that is closed closes the listener.
         drop(self.public);
         if let Some((listener, config)) = self.internal {
-            let worker = worker(
-                listener,
-                Slots::unlimited(),
-                self.wxlogin.internal_router(&config),
-            );
+            let router = self.wxlogin.internal_router(&config);
+            let worker = worker(listener, Slots::unlimited(), router);
             serving.push(worker.start("internal".into()).await?);
         }
         started();
@@ -186,9 +183,11 @@ impl Server {
             Ok::<_, ServeError>(all)
         };
         // A thread that hangs is not waited for.
-        let drained = timeout(self.timeouts.drain, all).await;
+        let limit = self.timeouts.drain.saturating_sub(CLOSE_TIMEOUT);
+        let drained = timeout(limit, all).await;
         let drained = drained.unwrap_or(Ok(Drained::Unanswered))?;
-        if timeout(CLOSE_TIMEOUT, self.wxlogin.close()).await.is_err() {
+        let close = self.wxlogin.0.sessions.close();
+        if timeout(CLOSE_TIMEOUT, close).await.is_err() {
             tracing::warn!("the session store was not closed in time");
         }
         Ok(drained)
@@ -225,13 +224,8 @@ impl Worker {
 
     /// Serves until the service stops, and drains.
     async fn serve(mut self) -> io::Result<Drained> {
-        let Timeouts {
-            head,
-            linger,
-            drain,
-        } = self.timeouts;
         let metrics = &self.wxlogin.0.metrics;
-        let mut connections = Connections::new(head, self.slots);
+        let mut connections = Connections::new(self.timeouts.head, self.slots);
         let listener = TcpListener::from_std(self.listener)?;
         tokio::select! {
             () = connections.accept(&listener, &self.router, metrics) => {}
@@ -240,14 +234,15 @@ impl Worker {
         }
         connections.announce_the_end();
         let accept = connections.accept(&listener, &self.router, metrics);
-        let _ = timeout(linger, accept).await;
+        let _ = timeout(self.timeouts.linger, accept).await;
         drop(listener);
         let drained = async {
             connections.drain().await;
             self.wxlogin.drain().await;
         };
         // A little earlier than the thread that waits for this one.
-        let rest = drain.saturating_sub(linger + SLACK);
+        let passed = self.timeouts.linger + CLOSE_TIMEOUT + SLACK;
+        let rest = self.timeouts.drain.saturating_sub(passed);
         let _ = timeout(rest, drained).await;
         Ok(connections.drained())
     }

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Sourced by what runs tests, in the root of the project: installs what they need and this machine lacks,
-# from Debian, from npm by the package-lock.json files in tests, and from PyPI by tests/requirements.txt.
+# from Debian, from npm by the package-lock.json files in tests, and from PyPI by the requirements.txt files in tests.
 PATH="$PATH:/usr/sbin" # where nginx is
 missing=
 command -v cc >/dev/null || missing="$missing gcc libc6-dev" # for aws-lc and jemalloc, which are C
@@ -18,13 +18,16 @@ command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing
 [ -e /usr/share/fonts/truetype/wqy ] || missing="$missing fonts-wqy-microhei" # so that its Chinese can be read
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv" # for schemathesis and an SDK
 
-if [ -n "$missing" ]; then
-    as_root=
-    [ "$(id -u)" = 0 ] || as_root=sudo
-    $as_root apt-get update
-    # shellcheck disable=SC2086 # a list of words
-    $as_root apt-get install -y --no-install-recommends $missing
-fi
+install_debian_packages() {
+    if [ -n "$1" ]; then
+        as_root=
+        [ "$(id -u)" = 0 ] || as_root=sudo
+        $as_root apt-get update
+        # shellcheck disable=SC2086 # a list of words
+        $as_root apt-get install -y --no-install-recommends $1
+    fi
+}
+install_debian_packages "$missing"
 
 install_npm_packages() (
     cd "$1"
@@ -37,9 +40,24 @@ install_npm_packages() (
 install_npm_packages tests/miniprogram
 install_npm_packages tests/browser
 
-installed=target/python/requirements.txt # written last, too
-if ! cmp -s tests/requirements.txt "$installed"; then
-    python3 -m venv --clear target/python
-    target/python/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
-    cp tests/requirements.txt "$installed"
-fi
+install_python_packages() { # the requirements, and the directory of the virtual environment
+    installed=$2/requirements.txt # written last, too
+    if ! cmp -s "$1" "$installed"; then
+        python3 -m venv --clear "$2"
+        "$2/bin/pip" install --quiet --disable-pip-version-check --requirement "$1"
+        cp "$1" "$installed"
+    fi
+}
+install_python_packages tests/requirements.txt target/python
+
+# For tests/slow.sh alone: the languages of the samples in examples/backend, and generators of clients.
+install_compilers_and_generators() {
+    missing=
+    command -v javac >/dev/null || missing="$missing default-jdk-headless"
+    [ -e /usr/share/java/jackson-databind.jar ] || missing="$missing libjackson2-databind-java"
+    command -v go >/dev/null || missing="$missing golang-go"
+    php --ri curl >/dev/null 2>&1 || missing="$missing php-cli php-curl"
+    install_debian_packages "$missing"
+    install_npm_packages tests/generated
+    install_python_packages tests/generated/requirements.txt target/python-generators
+}

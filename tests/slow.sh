@@ -1,10 +1,11 @@
 #!/bin/sh
 # Runs the tests that take minutes, one after the other: a hundred power cuts, kill -9 under load, a disk
-# that fails now and then, restarts under load, static binaries, and Mini Programs built by uni-app and Taro. Arguments are names
-# of tests.
+# that fails now and then, restarts under load, static binaries, Mini Programs built by uni-app and Taro, backends in Java,
+# Go and PHP, and clients generated from docs/openapi.yaml. Arguments are names of tests.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/packages.sh
 install_npm_packages tests/miniprogram-frameworks
+install_compilers_and_generators
 
 exec cargo test --locked --test it -- --ignored --test-threads=1 "$@"

@@ -9,6 +9,6 @@ App({
     }
   }),
 
-  // Your own backend, which fetches the phone number: README.md shows one.
+  // Your own backend, which fetches the phone number: README.md says how to start one.
   backend: 'http://127.0.0.1:8080'
 })

@@ -25,7 +25,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read(request.into_body()).await?;
+        let body = read(request.into_body(), MAX_BODY).await?;
         Ok(Self(object(&body)?))
     }
 }
@@ -38,7 +38,7 @@ impl<S: Sync> FromRequest<S> for NoBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read(request.into_body()).await?;
+        let body = read(request.into_body(), MAX_BODY).await?;
         if !body.is_empty() {
             object::<Empty>(&body)?;
         }
@@ -49,20 +49,31 @@ impl<S: Sync> FromRequest<S> for NoBody {
 /// A struct's fields can also be read from an array, which is refused.
 fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(Problem::MalformedBody);
+        return Err(malformed("it is no object"));
     }
-    serde_json::from_slice(body).map_err(|_| Problem::MalformedBody)
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let object = serde_path_to_error::deserialize(&mut json);
+    // Names the field, and what belongs there.
+    let object = object.map_err(|error| malformed(&error.to_string()))?;
+    json.end().map_err(|error| malformed(&error.to_string()))?;
+    Ok(object)
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
+fn malformed(wrong: &str) -> Problem {
+    /// In characters: the name of an unknown field can be long.
+    const MAX_TOLD: usize = 200;
+    Problem::MalformedBody(wrong.chars().take(MAX_TOLD).collect())
+}
+
+pub(super) async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
     // The announced `Content-Length`: nothing has to be read to refuse it.
-    if body.size_hint().lower() > MAX_BODY as u64 {
+    if body.size_hint().lower() > max as u64 {
         return Err(Problem::BodyTooLarge);
     }
-    match timeout(TIMEOUT, to_bytes(body, MAX_BODY)).await {
+    match timeout(TIMEOUT, to_bytes(body, max)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_too_large(&error) => Err(Problem::BodyTooLarge),
-        Ok(Err(_)) | Err(_) => Err(Problem::MalformedBody),
+        Ok(Err(_)) | Err(_) => Err(malformed("it is incomplete")),
     }
 }
 

@@ -18,16 +18,19 @@ use super::body::{JsonBody, NoBody};
 use super::problem::Problem;
 use super::signed_in::bearer;
 use crate::app::WxLogin;
+use crate::session::Session;
 
 /// The appid and the openid in a path.
 pub(super) type UserPath = Result<Path<(String, String)>, PathRejection>;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PhoneRequest {
     code: String,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SignRequest {
     data: String,
 }
@@ -104,6 +107,20 @@ pub(super) async fn session_key(
     Ok(Json(json!({"valid": is_valid})))
 }
 
+pub(super) async fn sessions(
+    State(wxlogin): State<WxLogin>,
+    path: UserPath,
+) -> Result<Json<Value>, Problem> {
+    let (appid, openid) = appid_and_openid(path)?;
+    let sessions = wxlogin.sessions(&appid, &openid).await?;
+    let times = |it: &Session| json!({"created_at": it.created, "expires_at": it.expires});
+    let mut answer = json!({"sessions": sessions.iter().map(times).collect::<Vec<_>>()});
+    if let Some(unionid) = sessions.into_iter().find_map(|session| session.unionid) {
+        answer["unionid"] = unionid.into();
+    }
+    Ok(Json(answer))
+}
+
 pub(super) async fn end_sessions(
     State(wxlogin): State<WxLogin>,
     path: UserPath,
@@ -118,7 +135,7 @@ pub(super) async fn access_token(
     State(wxlogin): State<WxLogin>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let Path(appid) = path.map_err(|_| Problem::UnknownApp)?;
+    let Path(appid) = path.map_err(|_| Problem::UnknownAppInPath)?;
     let token = wxlogin.access_token(&appid).await?;
     Ok(Json(json!({
         "access_token": token.expose(),

@@ -30,12 +30,14 @@ pub enum Problem {
     MockCode,
     /// `unknown_app`: `appid` names a Mini Program that is not configured.
     UnknownApp,
+    /// `unknown_app`: the path names a Mini Program that is not configured.
+    UnknownAppInPath,
     /// `malformed_openid`: the openid is not 1 to 128 visible ASCII characters.
     MalformedOpenid,
-    /// `malformed_query`: a query parameter has no valid value.
-    MalformedQuery,
-    /// `malformed_body`: the body is not the JSON that the path takes.
-    MalformedBody,
+    /// `malformed_query`: a query parameter has no valid value. Holds the detail.
+    MalformedQuery(&'static str),
+    /// `malformed_body`: the body is not the JSON that the path takes. Holds what is wrong with it.
+    MalformedBody(String),
     /// `invalid_token`: no valid session for this token.
     InvalidToken,
     /// `invalid_internal_token`: no `INTERNAL_TOKEN`, or a wrong one.
@@ -48,10 +50,16 @@ pub enum Problem {
     BadSignature,
     /// `not_found`: no such path. Holds the redacted path.
     NotFound(String),
+    /// `not_found`: a setting, which this holds, switches the route on.
+    RouteOff(&'static str),
+    /// `path_not_allowed`: this path of WeChat's API must not be called.
+    PathNotAllowed,
     /// `method_not_allowed`.
     MethodNotAllowed,
     /// `body_too_large`: more than 64 KiB.
     BodyTooLarge,
+    /// `code_used`: the code gives no further session. WeChat was not asked.
+    CodeUsed,
     /// The exchange of a login's code at WeChat failed.
     Wechat(wechat::Error),
     /// WeChat refused a login's code that looks like one of the phone number button.
@@ -60,6 +68,8 @@ pub enum Problem {
     PhoneCode(wechat::Error),
     /// Another call to WeChat failed, and nothing is used up.
     WechatCall(wechat::Error),
+    /// A call of the backend could not be passed through.
+    PassedCall(wechat::Error),
     /// `invalid_phone_code`: the phone code was used for another user a moment ago.
     AnotherUsersCode,
     /// `store_unavailable`: the session could not be stored after the code was exchanged.
@@ -84,7 +94,8 @@ impl Problem {
             Self::Wechat(error)
             | Self::PhoneCodeAtLogin(error)
             | Self::PhoneCode(error)
-            | Self::WechatCall(error) => Some(error),
+            | Self::WechatCall(error)
+            | Self::PassedCall(error) => Some(error),
             _ => None,
         }
     }
@@ -183,6 +194,7 @@ impl From<LoginError> for Problem {
         match error {
             LoginError::Code(error) => error.into(),
             LoginError::UnknownApp => Self::UnknownApp,
+            LoginError::CodeUsed => Self::CodeUsed,
             LoginError::Wechat(error) => Self::Wechat(error),
             LoginError::PhoneCode(error) => Self::PhoneCodeAtLogin(error),
             LoginError::Store(error) => Self::LoginStore(error),
@@ -194,7 +206,7 @@ impl From<LoginError> for Problem {
 impl From<BackendError> for Problem {
     fn from(error: BackendError) -> Self {
         match error {
-            BackendError::UnknownApp => Self::UnknownApp,
+            BackendError::UnknownApp => Self::UnknownAppInPath,
             BackendError::MalformedOpenid => Self::MalformedOpenid,
             BackendError::Code(CodeError::Mock) => Self::MockCode,
             BackendError::Code(_) => Self::MalformedCode,

@@ -137,6 +137,8 @@ fn header(id: &str) -> Result<HeaderValue, Problem> {
     HeaderValue::from_str(id).map_err(|_| Problem::Internal("an id cannot be a header value"))
 }
 
+const ALL_DETAIL: &str = "The parameter all must be given once, as true or false.";
+
 /// `DELETE /session`: ends the session of this token, or with `?all=true` all sessions of its user.
 pub(super) async fn end_session(
     State(wxlogin): State<WxLogin>,
@@ -145,7 +147,7 @@ pub(super) async fn end_session(
     _: NoBody,
 ) -> Result<StatusCode, Problem> {
     let all = parameter(query.as_deref().unwrap_or_default(), "all");
-    let all = all.map_err(|Repeated| Problem::MalformedQuery)?;
+    let all = all.map_err(|Repeated| Problem::MalformedQuery(ALL_DETAIL))?;
     let sessions = &wxlogin.0.sessions;
     match all.as_deref() {
         Some("true") => {
@@ -153,7 +155,7 @@ pub(super) async fn end_session(
             sessions.end_all(session.user(), Some(&token)).await?;
         }
         None | Some("false") => sessions.end(&token, &session).await?,
-        Some(_) => return Err(Problem::MalformedQuery),
+        Some(_) => return Err(Problem::MalformedQuery(ALL_DETAIL)),
     }
     Ok(StatusCode::NO_CONTENT)
 }

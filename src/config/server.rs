@@ -7,8 +7,9 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::reader::{InvalidSetting, Reader};
-use super::{Config, Problems, sources};
+use super::{Config, Problems, sources, unknown_names};
 use crate::telemetry;
+use crate::wechat::parse_path;
 
 /// The shortest `INTERNAL_TOKEN`, in bytes.
 const MIN_TOKEN_LEN: usize = 16;
@@ -20,6 +21,8 @@ pub struct InternalConfig {
     pub tokens: Vec<SecretString>,
     /// `INTERNAL_ACCESS_TOKEN`: whether `access_token`s are given out.
     pub gives_access_tokens: bool,
+    /// `INTERNAL_WECHAT_PATHS`: the paths of WeChat's API that the backend may call.
+    pub wechat_paths: Vec<String>,
 }
 
 /// The settings of one process, valid as a whole.
@@ -58,7 +61,7 @@ impl ServerConfig {
     fn read(mut reader: Reader) -> Result<Self, Problems> {
         let service = super::read(&mut reader);
         let config = read(&mut reader);
-        reader.warn_of_unknown_names();
+        unknown_names::warn(&mut reader);
         let (problems, warnings) = reader.finish();
         match (config, service) {
             (Ok(config), Ok(service)) if problems.is_empty() => Ok(config(Config {
@@ -130,6 +133,12 @@ fn internal(reader: &mut Reader) -> Result<InternalConfig, InvalidSetting> {
         Some("on") => Ok(true),
         Some(_) => Err(reader.invalid("INTERNAL_ACCESS_TOKEN", "be on or off")),
     };
+    let wechat_paths = reader
+        .get("INTERNAL_WECHAT_PATHS")
+        .map(|text| text.split(','));
+    let wechat_paths = wechat_paths.into_iter().flatten().map(parse_path);
+    let wechat_paths = wechat_paths.collect::<Result<_, _>>();
+    let wechat_paths = wechat_paths.map_err(|must| reader.invalid("INTERNAL_WECHAT_PATHS", must));
     let tokens = match tokens? {
         None => Vec::new(),
         Some(text) => internal_tokens(text.expose_secret()).ok_or_else(|| {
@@ -141,6 +150,7 @@ fn internal(reader: &mut Reader) -> Result<InternalConfig, InvalidSetting> {
     Ok(InternalConfig {
         tokens,
         gives_access_tokens: gives_access_tokens?,
+        wechat_paths: wechat_paths?,
     })
 }
 
@@ -181,6 +191,9 @@ fn warn_of_unlikely_values(
             ));
         }
         _ => {}
+    }
+    if !internal.wechat_paths.is_empty() && !has_token {
+        reader.warning("INTERNAL_WECHAT_PATHS is set, but INTERNAL_TOKEN is not: no calls are passed through to WeChat".into());
     }
     if internal.gives_access_tokens && !has_token {
         reader.warning("INTERNAL_ACCESS_TOKEN is on, but INTERNAL_TOKEN is not set: access_tokens are not given out".into());

@@ -117,6 +117,12 @@ impl MemoryStore {
         newest.key.filter(|_| newest.failures < MAX_FAILURES)
     }
 
+    pub(super) fn list(&self, user: UserId<'_>) -> Vec<Session> {
+        let maps = self.maps();
+        let living = self.sessions_of(&maps, user).filter(|it| !it.is_ended);
+        living.map(|it| it.row.session.clone()).collect()
+    }
+
     pub(super) fn count_failure(&self, user: UserId<'_>) {
         let mut maps = self.maps();
         let has_key = |id: &&i64| maps.sessions.get(*id).is_some_and(|it| it.key.is_some());

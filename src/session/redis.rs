@@ -39,6 +39,9 @@ pub use url::{InvalidUrl, RedisUrl};
 /// replaced.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How many sessions of a user are ended at a time: in a cluster one after the other, within [`TIMEOUT`].
+const MAX_ENDED: usize = 200;
+
 /// The store in Redis.
 pub(super) struct RedisStore {
     connections: Box<Connections>,
@@ -116,6 +119,20 @@ impl RedisStore {
         Ok(newest.and_then(encrypted_key))
     }
 
+    pub(super) async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>, Unavailable> {
+        let owned: Vec<String> = self.query(Cmd::zrange(owned_at(user), 0, -1)).await?;
+        let sessions = owned.iter().filter(|name| name.starts_with("session:"));
+        let reads: Vec<_> = sessions.map(|name| Cmd::get(at(name))).collect();
+        let mut found = Vec::new();
+        for value in self.run(&reads).await? {
+            let json: Option<Vec<u8>> = self.answer(vec![value])?;
+            let stored = json.map(|json| serde_json::from_slice::<(String, Session)>(&json));
+            let stored = stored.transpose().map_err(|_| self.foreign_value())?;
+            found.extend(stored.map(|(_, session)| session));
+        }
+        Ok(found)
+    }
+
     /// May count a failure twice, if the connection is closed meanwhile.
     pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
         self.query(scripts::count_failure(user)).await
@@ -136,17 +153,34 @@ impl RedisStore {
         token: Option<&Token>,
     ) -> Result<(), Unavailable> {
         let last = token.map(session_name);
-        let owned: Vec<String> = self.query(Cmd::zrange(owned_at(user), 0, -1)).await?;
-        let others = owned.iter().filter(|name| Some(*name) != last.as_ref());
-        let deletes: Vec<_> = others.map(|name| Cmd::del(at(name))).collect();
+        let owned = async || {
+            self.query::<Vec<String>>(Cmd::zrange(owned_at(user), 0, -1))
+                .await
+        };
+        // Exchanges before sessions: another process that stores a further session looks for its exchange afterwards.
+        let exchanges = owned()
+            .await?
+            .into_iter()
+            .filter(|name| name.starts_with("exchange:"));
+        let deletes: Vec<_> = exchanges.map(|name| Cmd::del(at(&name))).collect();
         self.run(&deletes).await?;
+        let owned = owned().await?;
+        let is_last = |name: &String| Some(name) == last.as_ref();
+        let (last_of_all, others): (Vec<_>, Vec<_>) = owned.into_iter().partition(is_last);
+        for names in others.chunks(MAX_ENDED) {
+            let deletes = names.iter().map(|name| Cmd::del(at(name)));
+            let forget = scripts::forget_all(user, names);
+            self.run(&deletes.chain([forget]).collect::<Vec<_>>())
+                .await?;
+        }
         let ended: u64 = match &last {
             Some(name) => self.query(Cmd::del(at(name))).await?,
             None => 0,
         };
-        self.query::<()>(scripts::forget_all(user, &owned)).await?;
+        self.query::<()>(scripts::forget_all(user, &last_of_all))
+            .await?;
         // Then Redis has evicted the list, and other sessions may be alive.
-        if ended > 0 && last.is_some_and(|last| !owned.contains(&last)) {
+        if ended > 0 && last_of_all.is_empty() {
             let cause = "the list of a user's sessions is incomplete: keys were evicted";
             return Err(self.unavailable(cause));
         }

@@ -113,13 +113,26 @@ impl SqliteStore {
         user: UserId<'_>,
     ) -> Result<Option<EncryptedKey>, Unavailable> {
         let is_living = |logins: &[Login]| logins.iter().any(|login| !login.is_ended);
-        let newest = |logins: &[Login]| logins.iter().find(|login| login.key.is_some()).copied();
+        let newest = |logins: &[Login]| logins.iter().find(|login| login.key.is_some()).cloned();
         let enough = move |logins: &[Login]| is_living(logins) && newest(logins).is_some();
         let logins = self.search(user, self.clock.now(), enough).await?;
         let newest = newest(&logins).filter(|login| login.failures < MAX_FAILURES);
         Ok(newest
             .filter(|_| is_living(&logins))
             .and_then(|login| login.key))
+    }
+
+    pub(super) async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>, Unavailable> {
+        let logins = self.search(user, self.clock.now(), |_| false).await?;
+        let living = logins.into_iter().filter(|login| !login.is_ended);
+        let session = |login: Login| Session {
+            appid: user.appid.to_owned(),
+            openid: user.openid.to_owned(),
+            unionid: login.unionid,
+            created: login.created,
+            expires: login.expires,
+        };
+        Ok(living.map(session).collect())
     }
 
     pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {

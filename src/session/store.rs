@@ -3,6 +3,7 @@
 //! The methods fail if the store does not answer.
 #![allow(clippy::missing_errors_doc)]
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -175,7 +176,8 @@ impl Store {
     pub async fn find(&self, token: &Token) -> Result<Option<Session>, Unavailable> {
         let row = call!(self.find(token))?;
         let row = row.filter(|row| row.seal == token.seal(&row.session));
-        let session = row.map(|row| row.session);
+        let id = token.id();
+        let session = row.map(|row| Session { id, ..row.session });
         Ok(session.filter(|session| self.clock.now() < session.expires))
     }
 
@@ -206,6 +208,14 @@ impl Store {
     pub async fn newest_key(&self, user: UserId<'_>) -> Result<Option<SessionKey>, Unavailable> {
         let stored = call!(self.newest_key(user))?;
         Ok(stored.and_then(|key| self.encryption.decrypt(user, &key)))
+    }
+
+    /// The user's valid sessions, the newest first.
+    pub async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>, Unavailable> {
+        let (mut sessions, now) = (call!(self.list(user))?, self.clock.now());
+        sessions.retain(|session| session.user() == user && now < session.expires);
+        sessions.sort_by_key(|session| Reverse(session.created));
+        Ok(sessions)
     }
 
     /// Counts a failed decryption of the user's data since the last login.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use reqwest::header::CONTENT_ENCODING;
-use reqwest::{StatusCode, Url};
+use reqwest::{Response, StatusCode, Url};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use thread_local::ThreadLocal;
@@ -17,14 +17,14 @@ use super::{Call, Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
 use crate::clock::Clock;
 
 /// The largest answer that is read, in bytes. WeChat's are a few hundred bytes.
-const MAX_ANSWER: usize = 64 * 1024;
+pub(super) const MAX_ANSWER: usize = 64 * 1024;
 /// Initial capacity for an answer: a buffer that grows leaves a copy of a `session_key` in freed memory.
 const ANSWER_CAPACITY: usize = 1024;
 /// The pauses before the retries when WeChat is busy. Jitter makes each up to twice as long.
 const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
 
 /// How long a call waits for a slot.
-const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
+pub(crate) const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How requests are sent to WeChat.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct Settings {
     pub api_bases: Vec<Url>,
     /// For a whole call, retries included.
     pub timeout: Duration,
+    /// `WECHAT_CALL_TIMEOUT`: for a call that is passed through, to the last byte of its answer.
+    pub call_timeout: Duration,
     /// `WECHAT_MAX_IN_FLIGHT`: exchanges of login codes at a time, and so many other calls.
     pub max_in_flight: u32,
     /// Used for hosts that are not on this machine.
@@ -50,7 +52,7 @@ pub struct Client {
     /// For other calls.
     pub(super) call_slots: Semaphore,
     pub(super) clock: Clock,
-    settings: Settings,
+    pub(super) settings: Settings,
     observer: Observer,
 }
 
@@ -172,32 +174,14 @@ impl Client {
     /// Sends a request to the first host that can be reached, and parses the answer if its status is 200.
     pub(super) async fn send<T>(
         &self,
-        request: Request,
+        request: Request<'_>,
         parse: impl Fn(&[u8]) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut result = Err(Error::Unreachable("no host is configured".into()));
-        for api_base in &self.settings.api_bases {
-            result = self.send_to(api_base, &request, &parse).await;
-            if !matches!(result, Err(Error::Unreachable(_))) {
-                break;
-            }
-        }
-        result
-    }
-
-    async fn send_to<T>(
-        &self,
-        api_base: &Url,
-        request: &Request,
-        parse: impl Fn(&[u8]) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let client = self.http()?.client_for(api_base);
-        let mut response = client.execute(request.to(api_base)).await?;
+        let mut response = self.execute(&request).await?;
         if response.status() != StatusCode::OK {
             return Err(Invalid::Status(response.status().as_u16()).into());
         }
-        let encoding = response.headers().get(CONTENT_ENCODING);
-        let is_encoded = encoding.is_some_and(|encoding| encoding != "identity");
+        let is_encoded = is_encoded(&response);
         let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_CAPACITY));
         while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > MAX_ANSWER {
@@ -210,6 +194,26 @@ impl Client {
             result => result,
         }
     }
+
+    /// Sends a request to the first host that can be reached. The body of the answer is not read.
+    pub(super) async fn execute(&self, request: &Request<'_>) -> Result<Response, Error> {
+        let mut result = Err(Error::Unreachable("no host is configured".into()));
+        for api_base in &self.settings.api_bases {
+            let client = self.http()?.client_for(api_base);
+            let response = client.execute(request.to(api_base)).await;
+            result = response.map_err(Error::from);
+            if !matches!(result, Err(Error::Unreachable(_))) {
+                break;
+            }
+        }
+        result
+    }
+}
+
+/// Whether the body of an answer is compressed, although `identity` was asked for.
+pub(super) fn is_encoded(response: &Response) -> bool {
+    let encoding = response.headers().get(CONTENT_ENCODING);
+    encoding.is_some_and(|encoding| encoding != "identity")
 }
 
 /// Waits for a slot. Dropping the permit frees it.

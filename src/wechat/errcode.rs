@@ -14,6 +14,8 @@ pub enum Call {
     PhoneNumber,
     /// `GET /wxa/checksession`.
     CheckSession,
+    /// A call of the backend that is passed through.
+    PassedThrough,
 }
 
 /// WeChat's own error number, which can be any number.
@@ -49,7 +51,7 @@ pub enum Meaning {
 pub(super) const ACCESS_TOKEN_REMEDY: &str = "WeChat gives out an access_token and refuses it: see whether another system forces new ones (force_refresh), and check WECHAT_API_BASE and any proxy on the way";
 
 impl Call {
-    /// All calls.
+    /// All calls of our own.
     pub const ALL: [Self; 4] = [
         Self::CodeToSession,
         Self::StableToken,
@@ -65,6 +67,7 @@ impl Call {
             Self::StableToken => "stable_token",
             Self::PhoneNumber => "getuserphonenumber",
             Self::CheckSession => "checksession",
+            Self::PassedThrough => "passed_through",
         }
     }
 }
@@ -84,7 +87,7 @@ impl Errcode {
     /// Its meaning for a call. Source: WeChat's documentation of the calls, and observation.
     #[must_use]
     pub fn meaning(self, call: Call) -> Meaning {
-        use Call::{CheckSession, CodeToSession, PhoneNumber};
+        use Call::{CheckSession, CodeToSession, PassedThrough, PhoneNumber};
         match (self.0, call) {
             (-1, _) => Meaning::Busy,
             (45009, _) => Meaning::QuotaExhausted,
@@ -93,7 +96,9 @@ impl Errcode {
             (40163, CodeToSession) => Meaning::CodeUsed,
             (40226, CodeToSession | PhoneNumber) => Meaning::UserBlocked,
             (87009, CheckSession) => Meaning::StaleSessionKey,
-            (40001 | 40014 | 42001, CheckSession | PhoneNumber) => Meaning::InvalidAccessToken,
+            (40001 | 40014 | 42001, CheckSession | PassedThrough | PhoneNumber) => {
+                Meaning::InvalidAccessToken
+            }
             (40013, PhoneNumber) => Meaning::Misconfigured(
                 "the phone code is of another Mini Program: compare the AppID that the backend names with the Mini Program's",
             ),

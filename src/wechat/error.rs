@@ -135,9 +135,12 @@ pub enum Invalid {
     /// Not HTTP at all.
     #[error("not HTTP")]
     NotHttp,
-    /// More than 64 KiB.
-    #[error("more than 64 KiB")]
+    /// More than 64 KiB, or 10 MB of a call that is passed through.
+    #[error("too large")]
     TooLarge,
+    /// It holds the `access_token` of the request.
+    #[error("it holds the access_token")]
+    HoldsToken,
     /// Not a JSON object with fields of the documented types.
     #[error("not the JSON object that WeChat documents")]
     NotJson,

@@ -116,6 +116,8 @@ impl From<reqwest::Error> for Error {
             Invalid::NotHttp.into()
         } else if error.is_connect() || error.is_builder() {
             Self::Unreachable(text)
+        } else if error.is_timeout() {
+            Self::Timeout
         } else {
             Self::Broken(text)
         }

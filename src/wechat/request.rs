@@ -1,36 +1,46 @@
 //! A request to WeChat, before a host is chosen.
 
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
+use hyper::body::Bytes;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use secrecy::zeroize::Zeroizing;
+use tokio::time::Instant;
 
 /// Initial capacity for a query, so that it does not leave copies of secrets in freed memory as it grows. That of
 /// an exchange has some 160 bytes.
 const QUERY_CAPACITY: usize = 256;
 
 /// A request, for any host. It holds secrets.
-pub(super) struct Request {
-    method: Method,
-    path: &'static str,
-    query: Zeroizing<String>,
-    json: Option<Vec<u8>>,
+#[derive(Clone)]
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) path: &'a str,
+    pub(super) query: Zeroizing<String>,
+    pub(super) headers: HeaderMap,
+    /// Sent with its `Content-Length`: WeChat refuses chunks.
+    pub(super) body: Option<Bytes>,
+    /// For the last byte of the answer, if whoever reads it has none.
+    pub(super) deadline: Option<Instant>,
 }
 
-impl Request {
-    pub(super) fn get(path: &'static str) -> Self {
+impl<'a> Request<'a> {
+    pub(super) fn get(path: &'a str) -> Self {
         Self {
             method: Method::GET,
             path,
             query: Zeroizing::new(String::with_capacity(QUERY_CAPACITY)),
-            json: None,
+            headers: HeaderMap::new(),
+            body: None,
+            deadline: None,
         }
     }
 
-    /// With a JSON body, which is sent with its `Content-Length`: WeChat refuses chunks.
-    pub(super) fn post(path: &'static str, json: &serde_json::Value) -> Self {
+    pub(super) fn post(path: &'a str, json: &serde_json::Value) -> Self {
+        let content_type = HeaderValue::from_static("application/json");
         Self {
             method: Method::POST,
-            json: Some(json.to_string().into_bytes()),
+            headers: [(CONTENT_TYPE, content_type)].into_iter().collect(),
+            body: Some(json.to_string().into()),
             ..Self::get(path)
         }
     }
@@ -53,12 +63,11 @@ impl Request {
         );
         let mut request = reqwest::Request::new(self.method.clone(), url);
         let identity = HeaderValue::from_static("identity");
+        request.headers_mut().clone_from(&self.headers);
         request.headers_mut().insert(ACCEPT_ENCODING, identity);
-        if let Some(json) = &self.json {
-            let content_type = HeaderValue::from_static("application/json");
-            request.headers_mut().insert(CONTENT_TYPE, content_type);
-            *request.body_mut() = Some(json.clone().into());
-        }
+        *request.body_mut() = self.body.clone().map(Into::into);
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        *request.timeout_mut() = self.deadline.map(left);
         request
     }
 }

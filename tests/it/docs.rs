@@ -4,5 +4,6 @@ mod compose;
 mod gateways;
 mod pages;
 mod prometheus;
+mod samples;
 mod shipping;
 mod troubleshooting;

@@ -4,6 +4,7 @@ mod crashes;
 mod directory;
 mod disk_errors;
 mod encryption;
+mod endings;
 mod promises;
 mod redis_kinds;
 mod redis_moves;

@@ -153,7 +153,7 @@ test('the phone code goes to the backend, and a spent one is asked for again', a
   assert.deepEqual(seen, ['POST /phone {"code":"used"}', 'POST /phone {"code":"new"}'])
 })
 
-test('the backend of README.md asks the internal listener for the user who is logged in, and for no other', async t => {
+test('the backend that README.md names asks the internal listener for the user who is logged in, and for no other', async t => {
   const number = { phoneNumber: '13800000000', purePhoneNumber: '13800000000', countryCode: '86' }
   let refusal
   const seen = []
@@ -178,16 +178,16 @@ test('the backend of README.md asks the internal listener for the user who is lo
   assert.deepEqual([statusCode, seen.length], [401, 2])
 })
 
-/** The backend that README.md shows, as a process. */
+/** The backend that README.md names, as a process. */
 async function startBackend(t, settings) {
-  const [, program] = /```js\n(\/\/ backend\.mjs\n[^]*?)```/.exec(read('README.md'))
+  const [, directory, program] = /\]\((\.\.\/backend\/node)\)[^]*?\nnode (\S+)\n/.exec(read('README.md'))
   const reserved = http.createServer().listen(0, '127.0.0.1')
   await once(reserved, 'listening')
   const PORT = String(reserved.address().port)
   reserved.close()
   const env = { ...process.env, ...settings, PORT }
-  const backend = spawn(process.execPath, ['--input-type=module'], { env, stdio: ['pipe', 'inherit', 'inherit'] })
-  backend.stdin.end(program)
+  const cwd = path.join(EXAMPLE, directory)
+  const backend = spawn(process.execPath, [program], { cwd, env, stdio: ['ignore', 'inherit', 'ignore'] })
   t.after(() => backend.kill())
   const url = `http://127.0.0.1:${PORT}`
   while (await ask(url, '').catch(() => false) === false) assert.equal(backend.exitCode, null)

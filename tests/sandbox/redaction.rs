@@ -16,6 +16,7 @@ const SEGMENTS: &[&str] = &[
     "readyz",
     "metrics",
     "users",
+    "wechat",
     "phone",
     "sign",
     "session_key",

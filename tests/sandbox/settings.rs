@@ -7,6 +7,8 @@ use wxlogin::config::ServerConfig;
 use super::fake_wechat::{APPID, SECRET};
 
 pub const INTERNAL_TOKEN: &str = "sandbox-internal-token";
+/// The calls that the stand-in knows. The environment may name others.
+const PATHS: &str = "/cgi-bin/message/subscribe/send,/wxa/msg_sec_check,/wxa/getwxacodeunlimit";
 /// What the names of wxlogin's settings begin with.
 const PREFIXES: [&str; 6] = [
     "WECHAT_",
@@ -51,6 +53,7 @@ impl Settings {
             ("INTERNAL_ADDR", "127.0.0.1:9090"), // a free port instead
             ("INTERNAL_TOKEN", INTERNAL_TOKEN),
             ("INTERNAL_ACCESS_TOKEN", "on"),
+            ("INTERNAL_WECHAT_PATHS", PATHS),
             ("SESSION_STORE", "memory:"),
         ];
         let mut settings = BTreeMap::from([("RUST_LOG".to_owned(), "wxlogin=debug".to_owned())]);

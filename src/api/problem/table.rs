@@ -57,6 +57,8 @@ enum Purpose {
     PhoneCode,
     /// Nothing is used up.
     Call,
+    /// What is done twice may do harm.
+    PassedCall,
 }
 
 const fn row(status: StatusCode, code: &'static str, action: Action, detail: &'static str) -> Row {
@@ -89,13 +91,15 @@ impl Row {
         let action = match purpose {
             Purpose::Login => self.action,
             Purpose::PhoneCode => Action::AskAgain,
-            Purpose::Call => Action::RetryLater,
+            Purpose::PassedCall if self.action == Action::LoginAgain => Action::GiveUp,
+            Purpose::Call | Purpose::PassedCall => Action::RetryLater,
         };
         let advice = match action {
             Action::LoginAgain => ", and the code may be used up: log in again.",
             Action::AskAgain => {
                 ", and the phone code may be used up: let the user press the phone number button again."
             }
+            Action::GiveUp => ": it may have been done, or not.",
             _ => ": try again later.",
         };
         let detail = format!("{}{advice}", self.detail);
@@ -120,12 +124,13 @@ impl Problem {
                 "This is the mock code of WeChat DevTools: open the project with a real AppID."),
             Self::UnknownApp => row(S::BAD_REQUEST, "unknown_app", FixRequest,
                 "The appid is not one that is configured on this server."),
+            Self::UnknownAppInPath => row(S::NOT_FOUND, "unknown_app", FixRequest,
+                "The appid in the path is not one that is configured on this server."),
             Self::MalformedOpenid => row(S::BAD_REQUEST, "malformed_openid", FixRequest,
                 "The openid must be 1 to 128 visible ASCII characters, as in X-WX-OPENID."),
-            Self::MalformedQuery => row(S::BAD_REQUEST, "malformed_query", FixRequest,
-                "The parameter all must be given once, as true or false."),
-            Self::MalformedBody => row(S::BAD_REQUEST, "malformed_body", FixRequest,
-                "The body must be the JSON object that this path takes, complete within 10 s."),
+            Self::MalformedQuery(detail) => row(S::BAD_REQUEST, "malformed_query", FixRequest, detail),
+            Self::MalformedBody(wrong) => row(S::BAD_REQUEST, "malformed_body", FixRequest, "")
+                .with_detail(format!("The body must be the JSON object that this path takes, complete within 10 s: {wrong}.")),
             Self::Undecryptable => row(S::UNPROCESSABLE_ENTITY, "undecryptable", LoginAgain,
                 "The data cannot be decrypted for this user: log in again, then get the data from WeChat again."),
             Self::BadSignature => row(S::UNPROCESSABLE_ENTITY, "bad_signature", LoginAgain,
@@ -138,15 +143,21 @@ impl Problem {
                 "The Authorization header must be Bearer and the INTERNAL_TOKEN of this server."),
             Self::NotFound(path) => row(S::NOT_FOUND, "not_found", FixRequest, "")
                 .with_detail(format!("There is no path {path} here; a proxy in front may have changed it.")),
+            Self::RouteOff(setting) => row(S::NOT_FOUND, "not_found", FixRequest, "")
+                .with_detail(format!("This path is switched off on this server: {setting} switches it on.")),
+            Self::PathNotAllowed => row(S::FORBIDDEN, "path_not_allowed", FixRequest,
+                "This path of WeChat's API is not in INTERNAL_WECHAT_PATHS of this server, in this spelling."),
             Self::MethodNotAllowed => row(S::METHOD_NOT_ALLOWED, "method_not_allowed", FixRequest,
                 "This path does not take this method: the Allow header names those it takes."),
             Self::BodyTooLarge => row(S::PAYLOAD_TOO_LARGE, "body_too_large", FixRequest,
-                "The request body is larger than 64 KiB."),
+                "The request body is larger than 64 KiB, or than 10 MB for a call that is passed through to WeChat."),
+            Self::CodeUsed => refusal_row(Meaning::CodeUsed, Purpose::Login),
             Self::Wechat(error) => wechat_row(error, Purpose::Login),
             Self::PhoneCodeAtLogin(error) => wechat_row(error, Purpose::Login).with_detail(
                 "This looks like the code of the phone number button, which is for getuserphonenumber: send the one that wx.login gives."),
             Self::PhoneCode(error) if error.was_sent() => wechat_row(error, Purpose::PhoneCode),
             Self::PhoneCode(error) | Self::WechatCall(error) => wechat_row(error, Purpose::Call),
+            Self::PassedCall(error) => wechat_row(error, Purpose::PassedCall),
             Self::AnotherUsersCode => row(S::BAD_REQUEST, "invalid_phone_code", AskAgain,
                 "This phone code was sent for another user a moment ago: let this user press the phone number button."),
             Self::LoginStore(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", LoginAgain,

@@ -25,7 +25,7 @@ pub(super) struct Counts {
 }
 
 /// What a search reads of a session.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Login {
     pub(super) id: i64,
     /// The key that this login brought.
@@ -33,6 +33,9 @@ pub(super) struct Login {
     /// Failed decryptions since this login.
     pub(super) failures: u8,
     pub(super) is_ended: bool,
+    pub(super) unionid: Option<String>,
+    pub(super) created: u64,
+    pub(super) expires: u64,
 }
 
 impl Counts {
@@ -119,7 +122,7 @@ pub(super) fn search(
     if newest.saturating_sub(oldest) > MAX_BUCKETS {
         return Err(Error::IntegralValueOutOfRange(0, newest));
     }
-    let sql = "SELECT id, session_key, failures, ended FROM session
+    let sql = "SELECT id, session_key, failures, ended, unionid, created, expires FROM session
         WHERE bucket = ?1 AND user = ?2 AND appid = ?3 AND openid = ?4 AND expires > ?5
         ORDER BY login DESC";
     let mut statement = db.prepare_cached(sql)?;
@@ -136,6 +139,9 @@ pub(super) fn search(
                 key: row.get::<_, Option<_>>(1)?.map(EncryptedKey),
                 failures: row.get(2)?,
                 is_ended: row.get(3)?,
+                unionid: row.get(4)?,
+                created: row.get(5)?,
+                expires: row.get(6)?,
             });
             if enough(&logins) {
                 return Ok(logins);
@@ -172,6 +178,7 @@ pub(super) fn recent_exchanges(db: &Connection, now: Duration) -> Result<Vec<Rec
 /// The first five columns.
 fn session(row: &rusqlite::Row<'_>) -> Result<Session> {
     Ok(Session {
+        id: 0,
         appid: row.get(0)?,
         openid: row.get(1)?,
         unionid: row.get(2)?,

@@ -17,12 +17,13 @@ use crate::support::process::Process;
 use crate::support::redis_server::RedisServer;
 
 /// All paths of the backend, each with its method.
-fn paths() -> [(Method, String); 5] {
+fn paths() -> [(Method, String); 6] {
     let user = format!("/users/{APPID}/{}", openid("alice"));
     [
         (Method::POST, format!("{user}/phone")),
         (Method::POST, format!("{user}/sign")),
         (Method::GET, format!("{user}/session_key")),
+        (Method::GET, format!("{user}/sessions")),
         (Method::DELETE, format!("{user}/sessions")),
         (Method::GET, format!("/access_token/{APPID}")),
     ]
@@ -121,9 +122,10 @@ async fn what_a_backend_does_wrong_is_told_and_never_reaches_wechat() {
     let long = "o".repeat(129);
     let post = async |path: &str, body: &str| app.internal.post(path, TOKEN, body.to_owned()).await;
     for action in ["phone", "sign"] {
-        let body = r#"{"code": "phone-alice", "data": ""}"#;
+        let body = [r#"{"code": "phone-alice"}"#, r#"{"data": ""}"#][usize::from(action == "sign")];
+        let answer = post(&format!("/users/wx1/{alice}/{action}"), body).await;
+        answer.assert_problem(404, "unknown_app", "fix_request");
         for (user, code) in [
-            (format!("wx1/{alice}"), "unknown_app"),
             (format!("%FF/{alice}"), "malformed_openid"),
             (format!("{APPID}/{long}"), "malformed_openid"),
             (format!("{APPID}/o%20x"), "malformed_openid"),
@@ -191,7 +193,8 @@ async fn what_a_backend_does_wrong_is_told_and_never_reaches_wechat() {
         ),
     ] {
         let answer = backend.ask(method, &path).await;
-        answer.assert_problem(400, code, "fix_request");
+        let status = if code == "unknown_app" { 404 } else { 400 };
+        answer.assert_problem(status, code, "fix_request");
     }
     for (method, path, allow) in [
         (Method::GET, format!("/users/{APPID}/{alice}/phone"), "POST"),
@@ -201,9 +204,9 @@ async fn what_a_backend_does_wrong_is_told_and_never_reaches_wechat() {
             "GET,HEAD",
         ),
         (
-            Method::GET,
+            Method::POST,
             format!("/users/{APPID}/{alice}/sessions"),
-            "DELETE",
+            "GET,HEAD,DELETE",
         ),
         (Method::POST, format!("/access_token/{APPID}"), "GET,HEAD"),
     ] {
@@ -334,6 +337,178 @@ async fn wechat_is_asked_whether_a_session_key_is_valid() {
 }
 
 #[tokio::test]
+async fn a_malformed_body_names_the_field_and_what_belongs_there() {
+    let app = start(&[]).await;
+    let session = app.client.token("user-alice").await;
+    let backend = |action: &str| format!("/users/{APPID}/{}/{action}", openid("alice"));
+    let long = format!("{{\"{}\":1}}", "x".repeat(60_000));
+    for (path, body, told) in [
+        (
+            "sign",
+            r#"{"data":{"offerId":"1"}}"#,
+            "data: invalid type: map, expected a string",
+        ),
+        (
+            "sign",
+            r#"{"data":null}"#,
+            "data: invalid type: null, expected a string",
+        ),
+        (
+            "sign",
+            r#"{"date":"x"}"#,
+            "unknown field `date`, expected `data`",
+        ),
+        (
+            "sign",
+            r#"{"data":"x","appid":"y"}"#,
+            "unknown field `appid`, expected `data`",
+        ),
+        ("sign", "{}", "missing field `data`"),
+        (
+            "sign",
+            r#"{"data":"x","data":"y"}"#,
+            "duplicate field `data`",
+        ),
+        ("sign", r#"{"data":"x"} {}"#, "trailing characters"),
+        ("sign", r#"{"data":"x"#, "EOF while parsing a string"),
+        ("sign", r#"["x"]"#, "it is no object"),
+        ("sign", &long, "xxx"),
+        (
+            "phone",
+            r#"{"code":7}"#,
+            "code: invalid type: integer `7`, expected a string",
+        ),
+        (
+            "/session/decrypt",
+            r#"{"encryptedData":"x"}"#,
+            "missing field `iv`",
+        ),
+        (
+            "/session/verify",
+            r#"{"rawData":{},"signature":"x"}"#,
+            "rawData: invalid type: map, expected a string",
+        ),
+    ] {
+        let answer = match path.starts_with('/') {
+            true => app.client.post(path, &session, body.to_owned()).await,
+            false => {
+                app.internal
+                    .post(&backend(path), TOKEN, body.to_owned())
+                    .await
+            }
+        };
+        answer.assert_problem(400, "malformed_body", "fix_request");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(
+            detail.contains(told) && detail.len() < 300,
+            "{body}: {detail}"
+        );
+    }
+    // A Mini Program posts whole events.
+    let event = r#"{"encryptedData":"x","iv":"y","errMsg":"getUserInfo:ok","cloudID":{}}"#;
+    let answer = app.client.post("/session/decrypt", &session, event).await;
+    answer.assert_problem(422, "undecryptable", "login_again");
+}
+
+#[tokio::test]
+async fn a_route_that_is_off_names_the_setting_that_switches_it_on() {
+    let user = format!("/users/{APPID}/o1/sign");
+    let (token, call) = (
+        format!("/access_token/{APPID}"),
+        format!("/wechat/{APPID}/wxa/x"),
+    );
+    let bearer = format!("Bearer {TOKEN}");
+    let headers = [("authorization", bearer.as_str())];
+    for (settings, rows) in [
+        (
+            &[("INTERNAL_ACCESS_TOKEN", "on")][..],
+            &[
+                (&user, "INTERNAL_TOKEN switches"),
+                (&token, "INTERNAL_TOKEN switches"),
+                (&call, "INTERNAL_TOKEN switches"),
+            ][..],
+        ),
+        (
+            &[("INTERNAL_TOKEN", TOKEN)],
+            &[
+                (&token, "INTERNAL_ACCESS_TOKEN=on switches"),
+                (&call, "INTERNAL_WECHAT_PATHS"),
+            ],
+        ),
+        (&OPEN, &[(&call, "INTERNAL_WECHAT_PATHS")]),
+    ] {
+        let app = TestApp::with(settings).await;
+        for (path, told) in rows {
+            let answer = app.internal.send(Method::GET, path, &headers).await;
+            assert!(
+                matches!(answer.status.as_u16(), 403 | 404),
+                "{}",
+                answer.text
+            );
+            assert!(answer.text.contains(told), "{path}: {}", answer.text);
+        }
+        let answer = app.client.send(Method::GET, &user, &headers).await;
+        assert!(answer.text.contains("a proxy in front"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_users_sessions_are_listed_without_their_tokens_in_each_store() {
+    let redis = RedisServer::start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = format!("file:{}", dir.path().join("s.sessions").display());
+    for store in ["memory:", &file, &redis.url()] {
+        let clock = ManualClock::at(1_800_000_000);
+        let settings = [
+            &OPEN[..],
+            &[("SESSION_STORE", store), ("SESSION_TTL", "1h")],
+        ]
+        .concat();
+        let wechat = FakeWechat::start().await;
+        let app = TestApp::beside(wechat, &settings, clock.clone(), clock.clock()).await;
+        let backend = Backend::of(&app);
+        let none = json!({"sessions": []});
+        assert_eq!(backend.sessions("alice").await.json(), none, "{store}");
+        let unionid = app.client.login("user-alice").await.json()["unionid"].clone();
+        assert!(unionid.is_string());
+        let mut tokens = Vec::new();
+        for login in 1..=2 {
+            clock.forward(100);
+            tokens.push(app.client.token(&format!("user-alice.{login}")).await);
+        }
+        app.client.token("user-bob").await;
+        let answer = backend.sessions("alice").await;
+        let at = |created: u64| json!({"created_at": created, "expires_at": created + 3600});
+        let now = 1_800_000_000;
+        let three =
+            json!({"unionid": unionid, "sessions": [at(now + 200), at(now + 100), at(now)]});
+        assert_eq!(answer.json(), three, "{store}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        for token in &tokens {
+            assert!(
+                !answer.text.contains(&token[4..12]),
+                "{store}: part of a token"
+            );
+        }
+        // One that has ended, and one that has expired.
+        app.client.end(&tokens[0]).await.assert_status(204);
+        clock.forward(3500);
+        let left = backend.sessions("alice").await.json();
+        assert_eq!(left["sessions"], json!([at(now + 200)]), "{store}");
+        backend.end("alice").await.assert_status(204);
+        assert_eq!(backend.sessions("alice").await.json(), none, "{store}");
+        assert_eq!(
+            backend.sessions("bob").await.json()["sessions"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
+        app.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn all_sessions_of_a_user_end_and_those_of_others_do_not() {
     let redis = RedisServer::start();
     let dir = tempfile::tempdir().unwrap();
@@ -381,8 +556,14 @@ async fn an_end_of_all_sessions_and_a_signature_work_across_replicas() {
     let url = redis.url();
     let settings = [&OPEN[..], &[("SESSION_STORE", &*url)]].concat();
     let clock = ManualClock::at(1_800_000_000);
-    let replica =
-        async || TestApp::beside(wechat.clone(), &settings, clock.clone(), clock.clock()).await;
+    let replica = async || {
+        TestApp::setup()
+            .wechat(&wechat)
+            .settings(&settings)
+            .clock(clock.clone())
+            .start()
+            .await
+    };
     let (one, two) = (replica().await, replica().await);
     let token = one.client.token("user-alice").await;
     let signature = hmac_sign(&session_key("user-alice"), "x");
@@ -408,6 +589,7 @@ async fn a_store_that_fails_is_told_as_one() {
     for answer in [
         backend.sign("alice", "").await,
         backend.session_key("alice").await,
+        backend.sessions("alice").await,
         backend.end("alice").await,
     ] {
         answer.assert_problem(503, "store_unavailable", "retry_later");

@@ -536,6 +536,7 @@ fn debug_shows_no_secret() {
     let internal = InternalConfig {
         tokens: vec![SECRET.into()],
         gives_access_tokens: true,
+        wechat_paths: Vec::new(),
     };
     let more = format!(
         "{access_token:?} {access_token:#?} {number:?} {number:#?} {bad_number:?} {internal:?} {internal:#?}"

@@ -160,6 +160,14 @@ async fn a_session_store_in_a_directory_is_tried_and_not_made() {
     assert!(said.starts_with("s.sessions does not exist yet"), "{said}");
     assert!(!dir.path().join("s.sessions").exists());
 
+    // An empty directory stays empty: the operator who runs the check may be another user than the service.
+    let empty = tempfile::tempdir().unwrap();
+    let place = format!("file:{}", empty.path().display());
+    let (status, said) = check_store(dir.path(), &wechat, &place).await;
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("is empty"), "{said}");
+    assert!(std::fs::read_dir(empty.path()).unwrap().next().is_none());
+
     let settings = vars(&wechat.base(), &[("SESSION_STORE", url)]);
     let process = Process::start(dir.path(), &settings);
     let (status, said) = check_store(dir.path(), &wechat, url).await;

@@ -54,6 +54,11 @@ impl Backend {
         self.ask(Method::GET, &path).await
     }
 
+    pub async fn sessions(&self, name: &str) -> Answer {
+        let path = format!("/users/{}/{}/sessions", self.appid, openid(name));
+        self.ask(Method::GET, &path).await
+    }
+
     pub async fn end(&self, name: &str) -> Answer {
         let path = format!("/users/{}/{}/sessions", self.appid, openid(name));
         self.ask(Method::DELETE, &path).await
