@@ -194,7 +194,7 @@ impl Client {
                 tracing::error!(
                     appid,
                     remedy,
-                    "WeChat gives out an access_token and calls it invalid"
+                    "WeChat calls the access_token invalid that it gives out"
                 );
                 Err(error.clone())
             }
@@ -227,7 +227,7 @@ pub(super) fn log_second_refusal(appid: &str, error: &Error) {
         tracing::error!(
             appid,
             remedy,
-            "WeChat refuses each access_token that it gives out"
+            "WeChat refuses one access_token after the other"
         );
     } else {
         diagnosis::log_refusal(None, appid, error);

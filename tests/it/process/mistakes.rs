@@ -288,7 +288,7 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
 }
 
 #[tokio::test]
-async fn the_first_line_names_version_store_doors_and_mini_programs() {
+async fn the_first_line_names_version_store_addresses_and_mini_programs() {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
     let redis = RedisServer::start();
