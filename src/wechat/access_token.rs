@@ -126,19 +126,39 @@ impl Client {
             Ok(other) => {
                 let result = ask(other.clone(), deadline).await;
                 if let Err(error) = &result {
-                    log_second_refusal(mini_program.appid(), error);
-                    if error.meaning() == Some(Meaning::InvalidAccessToken) {
-                        // Within the pause: it is only given up.
-                        let _ = self
-                            .fetch(mini_program, Some((other, error.clone())), deadline)
-                            .await;
-                    }
+                    self.second_refusal(mini_program, other, error, deadline)
+                        .await;
                 }
                 result
             }
             Err(error) => Err(error),
         };
         result.map_err(Error::unreachable_as_broken)
+    }
+
+    /// Logs a refusal of a call's second attempt. A token that was refused as invalid is forgotten.
+    pub(super) async fn second_refusal(
+        self: &Arc<Self>,
+        mini_program: &Arc<MiniProgram>,
+        token: AccessToken,
+        error: &Error,
+        deadline: Instant,
+    ) {
+        let appid = mini_program.appid();
+        if error.meaning() != Some(Meaning::InvalidAccessToken) {
+            diagnosis::log_refusal(None, appid, error);
+            return;
+        }
+        let remedy = ACCESS_TOKEN_REMEDY;
+        tracing::error!(
+            appid,
+            remedy,
+            "WeChat refuses one access_token after the other"
+        );
+        // Fetches no third one: the second is too new.
+        let _ = self
+            .fetch(mini_program, Some((token, error.clone())), deadline)
+            .await;
     }
 
     /// Fetches a token, or waits for the fetch in flight. It goes on if its request is cancelled. `refused`: a token
@@ -218,18 +238,5 @@ impl Client {
             state.fetched = Some(Fetched { token, at });
         }
         fetched
-    }
-}
-
-pub(super) fn log_second_refusal(appid: &str, error: &Error) {
-    if error.meaning() == Some(Meaning::InvalidAccessToken) {
-        let remedy = ACCESS_TOKEN_REMEDY;
-        tracing::error!(
-            appid,
-            remedy,
-            "WeChat refuses one access_token after the other"
-        );
-    } else {
-        diagnosis::log_refusal(None, appid, error);
     }
 }

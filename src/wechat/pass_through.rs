@@ -14,7 +14,6 @@ use secrecy::zeroize::Zeroizing;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
-use super::access_token::log_second_refusal;
 use super::client::{MAX_ANSWER, is_encoded};
 use super::request::Request;
 use super::{AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, Refusal, answer};
@@ -111,14 +110,17 @@ impl Client {
             Some(error) if error.meaning() == Some(Meaning::InvalidAccessToken) => error,
             _ => return Ok(answer),
         };
-        let other = self.fetch(mini_program, Some((token, error.clone())), deadline);
+        let other = self.fetch(mini_program, Some((token, error)), deadline);
         let other = match other.await {
-            Err(same) if same == error => return Ok(answer),
+            Err(error) if error.meaning() == Some(Meaning::InvalidAccessToken) => {
+                return Ok(answer);
+            }
             other => other.map_err(no_token)?,
         };
         let answer = self.pass(request, &other).await?;
-        if let Some(refusal) = answer.refusal.clone() {
-            log_second_refusal(mini_program.appid(), &Error::Refused(refusal));
+        if let Some(error) = answer.refusal.clone().map(Error::Refused) {
+            self.second_refusal(mini_program, other, &error, deadline)
+                .await;
         }
         Ok(answer)
     }
