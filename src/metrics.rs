@@ -228,7 +228,7 @@ impl Metrics {
 /// The log writer counts them, for the whole process.
 #[cfg(feature = "server")]
 fn dropped_lines() -> Vec<prometheus::proto::MetricFamily> {
-    let help = "Log lines that were dropped: standard error took them too slowly or refused them";
+    let help = "Log lines that were dropped: standard error was too slow or refused them";
     let dropped = IntCounter::new("wxlogin_log_lines_dropped_total", help);
     dropped.map_or_else(
         |_| Vec::new(),

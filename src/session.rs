@@ -174,7 +174,7 @@ pub enum OpenError {
     InUse(PathBuf),
     /// A file where there should be a directory.
     #[error(
-        "the session store {} is a file, as earlier versions made it, and must be a directory; it was not used. Move it away, and users log in anew",
+        "the session store {} is a file, as earlier versions made it, and must be a directory; it was not used. Move it away, and users log in again",
         .0.display()
     )]
     NotADirectory(PathBuf),
@@ -186,7 +186,7 @@ pub enum OpenError {
     NotOurs(PathBuf),
     /// A store of an earlier or later version.
     #[error(
-        "the session store {} was made by another version of wxlogin; it was not used. Run that version, or move it away, and users log in anew",
+        "the session store {} was made by another version of wxlogin; it was not used. Run that version, or move it away, and users log in again",
         .0.display()
     )]
     OtherVersion(PathBuf),

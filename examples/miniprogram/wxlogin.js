@@ -76,12 +76,11 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
   })
 
   function stillIn(before) {
-    if (before !== logOuts) throw new LoginError('logged_out', 'give_up', 'logOut was called')
+    if (before !== logOuts) throw new LoginError('logged_out', 'give_up', 'logOut')
   }
 
-  function sharedLogin() {
+  function sharedLogin(before) {
     if (running) return running.done
-    const before = logOuts
     running = logIn()
     const end = () => { running = null } // after a failure too: the next call logs in again
     running.then(end, end)
@@ -98,10 +97,10 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
   }
 
   /** The kept user, or that of a new login. Rejects if there was a logout since `before`. */
-  async function session(before = logOuts, isForced) {
+  async function session(before = logOuts, isNew) {
     await leaving
     stillIn(before)
-    const user = kept().token && !isForced ? kept() : await sharedLogin()
+    const user = kept().token && !isNew ? kept() : await sharedLogin(before)
     stillIn(before)
     return user
   }
@@ -129,7 +128,7 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
   const withToken = name => options => {
     const { url, header, enableChunked, success, fail, complete } = options || {}
     const aborted = new LoginError('aborted', 'give_up', name)
-    const isSocket = name === 'connectSocket'
+    const isSocket = /Socket/.test(name)
     const listeners = {}
     let task, result, stop, isStopped
 
@@ -182,10 +181,9 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
     if (running) await running.catch(() => {}) // its token must not outlive the logout
     const stop = async ({ token }, isNew) => {
       const answer = await ask(all ? '/session?all=true' : '/session', token, { method: 'DELETE' })
-      const isDead = answer.statusCode === 401
       const isEnded = answer.statusCode === 204
-      if (isDead || isEnded) drop(token)
-      if (!isEnded && (isNew || !isDead)) throw failure(answer)
+      if (!isEnded && (isNew || answer.statusCode !== 401)) throw failure(answer)
+      drop(token)
       return isEnded
     }
     const isEnded = kept().token && await stop(kept())
@@ -206,7 +204,7 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
     const fail = result => {
       clearTimeout(timer)
       const { errno, errMsg = `${name}: no answer` } = result || {}
-      const detail = String(errMsg).replace(/(\?|wxs_|"code":)\S*/g, '$1…') // it may quote URL, header and data
+      const detail = `${errMsg}`.replace(/(\?|wxs_|"code":)\S*/g, '$1…') // it may quote URL, header and data
       const seen = `${errno}:${detail}`
       const action = MISTAKE.test(seen) ? 'fix_request' : REFUSED.test(seen) ? 'give_up' : 'retry_later'
       reject(new LoginError(`wx_${name}_failed`, action, detail, { errno, retryAfter: 1, ...whose(url) }))
@@ -228,31 +226,31 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
     }
   })
 
-  const whose = (url = '') => ({
+  const whose = url => ({
     server: !url ? 'wechat' : url.startsWith(baseUrl) ? 'wxlogin' : 'yours',
-    host: (/\/\/(?:[^/]*@)?([^/?#]+)/.exec(url) || [])[1]
+    host: url && url.replace(/^.*?\/\/([^/]*@)?|[/?#].*/g, '')
   })
 
   /** The error for an answer of wxlogin that is not the one expected. */
   function failure({ statusCode: status, data, header }) {
     const lower = {} // the case of header names differs between phones and DevTools
     for (const name in header) lower[name.toLowerCase()] = header[name]
-    const retryAfter = Number(lower['retry-after']) || 1
-    const more = { status, requestId: lower['x-request-id'], retryAfter, ...whose(baseUrl) }
-    const { code, action, detail } = data || {}
-    if (isWord(code) && isWord(action)) return new LoginError(code, action, detail, more)
-    // A gateway in between may answer instead of wxlogin, in HTML.
-    const isLater = status === 429 || status >= 500
-    return new LoginError('unexpected_answer', isLater ? 'retry_later' : 'give_up', `HTTP status ${status}`, more)
+    let { code, action, detail } = data || {}
+    if (!isWord(code) || !isWord(action)) {
+      // A gateway in between may answer instead of wxlogin, in HTML.
+      code = 'unexpected_answer'
+      action = status === 429 || status >= 500 ? 'retry_later' : 'give_up'
+      detail = `HTTP status ${status}`
+    }
+    return new LoginError(code, action, detail, {
+      status, requestId: lower['x-request-id'], retryAfter: +lower['retry-after'] || 1, ...whose(baseUrl)
+    })
   }
 
   return {
-    token: async () => (await session()).token,
-    user: async () => {
-      const { openid, unionid } = await session()
-      return { openid, unionid }
-    },
-    renew: async () => (await session(logOuts, true)).token,
+    token: () => session().then(user => user.token),
+    user: () => session().then(({ openid, unionid }) => ({ openid, unionid })),
+    renew: () => session(logOuts, true).then(user => user.token),
     request: withToken('request'),
     uploadFile: withToken('uploadFile'),
     downloadFile: withToken('downloadFile'),
@@ -265,17 +263,17 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
 function chooseBase(base) {
   const bases = typeof base === 'string' ? { release: base } : base || {}
   if (!Object.values({ release: '', ...bases }).every(url => /^https?:\/\/[^/]/.test(url))) {
-    throw new LoginError('invalid_base', 'fix_request', "base, wxlogin's URL, is missing")
+    throw new LoginError('invalid_base', 'fix_request', "base must be wxlogin's URL")
   }
-  let version
+  let url = bases.release
   try {
-    version = wx.getAccountInfoSync().miniProgram.envVersion
+    url = bases[wx.getAccountInfoSync().miniProgram.envVersion] || url
   } catch (error) {
     // Old versions of WeChat do not tell.
   }
-  return (bases[version] || bases.release).replace(/\/+$/, '')
+  return url.replace(/\/+$/, '')
 }
 
-const isWord = value => typeof value === 'string' && /^[\x21-\x7e]+$/.test(value)
+const isWord = value => typeof value === 'string' && /^[!-~]+$/.test(value)
 
 module.exports = { create, LoginError }

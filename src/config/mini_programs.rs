@@ -11,9 +11,8 @@ pub(super) fn read(reader: &mut Reader) -> Result<Vec<MiniProgram>, InvalidSetti
     let appid = reader.get("WECHAT_APPID");
     let secret = reader.secret_or_file("WECHAT_SECRET", "WECHAT_SECRET_FILE");
     match (apps?, appid) {
-        (Some(_), appid) if appid.is_some() || !matches!(secret, Ok(None)) => Err(reader.problem(
-            "WECHAT_APPS stands instead of WECHAT_APPID and WECHAT_SECRET: set it, or those two",
-        )),
+        (Some(_), appid) if appid.is_some() || !matches!(secret, Ok(None)) => Err(reader
+            .problem("WECHAT_APPS replaces WECHAT_APPID and WECHAT_SECRET: set it, or those two")),
         (Some(apps), _) => {
             let file = reader.get("WECHAT_APPS_FILE");
             several(reader, file, apps.expose_secret())

@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
             return Ok(value.map(SecretString::from));
         };
         if value.is_some() {
-            return Err(self.problem(format!("{file_name} stands instead of {name}: set one")));
+            return Err(self.problem(format!("{file_name} replaces {name}: set one of them")));
         }
         // The path is not shown if it could be a secret, which has neither of these characters.
         let shown = if path.contains(['/', '.']) {

@@ -127,7 +127,7 @@ impl Write for StandardError {
         if dropped > self.reported {
             let lines = dropped - self.reported;
             tracing::warn!(
-                "{lines} log lines were dropped: standard error took them too slowly or refused them"
+                "{lines} log lines were dropped: standard error was too slow or refused them"
             );
             // Not if the warning itself was dropped.
             if dropped_lines() == dropped {

@@ -6,3 +6,4 @@ mod pages;
 mod prometheus;
 mod samples;
 mod shipping;
+mod troubleshooting;

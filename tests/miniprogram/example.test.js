@@ -21,10 +21,23 @@ test('wxlogin.mjs and wxlogin.js are the same code', () => {
   assert.equal(commonJs, module.replace(/export ({.*})\n$/, 'module.exports = $1\n'))
 })
 
-test('without comments the client is under 3.3 KB, gzipped', () => {
+test('without comments the client is under 3,300 bytes, gzipped', () => {
   const code = read('wxlogin.js').replace(/^ *\/\*\*[^]*?\*\/\n|^ *\/\/.*\n| \/\/ .*$/gm, '')
   const { length } = gzipSync(code, { level: 9 })
-  assert.ok(length < 3.3 * 1024, `${length} bytes`)
+  assert.ok(length < 3300, `${length} bytes`)
+})
+
+test('each code of the client has a row in both languages', () => {
+  const client = read('wxlogin.js')
+  const codes = new Set(['request', 'uploadFile', 'downloadFile', 'connectSocket', 'login'].map(name => `wx_${name}_failed`))
+  for (const [, code] of client.matchAll(/(?:LoginError\(|code = )'(\w+)'/g)) codes.add(code)
+  assert.equal(codes.size, 10)
+  for (const language of ['en', 'zh-CN']) {
+    const page = read(`../../docs/${language}/mini-program.md`)
+    const cells = page.match(/^\| `.*?(?= \| )/gm)
+    const rows = new Set(cells.flatMap(cell => cell.split('`').filter((_, at) => at % 2)))
+    for (const code of codes) assert.ok(rows.has(code), `${code} in ${language}`)
+  }
 })
 
 test('the package for npm has the files, and the version of wxlogin', async () => {

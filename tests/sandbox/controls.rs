@@ -1,6 +1,6 @@
 //! The controls of the page as an HTTP API with JSON, also for a team's own end-to-end tests.
 //!
-//! docs/en/sandbox-controls.md describes them.
+//! docs/en/sandbox.md describes them.
 
 mod next;
 mod users;

@@ -38,7 +38,9 @@ impl Expiry {
         let sql = "SELECT expires <= ? FROM session ORDER BY id DESC LIMIT 1";
         let newest = db.query_row(sql, [now.saturating_sub(DELETE_AFTER)], |row| row.get(0));
         if newest.optional()? == Some(true) {
-            tracing::warn!("by this clock all sessions have expired; they go in five minutes");
+            tracing::warn!(
+                "by this machine's clock all sessions have expired: they are deleted in five minutes"
+            );
         }
         Ok(Self {
             baseline: (now, clock.monotonic()),

@@ -30,7 +30,7 @@ fn paths() -> [(Method, String); 6] {
 }
 
 #[tokio::test]
-async fn the_backends_paths_exist_on_the_internal_door_alone_and_with_a_token_alone() {
+async fn the_backends_paths_exist_on_the_internal_listener_alone_and_with_a_token_alone() {
     let closed = TestApp::with(&[("INTERNAL_ACCESS_TOKEN", "on")]).await;
     let open = TestApp::with(&[("INTERNAL_TOKEN", TOKEN)]).await;
     let bearer = format!("Bearer {TOKEN}");
@@ -51,7 +51,7 @@ async fn the_backends_paths_exist_on_the_internal_door_alone_and_with_a_token_al
 }
 
 #[tokio::test]
-async fn only_one_of_the_tokens_opens_the_internal_door() {
+async fn only_one_of_the_tokens_opens_the_internal_listener() {
     let tokens = format!("{TOKEN}, another-internal-token");
     let settings = [
         ("INTERNAL_TOKEN", &*tokens),

@@ -304,12 +304,13 @@ async fn calls_have_slots_of_their_own_which_end_with_the_answer_or_the_client()
     let upstream = Upstream::start().await;
     let app = start(&upstream, &[("WECHAT_CALL_TIMEOUT", "3s")]).await;
     upstream.answer(Script::Hold);
-    let door = app.internal.clone();
+    let internal = app.internal.clone();
     let calls: Vec<_> = (0..32)
         .map(|_| {
-            let door = door.clone();
+            let internal = internal.clone();
             tokio::spawn(async move {
-                door.post(&format!("/wechat/{APPID}{CHECK}"), TOKEN, "{}")
+                internal
+                    .post(&format!("/wechat/{APPID}{CHECK}"), TOKEN, "{}")
                     .await
             })
         })

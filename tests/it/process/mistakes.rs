@@ -125,7 +125,7 @@ async fn a_mini_program_that_is_not_right_is_named_with_the_cause() {
             &["WECHAT_APPID does not look like one", "40013", "compare WECHAT_APPID"]),
         (&[("WECHAT_SECRET", OTHER_SECRET)], &[APPID, "40125", "the AppSecret is wrong"]),
         (&[("WECHAT_SECRET", &quoted)], &["WECHAT_SECRET must be", "no quotes"]),
-        (&[("WECHAT_APPS", "wx1:x")], &["WECHAT_APPS stands instead of WECHAT_APPID and WECHAT_SECRET"]),
+        (&[("WECHAT_APPS", "wx1:x")], &["WECHAT_APPS replaces WECHAT_APPID and WECHAT_SECRET"]),
         (&[no_secret, ("WECHAT_SECRET_FILE", "/nowhere/secret")],
             &["WECHAT_SECRET_FILE names /nowhere/secret", "No such file"]),
         (&[no_secret, ("WECHAT_SECRET_FILE", &not_utf8)],
@@ -288,7 +288,7 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
 }
 
 #[tokio::test]
-async fn the_first_line_names_version_store_doors_and_mini_programs() {
+async fn the_first_line_names_version_store_addresses_and_mini_programs() {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
     let redis = RedisServer::start();

@@ -445,7 +445,7 @@ fn internal_tokens_come_from_a_file_too_and_are_not_shown() {
     let both = with(&[("INTERNAL_TOKEN", "token-in-a-file-123"), file]);
     let problems = both.unwrap_err().to_string();
     assert!(
-        problems.starts_with("INTERNAL_TOKEN_FILE stands instead"),
+        problems.starts_with("INTERNAL_TOKEN_FILE replaces"),
         "{problems}"
     );
 }

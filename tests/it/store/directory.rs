@@ -259,7 +259,7 @@ async fn what_is_not_ours_is_refused_and_left_as_it_is() {
     assert!(matches!(error, OpenError::NotADirectory(_)), "{error}");
     let said = error.to_string();
     assert!(
-        said.contains("Move it away, and users log in anew"),
+        said.contains("Move it away, and users log in again"),
         "{said}"
     );
     assert_eq!(fs::read(&old).unwrap(), b"sessions of an earlier version");
@@ -288,7 +288,7 @@ async fn what_is_not_ours_is_refused_and_left_as_it_is() {
         let (error, said) = refused(dir.path(), "another version's");
         assert!(matches!(error, OpenError::OtherVersion(_)), "{said}");
         assert!(
-            said.contains("move it away, and users log in anew"),
+            said.contains("move it away, and users log in again"),
             "{said}"
         );
     }

@@ -77,7 +77,7 @@ pub const CHINESE: Texts = Texts {
     expire: "使其过期",
     copy_token: "复制 token",
     clock_ahead: "wxlogin 的时钟比本机快 {}。",
-    quota_pause: "微信返回了 errcode 45009（当日调用次数用完）。wxlogin 暂停向微信请求登录，剩余秒数：{}。在此期间，所有登录都返回 \
+    quota_pause: "微信返回了 errcode 45009（当日调用额度已用完）。wxlogin 暂停向微信请求登录，还剩 {} 秒。在此期间，所有登录都返回 \
         quota_exhausted。",
     end_pause: "结束暂停",
     requests_title: "最近 50 个请求",

@@ -78,8 +78,8 @@ pub const ENGLISH: Texts = Texts {
     expire: "Let it expire",
     copy_token: "Copy token",
     clock_ahead: "wxlogin's clock is ahead of this machine's by {}.",
-    quota_pause: "WeChat said errcode 45009: the daily quota is used up. wxlogin asks it for no login for some seconds: \
-        {}. Meanwhile every login is quota_exhausted.",
+    quota_pause: "WeChat said errcode 45009: the daily quota is used up. wxlogin asks it for no login for ten seconds, of which {} are \
+        left. Meanwhile every login is quota_exhausted.",
     end_pause: "End the pause",
     requests_title: "The last 50 requests",
     filter: "Filter",
