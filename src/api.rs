@@ -21,6 +21,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 #[cfg(feature = "server")]
 use axum::{Extension, http::Uri, routing::delete};
+#[cfg(feature = "server")]
+use tokio::sync::Semaphore;
 
 use crate::app::WxLogin;
 #[cfg(feature = "server")]
@@ -83,7 +85,7 @@ const ROUTES: &[Route] = &[
     #[cfg(feature = "server")]
     (Group::Backend, "GET", "/wechat/{appid}/{*path}", pass_through::get_route),
     #[cfg(feature = "server")]
-    (Group::Backend, "POST", "/wechat/{appid}/{*path}", pass_through::post_route),
+    (Group::Backend, "POST", "/wechat/{appid}/{*path}", || post(pass_through::pass)),
     #[cfg(feature = "server")]
     (Group::AccessToken, "GET", "/access_token/{appid}", || get(internal::access_token)),
 ];
@@ -123,8 +125,9 @@ impl WxLogin {
                 let paths = config.wechat_paths.iter().map(String::as_str);
                 self.0.metrics.add_calls(mini_program.appid(), paths);
             }
-            let paths: Arc<[String]> = config.wechat_paths.as_slice().into();
-            let mut backend = self.group(Group::Backend).layer(Extension(paths));
+            let slots = Arc::new(Semaphore::new(pass_through::MAX_CALLS));
+            let calls: pass_through::Calls = (config.wechat_paths.as_slice().into(), slots);
+            let mut backend = self.group(Group::Backend).layer(Extension(calls));
             if config.gives_access_tokens {
                 backend = backend.merge(self.group(Group::AccessToken));
             }

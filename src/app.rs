@@ -81,8 +81,8 @@ impl WxLogin {
         }
         let observe = {
             let metrics = metrics.clone();
-            move |call: &str, appid: &str, error: Option<&wechat::Error>| {
-                metrics.called_wechat(call, appid, error);
+            move |call: Call, appid: &str, error: Option<&wechat::Error>| {
+                metrics.called_wechat(call.name(), appid, error);
             }
         };
         let wechat = Client::new(config.wechat, clock.clone(), Box::new(observe))?;

@@ -11,6 +11,8 @@ mod server;
 mod shown;
 mod sources;
 mod text_file;
+#[cfg(feature = "server")]
+mod unknown_names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -87,11 +89,9 @@ impl Config {
     /// # Errors
     /// [`Problems`]: this is no such place.
     pub fn with_session_store(mut self, url: &str) -> Result<Self, Problems> {
-        let url = url.parse();
-        let url = url.map_err(|reason: session::InvalidUrl| {
+        self.sessions.url = url.parse().map_err(|reason: session::InvalidUrl| {
             Problems(vec![format!("SESSION_STORE must {}", store_form(reason))])
-        });
-        self.sessions.url = url?;
+        })?;
         Ok(self)
     }
 
@@ -159,7 +159,7 @@ pub fn names() -> BTreeSet<&'static str> {
     let _ = read(&mut reader);
     #[cfg(feature = "server")]
     let _ = server::read(&mut reader);
-    reader.names_read()
+    reader.names_read().clone()
 }
 
 /// Reads every setting, also after a problem, so that all problems are reported.

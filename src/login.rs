@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use crate::app::WxLogin;
 use crate::one_time_codes::OneTimeCode;
 use crate::session::{Exchange, Session, UserId};
-use crate::wechat::{self, CodeSession, Errcode, Invalid, Meaning, MiniProgram};
+use crate::wechat::{self, CodeSession, Invalid, Meaning, MiniProgram};
 pub use answer::{LoggedIn, LoginError, LoginOrigin};
 pub(crate) use endings::Endings;
 
@@ -133,7 +133,7 @@ impl WxLogin {
                 Known::Stored {
                     further: MAX_FURTHER_SESSIONS..,
                     ..
-                } => return Err(code_used()),
+                } => return Err(LoginError::CodeUsed),
                 Known::Stored {
                     first,
                     further,
@@ -143,12 +143,16 @@ impl WxLogin {
                     let endings = *endings;
                     let session = self.new_session(first.user(), first.unionid.as_deref());
                     drop(known);
-                    let sessions = &self.0.sessions;
-                    // Another replica may have ended all sessions of the user.
-                    if sessions.is_shared() && sessions.exchanged(&request.hash).await?.is_none() {
-                        return Err(code_used());
+                    if self.has_ended_elsewhere(request).await? {
+                        return Err(LoginError::CodeUsed);
                     }
-                    return self.store(session, None, endings).await;
+                    let logged_in = self.store(session, None, endings).await?;
+                    if self.has_ended_elsewhere(request).await? {
+                        let (token, user) = (&logged_in.token, logged_in.session.user());
+                        self.0.sessions.end_all(user, Some(token)).await?;
+                        return Err(LoginError::CodeUsed);
+                    }
+                    return Ok(logged_in);
                 }
             }
         }
@@ -157,21 +161,31 @@ impl WxLogin {
     /// Stores a session of a code that was exchanged when there had been so many endings.
     async fn store(
         &self,
-        session: Session,
+        mut session: Session,
         exchange: Option<Exchange<'_>>,
         endings: u64,
     ) -> Result<LoggedIn, LoginError> {
-        let has_ended = || self.0.endings.has_ended(session.user(), endings);
-        if has_ended() {
-            return Err(code_used());
+        let has_ended = |session: &Session| self.0.endings.has_ended(session.user(), endings);
+        if has_ended(&session) {
+            return Err(LoginError::CodeUsed);
         }
         let token = self.0.sessions.create(&session, exchange).await?;
         // All sessions of the user were ended meanwhile: whether this one was among them is not known.
-        if has_ended() {
-            self.0.sessions.end(&token, &session).await?;
-            return Err(code_used());
+        if has_ended(&session) {
+            self.0
+                .sessions
+                .end_all(session.user(), Some(&token))
+                .await?;
+            return Err(LoginError::CodeUsed);
         }
+        session.id = token.id();
         Ok(LoggedIn { token, session })
+    }
+
+    /// Whether another replica may have ended all sessions of the user since the code was exchanged.
+    async fn has_ended_elsewhere(&self, request: &Request) -> Result<bool, LoginError> {
+        let sessions = &self.0.sessions;
+        Ok(sessions.is_shared() && sessions.exchanged(&request.hash).await?.is_none())
     }
 
     fn new_session(&self, user: UserId<'_>, unionid: Option<&str>) -> Session {
@@ -182,11 +196,12 @@ impl WxLogin {
     /// Exchanges a code at WeChat, unless another replica has. An error means that WeChat has not received it.
     async fn exchange(&self, request: &Request) -> Result<Known, LoginError> {
         let (metrics, sessions) = (&self.0.metrics, &self.0.sessions);
+        let endings = self.0.endings.count();
         if sessions.is_shared()
             && let Some(session) = sessions.exchanged(&request.hash).await?
         {
             metrics.repeat();
-            return Ok(self.stored_elsewhere(session));
+            return Ok(stored_elsewhere(session, endings));
         }
         let (wechat, mini_program) = (&self.0.wechat, &*request.mini_program);
         let slot = wechat.login_slot(mini_program).await?;
@@ -208,7 +223,7 @@ impl WxLogin {
             && sessions.is_shared()
             && let Some(session) = self.exchanged_elsewhere(request).await
         {
-            return Ok(self.stored_elsewhere(session));
+            return Ok(stored_elsewhere(session, endings));
         }
         Ok(Known::Refused(error))
     }
@@ -225,18 +240,15 @@ impl WxLogin {
         };
         timeout(REPLICA_TIMEOUT, found).await.ok()
     }
-
-    fn stored_elsewhere(&self, first: Session) -> Known {
-        Known::Stored {
-            first,
-            further: 0,
-            endings: self.0.endings.count(),
-        }
-    }
 }
 
-fn code_used() -> LoginError {
-    wechat::Error::from(Errcode::CODE_USED).into()
+fn stored_elsewhere(first: Session, endings: u64) -> Known {
+    let further = 0;
+    Known::Stored {
+        first,
+        further,
+        endings,
+    }
 }
 
 fn is_about_the_code(error: &wechat::Error) -> bool {

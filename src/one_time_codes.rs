@@ -125,7 +125,8 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
     }
 
     /// Runs `work` with what is known of a code; the lock keeps others from working on it. It runs in a task, which
-    /// goes on when its request is cancelled. `None` if it panicked.
+    /// goes on when its request is cancelled; a request that is cancelled while it waits for the lock does nothing.
+    /// `None` if it panicked.
     pub(crate) async fn run<R, F>(
         &self,
         code: [u8; 32],
@@ -135,9 +136,11 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
         R: Send + 'static,
         F: Future<Output = R> + Send,
     {
-        let known = self.known(code);
-        let task = async move { work(known.lock_owned().await).await };
-        self.tasks.spawn(task).await.ok()
+        let known = self.known(code).lock_owned().await;
+        self.tasks
+            .spawn(async move { work(known).await })
+            .await
+            .ok()
     }
 
     /// What is known of a code. A new one is remembered for a minute.
@@ -176,8 +179,12 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
     pub(crate) fn forget_in_time(self: &Arc<Self>) {
         let codes = self.clone();
         tokio::spawn(async move {
-            sleep(REMEMBERED).await;
-            forget(&mut codes.codes(), codes.clock.monotonic());
+            loop {
+                sleep(REMEMBERED).await;
+                if !forget(&mut codes.codes(), codes.clock.monotonic()) {
+                    return;
+                }
+            }
         });
     }
 
@@ -193,18 +200,22 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
 }
 
 /// Removes codes whose minute has passed and those above [`MAX_REMEMBERED`], but none that somebody is at work on.
-fn forget<K>(codes: &mut LinkedHashMap<[u8; 32], Code<K>>, now: Duration) {
+/// Whether there was such a one, which is remembered for another minute.
+fn forget<K>(codes: &mut LinkedHashMap<[u8; 32], Code<K>>, now: Duration) -> bool {
+    let mut any_at_work = false;
     for _ in 0..codes.len() {
         let Some((hash, code)) = codes.front().map(|(hash, code)| (*hash, code)) else {
-            return;
+            break;
         };
         if now < code.end && codes.len() <= MAX_REMEMBERED {
-            return;
+            break;
         }
         if Arc::strong_count(&code.known) == 1 {
             codes.remove(&hash);
         } else if let Some(code) = codes.to_back(&hash) {
             code.end = now + REMEMBERED;
+            any_at_work = true;
         }
     }
+    any_at_work
 }

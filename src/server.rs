@@ -161,11 +161,8 @@ impl Server {
         // Each thread has its own handle: the last one that is closed closes the listener.
         drop(self.public);
         if let Some((listener, config)) = self.internal {
-            let worker = worker(
-                listener,
-                Slots::unlimited(),
-                self.wxlogin.internal_router(&config),
-            );
+            let router = self.wxlogin.internal_router(&config);
+            let worker = worker(listener, Slots::unlimited(), router);
             serving.push(worker.start("internal".into()).await?);
         }
         started();
@@ -225,13 +222,8 @@ impl Worker {
 
     /// Serves until the service stops, and drains.
     async fn serve(mut self) -> io::Result<Drained> {
-        let Timeouts {
-            head,
-            linger,
-            drain,
-        } = self.timeouts;
         let metrics = &self.wxlogin.0.metrics;
-        let mut connections = Connections::new(head, self.slots);
+        let mut connections = Connections::new(self.timeouts.head, self.slots);
         let listener = TcpListener::from_std(self.listener)?;
         tokio::select! {
             () = connections.accept(&listener, &self.router, metrics) => {}
@@ -240,14 +232,15 @@ impl Worker {
         }
         connections.announce_the_end();
         let accept = connections.accept(&listener, &self.router, metrics);
-        let _ = timeout(linger, accept).await;
+        let _ = timeout(self.timeouts.linger, accept).await;
         drop(listener);
         let drained = async {
             connections.drain().await;
             self.wxlogin.drain().await;
         };
         // A little earlier than the thread that waits for this one.
-        let rest = drain.saturating_sub(linger + SLACK);
+        let passed = self.timeouts.linger + SLACK;
+        let rest = self.timeouts.drain.saturating_sub(passed);
         let _ = timeout(rest, drained).await;
         Ok(connections.drained())
     }

@@ -99,6 +99,9 @@ impl FromStr for StoreUrl {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Session {
+    /// A number of the session that is no secret, for logs; 0 before the session has a token.
+    #[serde(skip)]
+    pub id: i64,
     /// The Mini Program.
     pub appid: String,
     /// The user in this Mini Program: 1 to 128 visible ASCII characters, case-sensitive.
@@ -126,6 +129,7 @@ impl Session {
     #[must_use]
     pub fn new(user: UserId<'_>, unionid: Option<String>, created: u64, ttl: Duration) -> Self {
         Self {
+            id: 0,
             appid: user.appid.to_owned(),
             openid: user.openid.to_owned(),
             unionid,

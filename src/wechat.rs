@@ -22,6 +22,8 @@ mod stable_token;
 mod user_data;
 
 pub use check_session::parse_check_session;
+#[cfg(feature = "server")]
+pub(crate) use client::SLOT_TIMEOUT;
 pub use client::{Client, Observer, Settings};
 pub use code_to_session::CodeSession;
 pub(crate) use diagnosis::log_refused_code;
@@ -33,7 +35,7 @@ pub(crate) use http::is_on_this_machine;
 pub use mini_program::MiniProgram;
 pub(crate) use mini_program::QUOTA_PAUSE;
 #[cfg(feature = "server")]
-pub(crate) use pass_through::{PassedCall, check_path, may_be_sent};
+pub(crate) use pass_through::{may_be_sent, parse_path};
 pub use phone_number::PhoneNumber;
 pub use refusal::{Refusal, Rid};
 pub use stable_token::AccessToken;

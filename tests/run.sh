@@ -5,4 +5,6 @@ set -eu
 cd "$(dirname "$0")/.."
 . tests/packages.sh
 
+# Many tests wait for timeouts and processes: twice as many as cores run at a time.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"
 exec cargo test --locked "$@"

@@ -8,16 +8,24 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::http::header::ALLOW;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get};
+use futures_util::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::body;
 use super::layer::RequestId;
 use super::problem::Problem;
 use crate::app::WxLogin;
-use crate::wechat::{PassedCall, may_be_sent};
+use crate::wechat::{Error, SLOT_TIMEOUT, may_be_sent};
 
+/// The most calls at a time: each can hold a body of 10 MB.
+pub(super) const MAX_CALLS: usize = 32;
 /// The largest body that is sent on, in bytes.
 const MAX_BODY: usize = 10_000_000;
+
+/// The paths that may be called, and the slots for calls.
+pub(super) type Calls = (Arc<[String]>, Arc<Semaphore>);
 
 /// No HEAD: it would be a GET at WeChat.
 pub(super) fn get_route() -> MethodRouter<WxLogin> {
@@ -25,13 +33,9 @@ pub(super) fn get_route() -> MethodRouter<WxLogin> {
     get(pass).head(others).fallback(others)
 }
 
-pub(super) fn post_route() -> MethodRouter<WxLogin> {
-    post(pass)
-}
-
-async fn pass(
+pub(super) async fn pass(
     State(wxlogin): State<WxLogin>,
-    Extension(paths): Extension<Arc<[String]>>,
+    Extension((paths, slots)): Extension<Calls>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
@@ -47,38 +51,35 @@ async fn pass(
             "The query must not name an access_token or from_appid, and ' must be %27 in it.",
         ));
     }
-    let wechat = &wxlogin.0.wechat;
-    let slot = wechat.passed_slot().await.map_err(Problem::PassedCall)?;
+    // From the first byte of the body to the last one of the answer.
+    let slot = timeout(SLOT_TIMEOUT, slots.acquire_owned()).await;
+    let slot = slot.map_err(|_| Problem::PassedCall(Error::Overloaded))?;
     let body = match head.method {
         Method::POST => body::read(body, MAX_BODY).await?,
         _ => Bytes::new(),
     };
-    let head = &head;
-    let call = PassedCall { path, head, body };
-    let result = wechat.pass_through(mini_program, &call, slot).await;
-    let (status, refusal) = match &result {
-        Ok(answer) => (Some(answer.status.as_u16()), answer.refusal.as_ref()),
-        Err(error) => (None, error.refusal()),
+    let wechat = &wxlogin.0.wechat;
+    let result = wechat.pass_through(mini_program, path, &head, body).await;
+    let status = result.as_ref().ok().map(|it| it.status.as_u16());
+    let error = match &result {
+        Ok(answer) => answer.refusal.clone().map(Error::Refused),
+        Err(error) => Some(error.clone()),
     };
-    let errcode = refusal.map(|refusal| refusal.errcode.0);
-    let rid = refusal.and_then(|refusal| refusal.rid.as_ref());
-    let rid = rid.map(tracing::field::display);
-    let request_id = RequestId::of(&head.headers);
-    let request_id = request_id.as_str();
+    let metrics = &wxlogin.0.metrics;
+    metrics.called_wechat(path, appid, error.as_ref());
+    let refusal = error.as_ref().and_then(Error::refusal);
     tracing::info!(
-        request_id,
+        request_id = RequestId::of(&head.headers).as_str(),
         appid,
         path,
         status,
-        errcode,
-        rid,
+        errcode = refusal.map(|it| it.errcode.0),
+        rid = refusal
+            .and_then(|it| it.rid.as_ref())
+            .map(tracing::field::display),
         "call passed through"
     );
     let answer = result.map_err(Problem::PassedCall)?;
-    Ok((
-        answer.status,
-        answer.headers,
-        Body::from_stream(answer.body),
-    )
-        .into_response())
+    let body = Body::from_stream(answer.body.map(move |part| (part, &slot).0));
+    Ok((answer.status, answer.headers, body).into_response())
 }

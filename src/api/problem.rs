@@ -58,6 +58,8 @@ pub enum Problem {
     MethodNotAllowed,
     /// `body_too_large`: more than 64 KiB.
     BodyTooLarge,
+    /// `code_used`: the code gives no further session. WeChat was not asked.
+    CodeUsed,
     /// The exchange of a login's code at WeChat failed.
     Wechat(wechat::Error),
     /// WeChat refused a login's code that looks like one of the phone number button.
@@ -192,6 +194,7 @@ impl From<LoginError> for Problem {
         match error {
             LoginError::Code(error) => error.into(),
             LoginError::UnknownApp => Self::UnknownApp,
+            LoginError::CodeUsed => Self::CodeUsed,
             LoginError::Wechat(error) => Self::Wechat(error),
             LoginError::PhoneCode(error) => Self::PhoneCodeAtLogin(error),
             LoginError::Store(error) => Self::LoginStore(error),

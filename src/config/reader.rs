@@ -12,26 +12,6 @@ use secrecy::{ExposeSecret, SecretString};
 use super::sources::Sources;
 use super::{shown, text_file};
 
-/// Names with these prefixes are taken for settings of wxlogin.
-#[cfg(feature = "server")]
-const PREFIXES: [&str; 7] = [
-    "WECHAT_",
-    "SESSION_",
-    "USERDATA_",
-    "LISTEN_",
-    "INTERNAL_",
-    "METRICS_",
-    "LOG_",
-];
-/// Names with these prefixes that other programs use: `SESSION_MANAGER` is X11's, the others are systemd's.
-#[cfg(feature = "server")]
-const FOREIGN_NAMES: [&str; 5] = [
-    "SESSION_MANAGER",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-];
 /// The units of durations, for the operator.
 const UNITS: &str = "ms, s, m (minutes), h, d, w, M (months), y";
 
@@ -66,33 +46,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn names_read(self) -> BTreeSet<&'static str> {
-        self.names_read
+    pub(super) fn names_read(&self) -> &BTreeSet<&'static str> {
+        &self.names_read
+    }
+
+    #[cfg(feature = "server")]
+    pub(super) fn names_given(&self) -> impl Iterator<Item = &'a String> + use<'a> {
+        self.vars.keys()
     }
 
     /// The problems and the warnings.
     pub(super) fn finish(self) -> (Vec<String>, Vec<String>) {
         (self.problems, self.warnings)
-    }
-
-    /// Warns of names with our prefixes that were not read.
-    #[cfg(feature = "server")]
-    pub(super) fn warn_of_unknown_names(&mut self) {
-        for name in self.vars.keys() {
-            let upper_case = name.to_ascii_uppercase();
-            let ours = PREFIXES.iter().any(|prefix| upper_case.starts_with(prefix));
-            if !ours
-                || self.names_read.contains(name.as_str())
-                || FOREIGN_NAMES.contains(&name.as_str())
-            {
-                continue;
-            }
-            let mut warning = format!("{name} is not a setting of wxlogin");
-            if self.names_read.contains(upper_case.as_str()) {
-                warning = format!("{warning}, but {upper_case} is");
-            }
-            self.warnings.push(warning);
-        }
     }
 
     /// The trimmed value; an empty one counts as not set.

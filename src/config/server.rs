@@ -7,9 +7,9 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::reader::{InvalidSetting, Reader};
-use super::{Config, Problems, sources};
+use super::{Config, Problems, sources, unknown_names};
 use crate::telemetry;
-use crate::wechat::check_path;
+use crate::wechat::parse_path;
 
 /// The shortest `INTERNAL_TOKEN`, in bytes.
 const MIN_TOKEN_LEN: usize = 16;
@@ -61,7 +61,7 @@ impl ServerConfig {
     fn read(mut reader: Reader) -> Result<Self, Problems> {
         let service = super::read(&mut reader);
         let config = read(&mut reader);
-        reader.warn_of_unknown_names();
+        unknown_names::warn(&mut reader);
         let (problems, warnings) = reader.finish();
         match (config, service) {
             (Ok(config), Ok(service)) if problems.is_empty() => Ok(config(Config {
@@ -133,15 +133,12 @@ fn internal(reader: &mut Reader) -> Result<InternalConfig, InvalidSetting> {
         Some("on") => Ok(true),
         Some(_) => Err(reader.invalid("INTERNAL_ACCESS_TOKEN", "be on or off")),
     };
-    let wechat_paths = match reader.get("INTERNAL_WECHAT_PATHS") {
-        None => Ok(Vec::new()),
-        Some(text) => {
-            let paths = text.split(',').map(str::trim);
-            let checked = paths.map(|path| check_path(path).map(|()| path.to_owned()));
-            let checked = checked.collect::<Result<_, _>>();
-            checked.map_err(|must| reader.invalid("INTERNAL_WECHAT_PATHS", must))
-        }
-    };
+    let wechat_paths = reader
+        .get("INTERNAL_WECHAT_PATHS")
+        .map(|text| text.split(','));
+    let wechat_paths = wechat_paths.into_iter().flatten().map(parse_path);
+    let wechat_paths = wechat_paths.collect::<Result<_, _>>();
+    let wechat_paths = wechat_paths.map_err(|must| reader.invalid("INTERNAL_WECHAT_PATHS", must));
     let tokens = match tokens? {
         None => Vec::new(),
         Some(text) => internal_tokens(text.expose_secret()).ok_or_else(|| {

@@ -36,6 +36,10 @@ pub enum LoginError {
     /// The Mini Program is not configured.
     #[error("the appid is not one that is configured")]
     UnknownApp,
+    /// The code has given as many sessions as one may, or its user's sessions were all ended since. WeChat was not
+    /// asked.
+    #[error("the code was used")]
+    CodeUsed,
     /// WeChat did not exchange the code.
     #[error(transparent)]
     Wechat(#[from] wechat::Error),

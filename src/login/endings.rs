@@ -36,16 +36,17 @@ impl Endings {
         // A code is remembered for a minute after its exchange, which begins before it is remembered.
         let ending = (state.count, now + 2 * REMEMBERED);
         state.users.insert(key(user), ending);
-        while let Some((_, (_, end))) = state.users.front()
-            && *end <= now
-        {
-            state.users.pop_front();
-        }
     }
 
     /// The number of endings so far.
     pub(crate) fn count(&self) -> u64 {
-        self.state().count
+        let mut state = self.state();
+        while let Some((_, (_, end))) = state.users.front()
+            && *end <= self.clock.monotonic()
+        {
+            state.users.pop_front();
+        }
+        state.count
     }
 
     /// Whether the sessions of this user have ended since there were `count` endings.

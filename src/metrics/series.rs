@@ -39,10 +39,10 @@ const STORE_OPERATIONS: [&str; 10] = [
 
 /// How a login ends: the `code` of its problem, and WeChat's errcode if one was the reason.
 #[rustfmt::skip] // a table
-pub(super) const LOGIN_OUTCOMES: [[&str; 2]; 32] = [
+pub(super) const LOGIN_OUTCOMES: [[&str; 2]; 33] = [
     ["ok", "none"],
     ["missing_code", "none"], ["malformed_code", "none"], ["mock_code", "none"], ["unknown_app", "none"],
-    ["invalid_code", "40029"], ["invalid_code", "41029"], ["code_used", "40163"], ["user_blocked", "40226"],
+    ["invalid_code", "40029"], ["invalid_code", "41029"], ["code_used", "40163"], ["code_used", "none"], ["user_blocked", "40226"],
     ["rate_limited", "45011"], ["quota_exhausted", "45009"],
     ["misconfigured", "40001"], ["misconfigured", "40002"], ["misconfigured", "40013"],
     ["misconfigured", "40066"], ["misconfigured", "40125"], ["misconfigured", "40164"],

@@ -176,7 +176,8 @@ impl Store {
     pub async fn find(&self, token: &Token) -> Result<Option<Session>, Unavailable> {
         let row = call!(self.find(token))?;
         let row = row.filter(|row| row.seal == token.seal(&row.session));
-        let session = row.map(|row| row.session);
+        let id = token.id();
+        let session = row.map(|row| Session { id, ..row.session });
         Ok(session.filter(|session| self.clock.now() < session.expires))
     }
 

@@ -59,8 +59,9 @@ impl Token {
         text
     }
 
-    /// The number of its row. Ids are nearly in the order of logins.
-    pub(super) fn id(&self) -> i64 {
+    /// The number of its session and its row. Ids are nearly in the order of logins.
+    #[must_use]
+    pub fn id(&self) -> i64 {
         let (id, _) = self.parts();
         i64::from_be_bytes(id)
     }

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 const RENEWAL_AGE: Duration = Duration::from_secs(5 * 60);
 /// A token is not used in its last seconds.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
-/// The least time between a fetch that failed, or that replaced an invalid token, and the next one.
+/// The least time between a fetch that failed, followed a failed one or replaced an invalid token, and the next one.
 const FETCH_PAUSE: Duration = Duration::from_secs(10);
 
 /// What is known of the token of a Mini Program.
@@ -30,7 +30,7 @@ pub(super) struct TokenSlot {
 #[derive(Debug, Default)]
 struct State {
     fetched: Option<Fetched>,
-    /// Until when, by the monotonic clock, no other token is fetched, and the error of the last fetch.
+    /// Until when, by the monotonic clock, no other token is fetched, and why there is none.
     pause: Option<(Duration, Option<Error>)>,
 }
 
@@ -58,6 +58,12 @@ impl TokenSlot {
         // One that lives for less than the margin is used to its end.
         let used_for = life.checked_sub(EXPIRY_MARGIN).unwrap_or(life);
         (age < used_for).then_some((left, age))
+    }
+
+    /// Forgets a token, unless another one is in its place.
+    fn forget(&self, token: &AccessToken) {
+        let is_it = |fetched: &mut Fetched| fetched.token.expose() == token.expose();
+        self.state().fetched.take_if(is_it);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -114,32 +120,39 @@ impl Client {
             diagnosis::log_refusal(None, mini_program.appid(), &error);
             return Err(error);
         }
-        let other = self.fetch(mini_program, Some(&token), deadline).await;
         // Whatever is wrong with the first token is logged by the fetch.
-        let result = match other {
-            Ok(other) if other.expose() != token.expose() => {
-                let result = ask(other, deadline).await;
-                result.inspect_err(|error| log_second_refusal(mini_program.appid(), error))
+        let other = self.fetch(mini_program, Some((token, error)), deadline);
+        let result = match other.await {
+            Ok(other) => {
+                let result = ask(other.clone(), deadline).await;
+                if let Err(error) = &result {
+                    log_second_refusal(mini_program.appid(), error);
+                    if error.meaning() == Some(Meaning::InvalidAccessToken) {
+                        // Within the pause: it is only given up.
+                        let _ = self
+                            .fetch(mini_program, Some((other, error.clone())), deadline)
+                            .await;
+                    }
+                }
+                result
             }
-            Ok(_) => Err(error),
             Err(error) => Err(error),
         };
         result.map_err(Error::unreachable_as_broken)
     }
 
-    /// Fetches a token, or waits for the fetch in flight. It goes on if its request is cancelled. `invalid`: a token
-    /// that WeChat has refused.
+    /// Fetches a token, or waits for the fetch in flight. It goes on if its request is cancelled. `refused`: a token
+    /// that WeChat called invalid, and how.
     pub(super) async fn fetch(
         self: &Arc<Self>,
         mini_program: &Arc<MiniProgram>,
-        invalid: Option<&AccessToken>,
+        refused: Option<(AccessToken, Error)>,
         deadline: Instant,
     ) -> Result<AccessToken, Error> {
         let (client, mini_program) = (self.clone(), mini_program.clone());
-        let invalid = invalid.cloned();
         let fetch = async move {
             let lock = mini_program.token.fetch.clone().lock_owned().await;
-            client.fetch_alone(mini_program, invalid, lock).await
+            client.fetch_alone(mini_program, refused, lock).await
         };
         match timeout_at(deadline, tokio::spawn(fetch)).await {
             Ok(Ok(token)) => token,
@@ -153,45 +166,54 @@ impl Client {
     async fn fetch_alone(
         self: Arc<Self>,
         mini_program: Arc<MiniProgram>,
-        invalid: Option<AccessToken>,
+        refused: Option<(AccessToken, Error)>,
         _lock: OwnedMutexGuard<()>,
     ) -> Result<AccessToken, Error> {
         let (slot, appid) = (&mini_program.token, mini_program.appid());
         let now = self.clock.monotonic();
-        let is_invalid = |token: &AccessToken| {
-            let invalid = invalid.as_ref().map(AccessToken::expose);
-            invalid == Some(token.expose())
-        };
+        if let Some((token, _)) = &refused {
+            slot.forget(token);
+        }
         // Another request may have fetched one meanwhile.
         let usable = slot.usable(&self.clock);
         let pause = slot.state().pause.clone().filter(|(end, _)| now < *end);
-        match (usable, pause) {
-            (Some((token, age)), _) if !is_invalid(&token) && age <= RENEWAL_AGE => {
-                return Ok(token);
+        match (usable, pause, &refused) {
+            (Some((token, age)), _, _) if age <= RENEWAL_AGE => return Ok(token),
+            (_, Some((_, Some(error))), _) => return Err(error),
+            (Some((token, _)), Some((_, None)), _) => return Ok(token),
+            // The one that replaced another a moment ago is refused too.
+            (None, Some((end, None)), Some((_, error))) => {
+                slot.state().pause = Some((end, Some(error.clone())));
+                return Err(error.clone());
             }
-            (_, Some((_, Some(error)))) => return Err(error),
-            (Some((token, _)), Some((_, None))) => return Ok(token),
             _ => {}
         }
-        let fetched = self.stable_token(&mini_program).await;
-        let is_the_same = fetched.as_ref().is_ok_and(&is_invalid);
-        match &fetched {
-            Ok(_) if is_the_same => tracing::error!(
-                appid,
-                remedy = ACCESS_TOKEN_REMEDY,
-                "WeChat calls the access_token invalid that it gives out"
-            ),
-            Ok(_) => {}
-            Err(error) if diagnosis::log_refusal(None, appid, error) => {}
-            Err(error) => tracing::warn!(appid, %error, "no access_token could be fetched"),
-        }
+        let fetched = match (self.stable_token(&mini_program).await, &refused) {
+            (Ok(token), Some((before, error))) if token.expose() == before.expose() => {
+                let remedy = ACCESS_TOKEN_REMEDY;
+                tracing::error!(
+                    appid,
+                    remedy,
+                    "WeChat calls the access_token invalid that it gives out"
+                );
+                Err(error.clone())
+            }
+            (fetched, _) => {
+                if let Err(error) = &fetched
+                    && !diagnosis::log_refusal(None, appid, error)
+                {
+                    tracing::warn!(appid, %error, "no access_token could be fetched");
+                }
+                fetched
+            }
+        };
         let mut state = slot.state();
-        let pause_end = self.clock.monotonic() + FETCH_PAUSE;
-        if fetched.is_err() || invalid.is_some() {
-            state.pause = Some((pause_end, fetched.as_ref().err().cloned()));
+        let at = [self.clock.monotonic(), self.clock.wall()];
+        let has_failed = matches!(state.pause, Some((_, Some(_))));
+        if fetched.is_err() || refused.is_some() || has_failed {
+            state.pause = Some((at[0] + FETCH_PAUSE, fetched.as_ref().err().cloned()));
         }
         if let Ok(token) = &fetched {
-            let at = [self.clock.monotonic(), self.clock.wall()];
             let token = token.clone();
             state.fetched = Some(Fetched { token, at });
         }
@@ -199,7 +221,7 @@ impl Client {
     }
 }
 
-fn log_second_refusal(appid: &str, error: &Error) {
+pub(super) fn log_second_refusal(appid: &str, error: &Error) {
     if error.meaning() == Some(Meaning::InvalidAccessToken) {
         let remedy = ACCESS_TOKEN_REMEDY;
         tracing::error!(

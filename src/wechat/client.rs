@@ -1,6 +1,5 @@
 //! Sends the requests of all calls to WeChat: hosts, AppSecrets, retries, limits of time, number and size.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -25,9 +24,7 @@ const ANSWER_CAPACITY: usize = 1024;
 const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
 
 /// How long a call waits for a slot.
-pub(super) const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
-/// The most calls that are passed through at a time: each can hold a body of 10 MB.
-const MAX_PASSED: usize = 32;
+pub(crate) const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How requests are sent to WeChat.
 #[derive(Debug)]
@@ -54,15 +51,13 @@ pub struct Client {
     pub(super) login_slots: Semaphore,
     /// For other calls.
     pub(super) call_slots: Semaphore,
-    /// For calls that are passed through.
-    pub(super) passed_slots: Arc<Semaphore>,
     pub(super) clock: Clock,
     pub(super) settings: Settings,
-    pub(super) observer: Observer,
+    observer: Observer,
 }
 
-/// Is told the name of each call, the `AppID`, and how it has ended; `None` is a good answer.
-pub type Observer = Box<dyn Fn(&str, &str, Option<&Error>) + Send + Sync>;
+/// Is told how each call has ended, by the `AppID`; `None` is a good answer.
+pub type Observer = Box<dyn Fn(Call, &str, Option<&Error>) + Send + Sync>;
 
 impl Client {
     /// Connects to nothing yet.
@@ -75,7 +70,6 @@ impl Client {
             http: ThreadLocal::new(),
             login_slots: Semaphore::new(slots),
             call_slots: Semaphore::new(slots),
-            passed_slots: Arc::new(Semaphore::new(MAX_PASSED)),
             clock,
             settings,
             observer,
@@ -106,7 +100,7 @@ impl Client {
         F: Future<Output = Result<T, Error>>,
     {
         let result = self.retry_while_busy(deadline, ask).await;
-        (self.observer)(call.name(), mini_program.appid(), result.as_ref().err());
+        (self.observer)(call, mini_program.appid(), result.as_ref().err());
         result
     }
 

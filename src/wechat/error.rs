@@ -141,9 +141,6 @@ pub enum Invalid {
     /// It holds the `access_token` of the request.
     #[error("it holds the access_token")]
     HoldsToken,
-    /// A problem document, which only this service gives.
-    #[error("a problem document")]
-    ProblemDocument,
     /// Not a JSON object with fields of the documented types.
     #[error("not the JSON object that WeChat documents")]
     NotJson,

@@ -12,10 +12,10 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Body, Method, Response, StatusCode};
 use secrecy::zeroize::Zeroizing;
 use serde::de::IgnoredAny;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::client::{MAX_ANSWER, SLOT_TIMEOUT, is_encoded};
+use super::access_token::log_second_refusal;
+use super::client::{MAX_ANSWER, is_encoded};
 use super::request::Request;
 use super::{AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, Refusal, answer};
 
@@ -29,23 +29,12 @@ const FORBIDDEN: [&str; 14] = [
 ];
 /// What the name of a parameter must not contain, in lower case: all kinds of tokens, and another app.
 const RESERVED: [&str; 2] = ["access_token", "from_appid"];
-/// The headers that are sent to WeChat, beside those that begin with `wechatmp-`.
-const SENT_HEADERS: [&str; 1] = ["content-type"];
-/// The same, of the answer.
+/// The headers that come back, beside those that begin with `wechatmp-`.
 #[rustfmt::skip]
 const ANSWERED_HEADERS: [&str; 6] =
     ["content-type", "content-length", "content-disposition", "num-used", "logicret", "retkey"];
 /// The largest body of an answer, in bytes.
 const MAX_PASSED_ANSWER: usize = 10_000_000;
-
-/// A call without the token.
-pub(crate) struct PassedCall<'a> {
-    /// One of the listed paths.
-    pub(crate) path: &'a str,
-    /// The request of the backend.
-    pub(crate) head: &'a Parts,
-    pub(crate) body: Bytes,
-}
 
 /// An answer of WeChat's.
 pub(crate) struct PassedAnswer {
@@ -56,8 +45,9 @@ pub(crate) struct PassedAnswer {
     pub(crate) refusal: Option<Refusal>,
 }
 
-/// Why a path cannot be listed.
-pub(crate) fn check_path(path: &str) -> Result<(), &'static str> {
+/// Reads a path for the list; the error is what the list must do.
+pub(crate) fn parse_path(path: &str) -> Result<String, &'static str> {
+    let path = path.trim();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     let is_segment = |segment: &str| !segment.is_empty() && segment.bytes().all(is_plain);
     let lower_case = path.to_ascii_lowercase();
@@ -65,7 +55,7 @@ pub(crate) fn check_path(path: &str) -> Result<(), &'static str> {
         _ if FORBIDDEN.iter().any(|it| lower_case.starts_with(it)) => {
             Err("hold no path that gives out credentials, resets quotas or has a route of its own")
         }
-        Some(segments) if segments.split('/').all(is_segment) => Ok(()),
+        Some(segments) if segments.split('/').all(is_segment) => Ok(path.to_owned()),
         _ => Err("be whole paths with commas between them, such as /wxa/msg_sec_check"),
     }
 }
@@ -91,81 +81,54 @@ fn is_reserved(parameter: &str) -> bool {
 }
 
 impl Client {
-    /// Waits for a slot, which a call has from the first byte of its body to the last one of its answer.
-    pub(crate) async fn passed_slot(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let slot = timeout(SLOT_TIMEOUT, self.passed_slots.clone().acquire_owned()).await;
-        slot.ok().and_then(Result::ok).ok_or(Error::Overloaded)
-    }
-
     /// Makes the call, and once more with another `access_token` if WeChat refuses the first one as invalid.
     pub(crate) async fn pass_through(
         self: &Arc<Self>,
         mini_program: &Arc<MiniProgram>,
-        call: &PassedCall<'_>,
-        slot: OwnedSemaphorePermit,
-    ) -> Result<PassedAnswer, Error> {
-        let mut result = self.pass_with_token(mini_program, call).await;
-        let error = match &result {
-            Ok(answer) => answer.refusal.clone().map(Error::Refused),
-            Err(error) => Some(error.clone()),
-        };
-        (self.observer)(call.path, mini_program.appid(), error.as_ref());
-        if let Ok(answer) = &mut result {
-            let body = std::mem::replace(&mut answer.body, futures_util::stream::empty().boxed());
-            let keep_slot = move |part| (part, &slot).0;
-            answer.body = body.map(keep_slot).boxed();
-        }
-        result
-    }
-
-    async fn pass_with_token(
-        self: &Arc<Self>,
-        mini_program: &Arc<MiniProgram>,
-        call: &PassedCall<'_>,
+        path: &str,
+        head: &Parts,
+        body: Bytes,
     ) -> Result<PassedAnswer, Error> {
         let deadline = Instant::now() + self.settings.call_timeout;
-        let no_token = |error: Error| Error::NoAccessToken(error.into());
-        let token = self.access_token_before(deadline, mini_program).await;
-        let token = token.map_err(no_token)?;
-        let answer = self.ask(call, &token, deadline).await?;
-        let meaning = answer.refusal.as_ref().map(Refusal::meaning);
-        if meaning != Some(Meaning::InvalidAccessToken) {
-            return Ok(answer);
-        }
-        let other = self.fetch(mini_program, Some(&token), deadline).await;
-        let other = other.map_err(no_token)?;
-        if other.expose() == token.expose() {
-            return Ok(answer);
-        }
-        self.ask(call, &other, deadline).await
-    }
-
-    async fn ask(
-        &self,
-        call: &PassedCall<'_>,
-        token: &AccessToken,
-        deadline: Instant,
-    ) -> Result<PassedAnswer, Error> {
         let mut request = Request {
-            method: call.head.method.clone(),
-            query: Zeroizing::new(call.head.uri.query().unwrap_or_default().to_owned()),
-            headers: passed(&call.head.headers, &SENT_HEADERS),
+            method: head.method.clone(),
+            query: Zeroizing::new(head.uri.query().unwrap_or_default().to_owned()),
+            headers: passed(&head.headers, &["content-type"]),
             deadline: Some(deadline),
-            ..Request::get(call.path)
+            ..Request::get(path)
         };
         if request.method == Method::POST {
             // hyper sends none for an empty body.
-            let length = HeaderValue::from(call.body.len());
+            let length = HeaderValue::from(body.len());
             request.headers.insert(CONTENT_LENGTH, length);
-            request.body = Some(call.body.clone());
+            request.body = Some(body);
         }
+        let no_token = |error: Error| Error::NoAccessToken(error.into());
+        let token = self.access_token_before(deadline, mini_program).await;
+        let token = token.map_err(no_token)?;
+        let answer = self.pass(request.clone(), &token).await?;
+        let error = match answer.refusal.clone().map(Error::Refused) {
+            Some(error) if error.meaning() == Some(Meaning::InvalidAccessToken) => error,
+            _ => return Ok(answer),
+        };
+        let other = self.fetch(mini_program, Some((token, error.clone())), deadline);
+        let other = match other.await {
+            Err(same) if same == error => return Ok(answer),
+            other => other.map_err(no_token)?,
+        };
+        let answer = self.pass(request, &other).await?;
+        if let Some(refusal) = answer.refusal.clone() {
+            log_second_refusal(mini_program.appid(), &Error::Refused(refusal));
+        }
+        Ok(answer)
+    }
+
+    async fn pass(&self, request: Request<'_>, token: &AccessToken) -> Result<PassedAnswer, Error> {
         let request = request.query("access_token", token.expose());
         let mut response = self.execute(&request).await?;
         check(&response)?;
-        let (status, headers) = (
-            response.status(),
-            passed(response.headers(), &ANSWERED_HEADERS),
-        );
+        let status = response.status();
+        let headers = passed(response.headers(), &ANSWERED_HEADERS);
         let (mut held, mut is_whole) = (Vec::new(), false);
         while !is_whole && held.len() < MAX_ANSWER {
             match response.chunk().await? {
@@ -202,7 +165,7 @@ fn check(response: &Response) -> Result<(), Invalid> {
     } else if is_encoded(response) {
         Err(Invalid::Encoded)
     } else if kind.is_some_and(|kind| contains(&kind, b"problem+json")) {
-        Err(Invalid::ProblemDocument)
+        Err(Invalid::Field("Content-Type"))
     } else if response.content_length() > Some(MAX_PASSED_ANSWER as u64) {
         Err(Invalid::TooLarge)
     } else {
@@ -212,10 +175,9 @@ fn check(response: &Response) -> Result<(), Invalid> {
 
 fn passed(headers: &HeaderMap, names: &[&str]) -> HeaderMap {
     let is_passed = |name: &str| names.contains(&name) || name.starts_with("wechatmp-");
-    let passed = headers.iter().filter(|(name, _)| is_passed(name.as_str()));
-    passed
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+    let all = headers.iter();
+    let all = all.map(|(name, value)| (name.clone(), value.clone()));
+    all.filter(|(name, _)| is_passed(name.as_str())).collect()
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 const QUERY_CAPACITY: usize = 256;
 
 /// A request, for any host. It holds secrets.
+#[derive(Clone)]
 pub(super) struct Request<'a> {
     pub(super) method: Method,
     pub(super) path: &'a str,

@@ -6,6 +6,7 @@ mod backend;
 mod bodies;
 mod canary;
 mod embedding;
+mod erasure;
 mod failures;
 mod hosts;
 mod login;

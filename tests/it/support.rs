@@ -15,4 +15,5 @@ pub mod redis_server;
 pub mod sandbox_process;
 pub mod stores;
 pub mod tls;
+pub mod wait;
 pub mod yaml;

@@ -151,6 +151,7 @@ impl Problem {
                 "This path does not take this method: the Allow header names those it takes."),
             Self::BodyTooLarge => row(S::PAYLOAD_TOO_LARGE, "body_too_large", FixRequest,
                 "The request body is larger than 64 KiB, or than 10 MB for a call that is passed through to WeChat."),
+            Self::CodeUsed => refusal_row(Meaning::CodeUsed, Purpose::Login),
             Self::Wechat(error) => wechat_row(error, Purpose::Login),
             Self::PhoneCodeAtLogin(error) => wechat_row(error, Purpose::Login).with_detail(
                 "This looks like the code of the phone number button, which is for getuserphonenumber: send the one that wx.login gives."),

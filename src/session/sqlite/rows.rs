@@ -178,6 +178,7 @@ pub(super) fn recent_exchanges(db: &Connection, now: Duration) -> Result<Vec<Rec
 /// The first five columns.
 fn session(row: &rusqlite::Row<'_>) -> Result<Session> {
     Ok(Session {
+        id: 0,
         appid: row.get(0)?,
         openid: row.get(1)?,
         unionid: row.get(2)?,

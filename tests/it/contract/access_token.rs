@@ -1,7 +1,5 @@
 //! The `access_token`: fetched once, renewed, replaced, and never forced.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use reqwest::Method;
 
@@ -10,6 +8,7 @@ use crate::support::app::vars;
 use crate::support::backend::{Backend, OPEN, start};
 use crate::support::client::Client;
 use crate::support::process::Process;
+use crate::support::wait::eventually;
 
 #[tokio::test]
 async fn two_hundred_requests_at_once_share_one_fetch() {
@@ -75,9 +74,10 @@ async fn a_client_that_hangs_up_does_not_end_the_fetch() {
         .access_token()
         .await
     });
-    while app.wechat.access_token_requests() == 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    eventually("a token is asked for", async || {
+        app.wechat.access_token_requests() > 0
+    })
+    .await;
     gone.abort();
     let _ = gone.await;
     Backend::of(&app).access_token().await.assert_status(200);
@@ -191,10 +191,10 @@ async fn the_same_token_again_is_one_error_and_no_loop_also_under_load() {
             2,
             "the first, and one to replace it"
         );
-        assert_eq!(
-            wechat.refused_access_tokens(),
-            100,
-            "no call is repeated with the same token"
+        let refused = wechat.refused_access_tokens();
+        assert!(
+            refused <= 100,
+            "{refused}: a call is repeated with the same token"
         );
     })
     .await;
@@ -254,11 +254,64 @@ async fn a_failed_renewal_keeps_the_token() {
     for _ in 0..20 {
         backend.access_token().await.assert_status(200);
     }
-    while app.wechat.access_token_requests() < 2 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    eventually("a token is asked for again", async || {
+        app.wechat.access_token_requests() >= 2
+    })
+    .await;
     backend.access_token().await.assert_status(200);
     assert_eq!(app.wechat.access_token_requests(), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_wechat_calls_invalid_is_not_given_out_also_if_no_other_can_be_fetched() {
+    for renewal_has_failed in [false, true] {
+        let app = start(&[]).await;
+        let backend = Backend::of(&app);
+        backend.access_token().await.assert_status(200);
+        app.wechat.refuse_access_token(APPID, 40001);
+        app.wechat.refuse_access_tokens(Some(45009));
+        if renewal_has_failed {
+            app.clock.forward(301);
+            backend.access_token().await.assert_status(200);
+            eventually("a token is asked for again", async || {
+                app.wechat.access_token_requests() >= 2
+            })
+            .await;
+        }
+        let call = backend.phone("alice", "phone-alice").await;
+        call.assert_problem(503, "quota_exhausted", "ask_again");
+        let token = backend.access_token().await;
+        token.assert_problem(503, "quota_exhausted", "retry_later");
+    }
+}
+
+#[tokio::test]
+async fn a_replacement_that_is_refused_too_is_not_given_out() {
+    for is_at_once in [true, false] {
+        let app = start(&[]).await;
+        let backend = Backend::of(&app);
+        backend.access_token().await.assert_status(200);
+        app.wechat.replace_access_token(APPID, 40001);
+        if !is_at_once {
+            backend
+                .phone("alice", "phone-alice.1")
+                .await
+                .assert_status(200);
+        }
+        app.wechat.refuse_access_token(APPID, 40001);
+        let call = backend.phone("alice", "phone-alice.2").await;
+        call.assert_problem(500, "misconfigured", "give_up");
+        let token = backend.access_token().await;
+        token.assert_problem(500, "misconfigured", "give_up");
+        app.wechat.replace_access_token(APPID, 40001);
+        app.clock.forward(10);
+        backend.access_token().await.assert_status(200);
+        backend
+            .phone("alice", "phone-alice.3")
+            .await
+            .assert_status(200);
+        assert_eq!(app.wechat.access_token_requests(), 3);
+    }
 }
 
 #[tokio::test]

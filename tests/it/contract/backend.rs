@@ -372,7 +372,7 @@ async fn a_malformed_body_names_the_field_and_what_belongs_there() {
         ("sign", r#"{"data":"x"} {}"#, "trailing characters"),
         ("sign", r#"{"data":"x"#, "EOF while parsing a string"),
         ("sign", r#"["x"]"#, "it is no object"),
-        ("sign", &long, "unknown field `xxx"),
+        ("sign", &long, "xxx"),
         (
             "phone",
             r#"{"code":7}"#,
@@ -556,8 +556,14 @@ async fn an_end_of_all_sessions_and_a_signature_work_across_replicas() {
     let url = redis.url();
     let settings = [&OPEN[..], &[("SESSION_STORE", &*url)]].concat();
     let clock = ManualClock::at(1_800_000_000);
-    let replica =
-        async || TestApp::beside(wechat.clone(), &settings, clock.clone(), clock.clock()).await;
+    let replica = async || {
+        TestApp::setup()
+            .wechat(&wechat)
+            .settings(&settings)
+            .clock(clock.clone())
+            .start()
+            .await
+    };
     let (one, two) = (replica().await, replica().await);
     let token = one.client.token("user-alice").await;
     let signature = hmac_sign(&session_key("user-alice"), "x");

@@ -19,7 +19,6 @@ use crate::support::client::seen;
 use crate::support::client::{Answer, Client};
 
 const NOW: u64 = 1_800_000_000;
-const BODIES: usize = 10_000;
 
 /// A mutation of a good body.
 #[derive(Debug, Clone)]
@@ -81,10 +80,10 @@ impl Mutation {
     }
 }
 
-fn mutations() -> Vec<Mutation> {
+fn mutations(count: usize) -> Vec<Mutation> {
     let mut runner = TestRunner::default();
     let strategy = mutation();
-    (0..BODIES)
+    (0..count)
         .map(|_| strategy.new_tree(&mut runner).unwrap().current())
         .collect()
 }
@@ -139,17 +138,27 @@ impl Route {
 }
 
 #[tokio::test]
+async fn two_thousand_bodies_have_few_answers() {
+    have_few_answers(2_000).await;
+}
+
+#[tokio::test]
+#[ignore = "minutes"]
 async fn ten_thousand_bodies_have_few_answers() {
+    have_few_answers(10_000).await;
+}
+
+async fn have_few_answers(bodies: usize) {
     let app = TestApp::start().await;
     for route in [Route::Decrypt, Route::Verify] {
-        let mutations = mutations();
+        let mutations = mutations(bodies);
         let users = mutations.chunks(9).enumerate();
         let users = users.map(|(user, some)| post_some(&app.client, user, route, some));
         let answers: Vec<_> = futures_util::stream::iter(users)
             .buffer_unordered(8)
             .concat()
             .await;
-        assert_eq!(answers.len(), BODIES);
+        assert_eq!(answers.len(), bodies);
         let mut kinds: HashMap<u16, HashSet<String>> = HashMap::new();
         for answer in &answers {
             kinds

@@ -93,8 +93,8 @@ impl FromRef<Host> for WxLogin {
 
 async fn whoami(SignedIn(user): SignedIn, State(host): State<Host>) -> String {
     format!(
-        "{} {} {:?} at {}",
-        user.appid, user.openid, user.unionid, host.name
+        "{} {} {:?} {} until {} at {}",
+        user.appid, user.openid, user.unionid, user.id, user.expires, host.name
     )
 }
 
@@ -232,6 +232,9 @@ async fn a_handler_with_signed_in_runs_for_living_tokens_only() {
         assert_eq!(problem["action"], "login_again");
     }
     let user = wxlogin.session(&token).await.unwrap().unwrap();
+    assert!(user.id > 0);
+    let session = format!(" {} until {} at ", user.id, user.expires);
+    assert!(answer.text.contains(&session), "{}", answer.text);
     assert_eq!((user.appid, user.openid), (APPID.to_owned(), alice.clone()));
     assert!(wxlogin.session("wxs_nothing").await.unwrap().is_none());
     wxlogin.ready().await.unwrap();

@@ -191,7 +191,11 @@ async fn a_panic_is_answered_and_the_service_goes_on() {
         now => now,
     };
     let clock = Clock::new(wall, || Duration::ZERO);
-    let app = TestApp::with_clock(&[], manual_clock, clock).await;
+    let app = TestApp::setup()
+        .clock(manual_clock)
+        .service_clock(clock)
+        .start()
+        .await;
     app.clock.forward(13);
     app.client
         .login("user-alice")

@@ -13,6 +13,7 @@ use crate::support::app::{TestApp, vars};
 use crate::support::client::Client;
 use crate::support::metrics::{numbers, text};
 use crate::support::process::Process;
+use crate::support::wait::asked_for;
 
 #[track_caller]
 fn assert_numbers(numbers: &BTreeMap<String, f64>, expected: &[(&str, u32)]) {
@@ -44,9 +45,7 @@ async fn requests_logins_exchanges_and_sessions_are_counted() {
         let client = app.client.clone();
         async move { client.login("slow-300").await }
     });
-    while app.wechat.requests_for("slow-300") == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    }
+    asked_for(&app.wechat, "slow-300").await;
     assert_numbers(&numbers(&app.internal).await, &[("exchanges_in_flight", 1)]);
     running.await.unwrap().assert_status(200);
     let numbers = numbers(&app.internal).await;

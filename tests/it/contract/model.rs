@@ -14,6 +14,7 @@ use crate::fake_wechat::openid;
 use crate::support::app::TestApp;
 use crate::support::client::Answer;
 use crate::support::redis_server::RedisServer;
+use crate::support::wait::eventually;
 
 const WINDOW: u64 = 60;
 
@@ -211,9 +212,10 @@ async fn hang_up(world: &mut World, code: u8) {
         if exchanges == before {
             gone.read_u8().await.unwrap(); // its answer
         }
-        while world.app.wechat.requests_for(&text) < exchanges {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        eventually("WeChat is asked", async || {
+            world.app.wechat.requests_for(&text) >= exchanges
+        })
+        .await;
     };
     let arrived = tokio::time::timeout(Duration::from_secs(20), arrived).await;
     arrived.expect("WeChat is not asked");

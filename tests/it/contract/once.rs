@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::fake_wechat::openid;
 use crate::support::app::TestApp;
+use crate::support::wait::asked_for;
 
 #[tokio::test]
 async fn requests_for_one_code_at_once_share_one_exchange_and_get_a_token_each() {
@@ -85,9 +86,7 @@ async fn a_client_that_hangs_up_does_not_lose_its_code() {
         let mut gone = TcpStream::connect(app.client.addr).await.unwrap();
         let request = format!("GET /onLogin?code={code} HTTP/1.1\r\nhost: x\r\n\r\n");
         gone.write_all(request.as_bytes()).await.unwrap();
-        while app.wechat.requests_for(code) == 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        asked_for(&app.wechat, code).await;
         drop(gone);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let answer = app.client.login(code).await;
@@ -106,14 +105,18 @@ async fn a_stop_waits_for_an_exchange_whose_client_hung_up() {
     let mut gone = TcpStream::connect(app.client.addr).await.unwrap();
     let request = b"GET /onLogin?code=slow-500 HTTP/1.1\r\nhost: x\r\n\r\n";
     gone.write_all(request).await.unwrap();
-    while app.wechat.requests_for("slow-500") == 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    asked_for(&app.wechat, "slow-500").await;
     drop(gone);
     let (wechat, manual_clock, clock) = (app.wechat.clone(), app.clock.clone(), app.clock.clock());
     app.stop().await;
 
-    let app = TestApp::beside(wechat, &[("SESSION_STORE", &file)], manual_clock, clock).await;
+    let app = TestApp::setup()
+        .wechat(&wechat)
+        .clock(manual_clock)
+        .service_clock(clock)
+        .settings(&[("SESSION_STORE", &file)])
+        .start()
+        .await;
     app.client.login("slow-500").await.assert_status(200);
     assert_eq!(app.wechat.requests_for("slow-500"), 1);
 }

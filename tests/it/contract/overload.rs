@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::fake_wechat::FakeWechat;
 use crate::support::app::{TestApp, vars};
 use crate::support::process::Process;
+use crate::support::wait::eventually;
 
 #[tokio::test]
 async fn a_login_without_a_slot_is_refused_soon_and_sessions_are_looked_up_meanwhile() {
@@ -16,9 +17,10 @@ async fn a_login_without_a_slot_is_refused_soon_and_sessions_are_looked_up_meanw
             tokio::spawn(async move { client.login(code).await })
         })
         .into();
-    while app.wechat.requests_for("slow-1500.a") + app.wechat.requests_for("slow-1500.b") < 2 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    eventually("WeChat is asked twice", async || {
+        app.wechat.requests_for("slow-1500.a") + app.wechat.requests_for("slow-1500.b") >= 2
+    })
+    .await;
     let begin = Instant::now();
     let (refused, session) = tokio::join!(app.client.login("user-bob"), app.client.session(&token));
     session.assert_status(200);

@@ -9,9 +9,11 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::fake_wechat::APPID;
-use crate::support::app::TestApp;
+use crate::support::app::{TestApp, vars};
 use crate::support::backend::{Backend, TOKEN};
 use crate::support::client::Answer;
+use crate::support::metrics::numbers;
+use crate::support::process::Process;
 use upstream::{Script, Upstream, ok};
 
 const CHECK: &str = "/wxa/msg_sec_check";
@@ -361,6 +363,90 @@ async fn what_was_not_sent_goes_to_the_next_host_and_what_may_have_been_is_not_r
     .await;
     let gone = post(&app, CHECK, "{}").await;
     gone.assert_problem(502, "upstream_unreachable", "retry_later");
+}
+
+#[tokio::test]
+async fn the_log_has_path_status_errcode_and_rid_of_a_call_and_nothing_that_went_through() {
+    let upstream = Upstream::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        ("INTERNAL_ADDR", "127.0.0.1:0"),
+        ("INTERNAL_TOKEN", TOKEN),
+        ("INTERNAL_WECHAT_PATHS", PATHS),
+        ("RUST_LOG", "trace"),
+    ];
+    let process = Process::start(dir.path(), &vars(&upstream.base(), &settings));
+    let refusal = r#"{"errcode":43101,"errmsg":"SECRET-ERRMSG rid: 66c69111-5ccc9dc8-0fd94c9e"}"#;
+    upstream.answer(Script::Send(ok("application/json", refusal.as_bytes())));
+    let path = format!("/wechat/{APPID}{CHECK}?name=SECRET-QUERY");
+    let answer = process.internal().post(&path, TOKEN, "SECRET-BODY").await;
+    assert_eq!(answer.assert_status(200).text, refusal);
+    upstream.answer(Script::Send(Vec::new()));
+    process
+        .internal()
+        .post(&path, TOKEN, "SECRET-BODY")
+        .await
+        .assert_status(502);
+    process.signal("TERM");
+    let (_, log) = tokio::task::spawn_blocking(|| process.wait())
+        .await
+        .unwrap();
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("call passed through"))
+        .collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    let fields = format!(
+        "appid=\"{APPID}\" path=\"{CHECK}\" status=200 errcode=43101 rid=66c69111-5ccc9dc8-0fd94c9e"
+    );
+    assert!(lines[0].contains(&fields), "{}", lines[0]);
+    assert!(!lines[1].contains("status="), "{}", lines[1]);
+    for secret in ["SECRET", TOKEN, &upstream.token()] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+}
+
+/// 32 calls at a time with bodies and answers of 10 MB, and ten times as many that wait for a slot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes"]
+async fn the_memory_of_calls_is_bounded() {
+    let upstream = Upstream::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [
+        ("INTERNAL_ADDR", "127.0.0.1:0"),
+        ("INTERNAL_TOKEN", TOKEN),
+        ("INTERNAL_WECHAT_PATHS", PATHS),
+        ("WECHAT_CALL_TIMEOUT", "60s"),
+    ];
+    let process = Process::start(dir.path(), &vars(&upstream.base(), &settings));
+    let internal = process.internal();
+    let memory = async || numbers(&internal).await["process_resident_memory_bytes"] / 1e6;
+    let before = memory().await;
+    upstream.answer(Script::After(
+        Duration::from_secs(5),
+        ok("image/png", &[7; 9_999_000]),
+    ));
+    let body: &'static [u8] = vec![b'x'; 10_000_000].leak();
+    let path = format!("/wechat/{APPID}{CHECK}");
+    let calls = (0..320).map(|_| internal.post(&path, TOKEN, body));
+    let calls = tokio::spawn(futures_util::future::join_all(
+        calls
+            .map(async |call| call.await.status.as_u16())
+            .collect::<Vec<_>>(),
+    ));
+    let mut most: f64 = 0.0;
+    while !calls.is_finished() {
+        most = most.max(memory().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let statuses = calls.await.unwrap();
+    let good = statuses.iter().filter(|status| **status == 200).count();
+    println!("{before} MB before, {most} MB at most; {good} of 320 calls, the others overloaded");
+    assert!(
+        statuses.iter().all(|status| matches!(status, 200 | 503)),
+        "{statuses:?}"
+    );
+    assert!(good >= 32 && most - before < 700.0, "{good} {most}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::fake_wechat::{APPID, OTHER_APPID, openid, phone_number};
 use crate::support::backend::{Backend, TOKEN, start};
+use crate::support::wait::eventually;
 
 #[tokio::test]
 async fn a_phone_code_gives_the_users_number() {
@@ -58,9 +59,10 @@ async fn another_user_with_the_same_phone_code_is_refused_unasked() {
     let app = start(&[]).await;
     let backend = Backend::of(&app);
     let (first, other) = tokio::join!(backend.phone("alice", "slow-200"), async {
-        while app.wechat.phone_requests_for("slow-200") == 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        eventually("WeChat is asked for the phone code", async || {
+            app.wechat.phone_requests_for("slow-200") > 0
+        })
+        .await;
         backend.phone("mallory", "slow-200").await
     });
     first.assert_status(200);
@@ -85,9 +87,10 @@ async fn a_client_that_hangs_up_and_repeats_gets_the_number() {
         body.len()
     );
     gone.write_all(request.as_bytes()).await.unwrap();
-    while app.wechat.phone_requests_for("slow-300") == 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    eventually("WeChat is asked for the phone code", async || {
+        app.wechat.phone_requests_for("slow-300") > 0
+    })
+    .await;
     drop(gone);
     backend.phone("alice", "slow-300").await.assert_status(200);
     assert_eq!(app.wechat.phone_requests_for("slow-300"), 1);
@@ -104,9 +107,10 @@ async fn a_stop_waits_for_an_exchange_whose_client_hung_up() {
         body.len()
     );
     gone.write_all(request.as_bytes()).await.unwrap();
-    while app.wechat.phone_requests_for("slow-500") == 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    eventually("WeChat is asked for the phone code", async || {
+        app.wechat.phone_requests_for("slow-500") > 0
+    })
+    .await;
     drop(gone);
     let begin = std::time::Instant::now();
     app.stop().await;
@@ -242,9 +246,10 @@ async fn a_phone_code_that_finds_no_slot_can_be_sent_again() {
     let app = start(&[("WECHAT_MAX_IN_FLIGHT", "1")]).await;
     let backend = Backend::of(&app);
     let (slow, overloaded) = tokio::join!(backend.phone("alice", "slow-1500"), async {
-        while app.wechat.phone_requests_for("slow-1500") == 0 {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        eventually("WeChat is asked for the phone code", async || {
+            app.wechat.phone_requests_for("slow-1500") > 0
+        })
+        .await;
         backend.phone("bob", "phone-bob").await
     });
     slow.assert_status(200);

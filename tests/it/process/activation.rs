@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use reqwest::Method;
 
@@ -13,6 +12,7 @@ use crate::fake_wechat::FakeWechat;
 use crate::support::app::vars;
 use crate::support::client::Client;
 use crate::support::process::Process;
+use crate::support::wait::eventually;
 
 /// Passes two listening sockets as descriptors 3 and 4, as systemd does.
 const PASS: &str = r#"exec 3<&0 4<&1 0</dev/null 1>/dev/null
@@ -79,9 +79,10 @@ async fn restarts_under_load_refuse_nothing() {
         .collect();
     for _ in 0..3 {
         let before = answers.load(Ordering::Relaxed);
-        while answers.load(Ordering::Relaxed) < before + 50 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("fifty answers", async || {
+            answers.load(Ordering::Relaxed) >= before + 50
+        })
+        .await;
         process.signal("TERM");
         let (status, log) = tokio::task::spawn_blocking(|| process.wait())
             .await

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::fake_wechat::{APPID, FakeWechat, SECRET};
 use crate::support::app::vars;
 use crate::support::process::{Process, command};
+use crate::support::wait::asked_for;
 
 /// Runs it to its end.
 fn output(dir: &Path, settings: &[(&str, &str)]) -> Output {
@@ -253,9 +254,7 @@ async fn a_signal_stops_it_after_the_login_in_flight() {
             let (client, code) = (process.client.clone(), code.clone());
             async move { client.login(&code).await }
         });
-        while wechat.requests_for(&code) == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        asked_for(&wechat, &code).await;
         let begin = Instant::now();
         process.signal(name);
         login.await.unwrap().assert_status(200);

@@ -17,11 +17,11 @@ const IMPATIENT: Timeouts = Timeouts {
 
 #[tokio::test]
 async fn a_client_that_does_not_finish_its_headers_is_cut_off() {
-    let app = TestApp::with_timeouts(IMPATIENT).await;
+    let app = TestApp::setup().timeouts(IMPATIENT).start().await;
     for begin in ["", "GET /healthz HTTP/1.1\r\nhost:"] {
+        let since = Instant::now();
         let mut slow = TcpStream::connect(app.client.addr).await.unwrap();
         slow.write_all(begin.as_bytes()).await.unwrap();
-        let since = Instant::now();
         let mut rest = Vec::new();
         let cut = tokio::time::timeout(Duration::from_secs(10), slow.read_to_end(&mut rest));
         // An error is fine too: the service may reset the connection.
@@ -32,7 +32,7 @@ async fn a_client_that_does_not_finish_its_headers_is_cut_off() {
 
 #[tokio::test]
 async fn a_client_that_asks_and_never_reads_is_cut_off() {
-    let app = TestApp::with_timeouts(IMPATIENT).await;
+    let app = TestApp::setup().timeouts(IMPATIENT).start().await;
     let mut deaf = TcpStream::connect(app.client.addr).await.unwrap();
     // The service reads requests while it can write responses. When it cannot, it must close the connection.
     let asking = async {
@@ -87,7 +87,7 @@ async fn requests_in_one_connection_are_answered_in_order() {
 #[tokio::test]
 async fn an_idle_connection_lives_as_long_as_the_head_of_a_request_may_take() {
     assert_eq!(Timeouts::default().head, Duration::from_secs(75));
-    let app = TestApp::with_timeouts(IMPATIENT).await;
+    let app = TestApp::setup().timeouts(IMPATIENT).start().await;
     let mut idle = TcpStream::connect(app.client.addr).await.unwrap();
     let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut answer = vec![0; 4096];

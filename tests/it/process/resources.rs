@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::fake_wechat::FakeWechat;
 use crate::support::app::vars;
 use crate::support::process::Process;
+use crate::support::wait::eventually;
 
 /// A user whom nobody else is, so that limits of a user count this process only.
 const UID: &str = "64777";
@@ -76,9 +77,10 @@ async fn without_free_descriptors_the_internal_listener_answers_and_nothing_spin
     for _ in 0..300 {
         clients.push(TcpStream::connect(process.client.addr).unwrap());
     }
-    while !process.log().contains("as many connections as") {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("a line about too many connections", async || {
+        process.log().contains("as many connections as")
+    })
+    .await;
     let internal = process.internal();
     let cpu = cpu_ticks(process.id());
     let begin = Instant::now();

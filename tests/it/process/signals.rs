@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::fake_wechat::FakeWechat;
 use crate::support::app::vars;
 use crate::support::process::Process;
+use crate::support::wait::eventually;
 
 /// A process that is started by a shell after `before`.
 fn start_after(before: &str, wechat: &FakeWechat, dir: &std::path::Path) -> Process {
@@ -47,9 +48,10 @@ async fn a_hangup_without_a_terminal_is_a_line_of_the_log() {
     let process = start_after(":", &wechat, dir.path());
     for _ in 0..2 {
         process.signal("HUP");
-        while !process.log().contains("SIGHUP changes nothing") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually("a line about SIGHUP", async || {
+            process.log().contains("SIGHUP changes nothing")
+        })
+        .await;
     }
     process.client.get("/healthz").await.assert_status(200);
 }
@@ -69,9 +71,7 @@ async fn a_hangup_of_the_terminal_stops_it() {
         .envs(vars(&wechat.base(), &[]));
     let mut script = command.stdout(std::process::Stdio::null()).spawn().unwrap();
     let said = || fs::read_to_string(&log).unwrap_or_default();
-    while !said().contains("listening") {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually("it listens", async || said().contains("listening")).await;
     let kill = format!("pkill -HUP -P {}", script.id());
     let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
     assert!(status.success());

@@ -14,6 +14,8 @@ use crate::support::app::vars;
 use crate::support::client::{Answer, Client};
 use crate::support::disk::Disk;
 use crate::support::process::Process;
+use crate::support::wait::asked_for;
+use crate::support::wait::eventually;
 
 /// The documentation promises ten seconds.
 const LIMIT: Duration = Duration::from_secs(11);
@@ -105,9 +107,7 @@ async fn with_a_silent_resolver() {
 async fn with_a_stuck_login() {
     let (wechat, _disk, process) = start(&[("WECHAT_TIMEOUT", "60s")]).await;
     let in_flight = vec![login(&process.client, "hang")];
-    while wechat.requests_for("hang") == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    asked_for(&wechat, "hang").await;
     stop("stuck login", process, in_flight).await;
 }
 
@@ -219,9 +219,7 @@ async fn a_stop_takes_eleven_seconds_at_most_whatever_hangs() {
 async fn sigusr1_and_sigusr2_are_ignored() {
     let (wechat, _disk, process) = start(&[]).await;
     let in_flight = login(&process.client, "slow-500");
-    while wechat.requests_for("slow-500") == 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    asked_for(&wechat, "slow-500").await;
     process.signal("USR1");
     process.signal("USR2");
     assert!(in_flight.await.unwrap());
@@ -255,9 +253,7 @@ async fn a_request_on_an_open_connection_is_answered_after_the_signal_and_told_t
         let answer = process.client.get("/healthz").await;
         answer.assert_status(200).header("connection") == Some("close")
     };
-    while !has_begun().await {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    eventually("the stop has begun", async || has_begun().await).await;
     // Half of the second for which connections are accepted and kept open goes by.
     tokio::time::sleep(Duration::from_millis(400)).await;
     for connection in [&mut used, &mut unused] {
@@ -299,8 +295,6 @@ async fn a_client_that_closes_its_sending_side_still_gets_its_answer() {
         let read = half_closed.read_to_string(&mut answer).await;
         read.is_ok() && answer.starts_with("HTTP/1.1 200")
     });
-    while wechat.requests_for("slow-1000") == 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    asked_for(&wechat, "slow-1000").await;
     stop("a half-closed connection", process, vec![answered]).await;
 }

@@ -1,7 +1,6 @@
 //! The contract of every store: one suite over a file, memory, a Redis server and a Redis cluster.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use wxlogin::session::Store;
@@ -9,9 +8,10 @@ use wxlogin::session::Store;
 use crate::support::app::{ManualClock, metrics};
 use crate::support::redis_server::{RedisCluster, RedisServer, Relay};
 use crate::support::stores::{
-    NOW, create, encryption, is_there, keys, log_in, newest_key, open, session, settings, token,
-    user,
+    NOW, create, encryption, found, is_there, keys, log_in, newest_key, open, session, settings,
+    token, user,
 };
+use crate::support::wait::eventually;
 
 async fn keeps_its_promises(place: &str) {
     let clock = ManualClock::at(NOW);
@@ -39,8 +39,8 @@ async fn a_session_is_found_as_it_was_stored(store: &Store) {
     for (openid, unionid) in [("oAlice", Some("oUnion")), ("o:{a}\"\\*", None)] {
         assert!(!is_there(store, &token()).await);
         let token = create(store, session(openid, unionid), None).await;
-        let found = store.find(&token).await.unwrap();
-        assert_eq!(found, Some(session(openid, unionid)));
+        let stored = found(store, &token).await;
+        assert_eq!(stored, Some(session(openid, unionid)));
     }
 }
 
@@ -334,9 +334,10 @@ async fn redis_forgets_the_tokens_of_expired_sessions_at_the_next_login() {
         redis.cli(&["-n", "3", "ZCARD", list]).trim().to_owned()
     };
     assert_eq!(cards(), "2");
-    while is_there(&store, &dying).await {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("the session expires", async || {
+        !is_there(&store, &dying).await
+    })
+    .await;
     create(&store, session("oRupert", None), None).await;
     assert_eq!(cards(), "2");
 }

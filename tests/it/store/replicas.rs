@@ -7,6 +7,8 @@ use crate::support::app::{TestApp, vars};
 use crate::support::client::{Answer, Client};
 use crate::support::process::Process;
 use crate::support::redis_server::{PASSWORD, RedisCluster, RedisServer};
+use crate::support::wait::asked_for;
+use crate::support::wait::eventually;
 
 /// Two processes with one Redis and one WeChat.
 async fn replicas(redis: &RedisServer) -> (FakeWechat, [Process; 2]) {
@@ -370,9 +372,7 @@ async fn a_redis_that_stands_still_is_503_and_its_codes_log_in_afterwards() {
         let client = app.client.clone();
         async move { client.login("slow-500").await }
     });
-    while app.wechat.requests_for("slow-500") == 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    asked_for(&app.wechat, "slow-500").await;
     redis.signal("STOP");
     let begin = Instant::now();
     let (login, session, readyz) = tokio::join!(
@@ -447,9 +447,10 @@ async fn a_redis_that_comes_later_or_has_another_password_does_not_stop_the_star
     // The password is corrected, and nothing is restarted.
     redis.cli(&["ACL", "SETUSER", "default", ">other-p4ssw0rd-canary"]);
     let back = tokio::time::timeout(Duration::from_secs(10), async {
-        while app.client.get("/readyz").await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        eventually("it is ready", async || {
+            app.client.get("/readyz").await.status == 200
+        })
+        .await;
     });
     back.await.expect("it does not connect again");
     app.client.login("user-alice").await.assert_status(200);

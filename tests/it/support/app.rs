@@ -74,61 +74,60 @@ impl ManualClock {
     }
 }
 
-impl TestApp {
-    /// With sessions in memory and otherwise default settings.
-    pub async fn start() -> Self {
-        Self::with(&[]).await
+/// What a service under test has; the rest is as in production.
+pub struct Setup<'a> {
+    wechat: Option<FakeWechat>,
+    settings: &'a [(&'a str, &'a str)],
+    clock: ManualClock,
+    /// Instead of the manual clock.
+    service_clock: Option<Clock>,
+    timeouts: Timeouts,
+}
+
+impl<'a> Setup<'a> {
+    /// These settings, a name and a value each.
+    pub fn settings(self, settings: &'a [(&'a str, &'a str)]) -> Self {
+        Self { settings, ..self }
     }
 
-    /// With these settings, a name and a value each.
-    pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let manual_clock = ManualClock::at(1_800_000_000);
-        let clock = manual_clock.clock();
-        Self::with_clock(settings, manual_clock, clock).await
+    /// A stand-in for WeChat that other services can share.
+    pub fn wechat(self, wechat: &FakeWechat) -> Self {
+        let wechat = Some(wechat.clone());
+        Self { wechat, ..self }
     }
 
-    /// With this clock.
-    pub async fn with_clock(
-        settings: &[(&str, &str)],
-        manual_clock: ManualClock,
-        clock: Clock,
-    ) -> Self {
-        Self::beside(FakeWechat::start().await, settings, manual_clock, clock).await
+    pub fn clock(self, clock: ManualClock) -> Self {
+        Self { clock, ..self }
     }
 
-    /// With sessions in memory, default settings and these timeouts.
-    pub async fn with_timeouts(timeouts: Timeouts) -> Self {
-        let clock = ManualClock::at(1_800_000_000);
-        let wechat = FakeWechat::start().await;
-        Self::serve(wechat, &[], clock.clone(), clock.clock(), timeouts).await
+    /// A clock that depends on the manual one, or not.
+    pub fn service_clock(self, clock: Clock) -> Self {
+        let service_clock = Some(clock);
+        Self {
+            service_clock,
+            ..self
+        }
     }
 
-    /// With a stand-in for WeChat that other services can share.
-    pub async fn beside(
-        wechat: FakeWechat,
-        settings: &[(&str, &str)],
-        manual_clock: ManualClock,
-        clock: Clock,
-    ) -> Self {
-        Self::serve(wechat, settings, manual_clock, clock, TIMEOUTS).await
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
     }
 
-    async fn serve(
-        wechat: FakeWechat,
-        settings: &[(&str, &str)],
-        manual_clock: ManualClock,
-        clock: Clock,
-        timeouts: Timeouts,
-    ) -> Self {
+    pub async fn start(self) -> TestApp {
         // As the binary does. Here service and clients share the file descriptors of one process.
         rlimit::increase_nofile_limit(u64::MAX).unwrap();
-        let config = ServerConfig::from_vars(&vars(&wechat.base(), settings)).unwrap();
+        let wechat = match self.wechat {
+            Some(wechat) => wechat,
+            None => FakeWechat::start().await,
+        };
+        let clock = self.service_clock.unwrap_or_else(|| self.clock.clock());
+        let config = ServerConfig::from_vars(&vars(&wechat.base(), self.settings)).unwrap();
         let wxlogin = WxLogin::with_clock(config.service, clock).unwrap();
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = TcpListener::bind(any_port).await.unwrap();
         let internal = TcpListener::bind(any_port).await.unwrap();
         let internal_addr = internal.local_addr().unwrap();
-        let server = Server::new(listener, wxlogin, timeouts).unwrap();
+        let server = Server::new(listener, wxlogin, self.timeouts).unwrap();
         let server = server.with_internal(internal, config.internal).unwrap();
         let client = Client::new(server.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
@@ -136,14 +135,36 @@ impl TestApp {
             let _ = stopped.await;
         };
         let running = tokio::spawn(async { server.run(|| {}, stopped).await.unwrap() });
-        Self {
+        TestApp {
             client,
             internal: Client::new(internal_addr),
             wechat,
-            clock: manual_clock,
+            clock: self.clock,
             stop,
             running,
         }
+    }
+}
+
+impl TestApp {
+    pub fn setup<'a>() -> Setup<'a> {
+        Setup {
+            wechat: None,
+            settings: &[],
+            clock: ManualClock::at(1_800_000_000),
+            service_clock: None,
+            timeouts: TIMEOUTS,
+        }
+    }
+
+    /// With sessions in memory and otherwise default settings.
+    pub async fn start() -> Self {
+        Self::setup().start().await
+    }
+
+    /// With these settings, a name and a value each.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::setup().settings(settings).start().await
     }
 
     /// Stops it as a signal does, and waits until it has stopped.

@@ -57,6 +57,14 @@ pub async fn create(store: &Store, session: Session, key: Option<u8>) -> Token {
     store.create(&session, exchange).await.unwrap()
 }
 
+/// The session as it was stored, without the number that its token adds.
+pub async fn found(store: &Store, token: &Token) -> Option<Session> {
+    let mut session = store.find(token).await.unwrap()?;
+    assert_eq!(session.id, token.id());
+    session.id = 0;
+    Some(session)
+}
+
 pub async fn is_there(store: &Store, token: &Token) -> bool {
     store.find(token).await.unwrap().is_some()
 }

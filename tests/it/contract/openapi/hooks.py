@@ -57,6 +57,8 @@ def before_call(context, case, kwargs):
         case.path_parameters["appid"] = APPID
         if "openid" in case.path_parameters:
             case.path_parameters["openid"] = user["openid"]
+        if "path" in case.path_parameters:
+            case.path_parameters["path"] = "x"
     operation = case.operation.definition.raw["operationId"]
     if is_valid(ParameterLocation.QUERY) and operation == "logIn":
         case.query["code"] = user["login"]
@@ -88,7 +90,8 @@ def failure_conformance(ctx, response, case):
     components = case.operation.schema.raw_schema["components"]
     problem = response.json()
     row = components["schemas"]["ErrorCode"]["x-failures"][problem["code"]]
-    assert problem["status"] == response.status_code == row["status"], problem
+    statuses = row["status"] if isinstance(row["status"], list) else [row["status"]]
+    assert problem["status"] == response.status_code in statuses, problem
     assert problem["action"] in row["actions"], problem
     reference = case.operation.definition.raw["responses"].get(str(response.status_code))
     if reference is not None:
