@@ -126,6 +126,7 @@ impl SqliteStore {
         let logins = self.search(user, self.clock.now(), |_| false).await?;
         let living = logins.into_iter().filter(|login| !login.is_ended);
         let session = |login: Login| Session {
+            id: login.id,
             appid: user.appid.to_owned(),
             openid: user.openid.to_owned(),
             unionid: login.unionid,

@@ -458,14 +458,8 @@ async fn a_users_sessions_are_listed_without_their_tokens_in_each_store() {
     let dir = tempfile::tempdir().unwrap();
     let file = format!("file:{}", dir.path().join("s.sessions").display());
     for store in ["memory:", &file, &redis.url()] {
-        let clock = ManualClock::at(1_800_000_000);
-        let settings = [
-            &OPEN[..],
-            &[("SESSION_STORE", store), ("SESSION_TTL", "1h")],
-        ]
-        .concat();
-        let wechat = FakeWechat::start().await;
-        let app = TestApp::beside(wechat, &settings, clock.clone(), clock.clock()).await;
+        let app = start(&[("SESSION_STORE", store), ("SESSION_TTL", "1h")]).await;
+        let clock = &app.clock;
         let backend = Backend::of(&app);
         let none = json!({"sessions": []});
         assert_eq!(backend.sessions("alice").await.json(), none, "{store}");

@@ -406,7 +406,7 @@ async fn the_log_has_path_status_errcode_and_rid_of_a_call_and_nothing_that_went
     }
 }
 
-/// 32 calls at a time with bodies and answers of 10 MB, and ten times as many that wait for a slot.
+/// As many calls as there can be at a time, with bodies and answers of 10 MB.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes"]
 async fn the_memory_of_calls_is_bounded() {
@@ -428,25 +428,25 @@ async fn the_memory_of_calls_is_bounded() {
     ));
     let body: &'static [u8] = vec![b'x'; 10_000_000].leak();
     let path = format!("/wechat/{APPID}{CHECK}");
-    let calls = (0..320).map(|_| internal.post(&path, TOKEN, body));
-    let calls = tokio::spawn(futures_util::future::join_all(
-        calls
-            .map(async |call| call.await.status.as_u16())
-            .collect::<Vec<_>>(),
-    ));
+    let calls = tokio::spawn({
+        let internal = internal.clone();
+        async move {
+            for _ in 0..3 {
+                let calls = (0..32).map(|_| internal.post(&path, TOKEN, body));
+                for answer in futures_util::future::join_all(calls).await {
+                    assert_eq!(answer.assert_status(200).text.len(), 9_999_000);
+                }
+            }
+        }
+    });
     let mut most: f64 = 0.0;
     while !calls.is_finished() {
         most = most.max(memory().await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let statuses = calls.await.unwrap();
-    let good = statuses.iter().filter(|status| **status == 200).count();
-    println!("{before} MB before, {most} MB at most; {good} of 320 calls, the others overloaded");
-    assert!(
-        statuses.iter().all(|status| matches!(status, 200 | 503)),
-        "{statuses:?}"
-    );
-    assert!(good >= 32 && most - before < 700.0, "{good} {most}");
+    calls.await.unwrap();
+    println!("{before} MB before, {most} MB at most");
+    assert!(most - before < 700.0, "{before} {most}");
 }
 
 #[tokio::test]
