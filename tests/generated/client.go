@@ -80,6 +80,10 @@ func main() {
 	key, _, err := backend.CheckSessionKey(internal, appid, openid).Execute()
 	check(err)
 	assert("valid", key.Valid, true)
+	kept, _, err := backend.GetSessions(internal, appid, openid).Execute()
+	check(err)
+	assert("sessions", len(kept.Sessions), 1)
+	assert("life", kept.Sessions[0].ExpiresAt-kept.Sessions[0].CreatedAt, login.ExpiresIn)
 
 	_, _, err = backend.GetAccessToken(bearer("another"), appid).Execute()
 	assert("foreign", problem(err).Code, wxlogin.INVALID_INTERNAL_TOKEN)

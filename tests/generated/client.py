@@ -4,7 +4,14 @@ import os
 import re
 
 from wxlogin_client import AuthenticatedClient, Client
-from wxlogin_client.api.internal import check_session_key, end_sessions, get_access_token, get_phone_number, sign
+from wxlogin_client.api.internal import (
+    check_session_key,
+    end_sessions,
+    get_access_token,
+    get_phone_number,
+    get_sessions,
+    sign,
+)
 from wxlogin_client.api.public import log_in, show_session
 from wxlogin_client.models import (
     AccessToken,
@@ -17,6 +24,7 @@ from wxlogin_client.models import (
     Problem,
     Session,
     SessionKeyState,
+    Sessions,
     Signature,
 )
 
@@ -53,6 +61,10 @@ assert re.fullmatch(r"[0-9a-f]{64}", signed.signature)
 key = check_session_key.sync(appid, openid, client=backend)
 assert isinstance(key, SessionKeyState)
 assert key.valid
+kept = get_sessions.sync(appid, openid, client=backend)
+assert isinstance(kept, Sessions)
+lives: list[int] = [it.expires_at - it.created_at for it in kept.sessions]
+assert lives == [login.expires_in]
 
 foreign = get_access_token.sync(appid, client=AuthenticatedClient(base_url=INTERNAL, token="another"))
 assert isinstance(foreign, Problem) and not isinstance(foreign, AccessToken)

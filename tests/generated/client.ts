@@ -49,6 +49,9 @@ const signed = await backend.POST('/users/{appid}/{openid}/sign', { ...user, bod
 assert.match(signed.data?.signature ?? '', /^[0-9a-f]{64}$/)
 const key = await backend.GET('/users/{appid}/{openid}/session_key', user)
 assert.equal(key.data?.valid, true)
+const { data: kept } = await backend.GET('/users/{appid}/{openid}/sessions', user)
+const lives: number[] = kept?.sessions.map(({ created_at, expires_at }) => expires_at - created_at) ?? []
+assert.deepEqual(lives, [expires_in])
 
 const foreign = await createClient<paths>({ baseUrl: WXLOGIN_INTERNAL }).GET('/access_token/{appid}', user)
 assert.equal(foreign.error?.code, 'invalid_internal_token')

@@ -31,7 +31,7 @@ var routes = map[string]func(user User, body []byte) (any, error){
 			return nil, err
 		}
 		phones.Store(user.AppID+" "+user.OpenID, number.PhoneNumber)
-		return map[string]string{"purePhoneNumber": number.PurePhoneNumber, "phoneNumber": number.PhoneNumber}, nil
+		return number, nil
 	},
 	// What wx.requestVirtualPayment wants, with paySig, for which the shop has a key of its own.
 	"POST /pay": func(user User, _ []byte) (any, error) {

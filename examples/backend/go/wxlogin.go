@@ -34,7 +34,11 @@ func (e *WechatError) Error() string { return fmt.Sprintf("WeChat: %s %d", e.Pat
 
 type User struct{ AppID, OpenID, UnionID string }
 
-type Number struct{ PhoneNumber, PurePhoneNumber, CountryCode string }
+type Number struct {
+	PhoneNumber     string `json:"phoneNumber"`
+	PurePhoneNumber string `json:"purePhoneNumber"`
+	CountryCode     string `json:"countryCode"`
+}
 
 // SignedIn says whose request this is, by its Authorization header. Not behind a reverse proxy that has asked
 // already. Do not cache it: a lookup is cheap, and a session that was ended must be refused at once.

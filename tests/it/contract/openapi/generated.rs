@@ -118,7 +118,7 @@ fn a_generated_client_in_python_compiles_and_works() {
 fn a_generated_client_in_go_compiles_and_works() {
     let directory = directory("client.go");
     let dir = directory.path();
-    fs::write(dir.join("go.mod"), "module generated\n").unwrap();
+    fs::write(dir.join("go.mod"), "module generated\n\ngo 1.19\n").unwrap();
     let mut generator = Command::new(root().join(GENERATORS).join("openapi-generator-cli"));
     generator
         .args(["generate", "--generator-name", "go", "--output", "wxlogin"])
