@@ -6,7 +6,6 @@
 //     const login = create({ base: 'https://login.example.com' }) // once, for all pages
 //     const { data } = await login.request({ url: 'https://api.example.com/orders' })
 
-const MAX_WAIT = 10 // seconds: a longer Retry-After is left to the caller
 const EVENTS = ['HeadersReceived', 'ChunkReceived', 'ProgressUpdate', 'Open', 'Message', 'Error', 'Close']
 
 // Failures of wx.*, as `errno:errMsg`, that do not pass by waiting: a mistake of the program or its settings,
@@ -29,6 +28,7 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
   let running // the login in flight, shared by all callers; `running.done` is its end with onLogin
   let leaving = Promise.resolve() // the last logout
   let logOuts = 0
+  let logIns = 0 // calls of onLogin that have not ended
   let wake = () => {} // ends the wait of a login
 
   function kept() {
@@ -68,7 +68,7 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
 
   const logIn = (before = logOuts) => exchange().catch(async error => {
     const { action, retryAfter } = error
-    if (action === 'retry_later' && retryAfter <= MAX_WAIT) {
+    if (action === 'retry_later' && retryAfter <= 10) { // seconds: a longer wait is left to the caller
       await new Promise(resolve => setTimeout(wake = resolve, retryAfter * 1000))
     } else if (action !== 'login_again') throw error
     stillIn(before)
@@ -86,12 +86,15 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
     running.then(end, end)
     return running.done = running.then(async user => {
       stillIn(before)
+      logIns++
       try {
         await onLogin(user) // which may make requests: the login has ended
         return user
       } catch (error) {
         drop(user.token) // so that the next login calls onLogin again
         throw error
+      } finally {
+        logIns--
       }
     })
   }
@@ -113,7 +116,7 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
   async function authorized(send, before = logOuts, isRepeat) {
     const { token } = await session(before)
     const answer = send(token)
-    if (isRepeat) return answer
+    if (isRepeat || logIns > 1) return answer // onLogin's own request logs in again once, and not for ever
     const { statusCode, status = statusCode, code, data } = await answer.catch(error => error) || {}
     if (status === 401 || /Socket/.test(code)) {
       // A backend may have a reason of its own for a 401, and a socket does not tell.
@@ -130,7 +133,7 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
     const aborted = new LoginError('aborted', 'give_up', name)
     const isSocket = /Socket/.test(name)
     const listeners = {}
-    let task, result, stop, isStopped
+    let isStopped, task, result, stop
 
     // One listener for each event: on some phones a second one replaces the first.
     function listen(begun, succeed, fail) {
@@ -181,17 +184,16 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
     if (running) await running.catch(() => {}) // its token must not outlive the logout
     const stop = async ({ token }, isNew) => {
       const answer = await ask(all ? '/session?all=true' : '/session', token, { method: 'DELETE' })
-      const isEnded = answer.statusCode === 204
-      if (!isEnded && (isNew || answer.statusCode !== 401)) throw failure(answer)
+      if (answer.statusCode !== 204 && (isNew || answer.statusCode !== 401)) throw failure(answer)
       drop(token)
-      return isEnded
+      return answer.statusCode === 204
     }
     const isEnded = kept().token && await stop(kept())
     if (all && !isEnded) await stop(await logIn(), true) // ending the others takes a living one
   }
 
   function logOut({ all } = {}) {
-    logOuts += 1
+    logOuts++
     wake()
     const ended = leaving.then(() => end(all))
     leaving = ended.catch(() => {})
@@ -263,7 +265,7 @@ function create({ base, appid, storageKey = 'wxlogin', timeout = 10000, onLogin 
 function chooseBase(base) {
   const bases = typeof base === 'string' ? { release: base } : base || {}
   if (!Object.values({ release: '', ...bases }).every(url => /^https?:\/\/[^/]/.test(url))) {
-    throw new LoginError('invalid_base', 'fix_request', "base must be wxlogin's URL")
+    throw new LoginError('invalid_base', 'fix_request', 'base must be a URL')
   }
   let url = bases.release
   try {

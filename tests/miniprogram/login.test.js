@@ -240,6 +240,21 @@ test('an onLogin whose own request meets a dead token does not wait for itself',
   assert.equal(calls, 2)
 })
 
+test('an onLogin whose own request fails with login_again each time does not log in for ever', async () => {
+  const phone = new Phone('user-alice.loop-1', 'user-alice.loop-2', 'user-alice.loop-3')
+  const stale = { encryptedData: 'AAAAAAAAAAAAAAAAAAAAAA==', iv: 'AAAAAAAAAAAAAAAAAAAAAA==' }
+  const seen = []
+  const login = create({
+    onLogin: async () => {
+      const { data } = await login.request({ url: '/session/decrypt', method: 'POST', data: stale })
+      seen.push(data.action)
+    }
+  })
+  await login.token()
+  assert.deepEqual(seen, ['login_again', 'login_again'])
+  assert.equal(phone.count('GET /onLogin'), 2)
+})
+
 test('the versions of a Mini Program, which share a storage, do not take each other\'s token', async t => {
   const phone = new Phone('user-alice.develop', 'user-alice.release')
   const other = await serve(t, () => [200, JSON.stringify({ token: 'other', openid: 'o' })])
