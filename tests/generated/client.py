@@ -24,8 +24,8 @@ from wxlogin_client.models import (
     Problem,
     Session,
     SessionKeyState,
-    Sessions,
     Signature,
+    UserSessions,
 )
 
 WXLOGIN = os.environ["WXLOGIN"]
@@ -62,7 +62,7 @@ key = check_session_key.sync(appid, openid, client=backend)
 assert isinstance(key, SessionKeyState)
 assert key.valid
 kept = get_sessions.sync(appid, openid, client=backend)
-assert isinstance(kept, Sessions)
+assert isinstance(kept, UserSessions)
 lives: list[int] = [it.expires_at - it.created_at for it in kept.sessions]
 assert lives == [login.expires_in]
 
