@@ -136,6 +136,16 @@ impl Exporter<'_> {
         Ok(errors)
     }
 
+    pub(super) fn store_damage(&self) -> Result<IntCounterVec> {
+        let help = "Damage that SQLite has reported, and sessions that do not fit their token";
+        let opts = opts("store_damage_total", help);
+        let damage = self.add(IntCounterVec::new(opts, &["what"])?)?;
+        for what in ["database", "row"] {
+            damage.with_label_values(&[what]);
+        }
+        Ok(damage)
+    }
+
     fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C> {
         self.0.register(Box::new(collector.clone()))?;
         Ok(collector)

@@ -13,7 +13,7 @@ use super::redis::RedisStore;
 #[cfg(feature = "file-store")]
 use super::sqlite::SqliteStore;
 use super::{
-    EncryptedKey, Encryption, OpenError, Session, SessionKey, Settings, StoreUrl, Token,
+    DAMAGED, EncryptedKey, Encryption, OpenError, Session, SessionKey, Settings, StoreUrl, Token,
     Unavailable, UserId,
 };
 use crate::clock::Clock;
@@ -22,6 +22,9 @@ use crate::metrics::Metrics;
 /// How often a token is made anew because its id is taken.
 const MAX_TOKENS: usize = 8;
 const MAX_KEYS: usize = 2;
+const REMEDY: &str = "stop wxlogin, check the disk, and restore the directory of the store from a backup, or move it away to start with no sessions";
+const MISFIT: &str =
+    "a session does not fit its token: somebody altered the token, or the disk the session";
 
 /// The session store.
 pub struct Store {
@@ -58,8 +61,8 @@ pub struct RecentExchange {
     pub age: u64,
 }
 
-/// A session as it is stored.
-#[derive(Clone)]
+/// A session as it is stored. The default fits no token.
+#[derive(Clone, Default)]
 pub(super) struct Row {
     /// [`Token::seal`].
     pub(super) seal: [u8; 32],
@@ -87,6 +90,7 @@ macro_rules! call {
             Adapter::Redis(store) => Box::pin(store.$method($($argument),*)).await,
         };
         $self.metrics.store_operation(stringify!($method), begin.elapsed(), result.is_err());
+        $self.note(result.as_ref().err());
         result
     }};
 }
@@ -173,10 +177,16 @@ impl Store {
 
     /// The valid session of a token.
     pub async fn find(&self, token: &Token) -> Result<Option<Session>, Unavailable> {
-        let row = call!(self.find(token))?;
-        let row = row.filter(|row| row.seal == token.seal(&row.session));
-        let session = row.map(|row| row.session);
-        Ok(session.filter(|session| self.clock.now() < session.expires))
+        let Some(row) = call!(self.find(token))? else {
+            return Ok(None);
+        };
+        if row.seal != token.seal(&row.session) {
+            if self.metrics.store_damaged("row") == 0 {
+                tracing::warn!("{MISFIT}");
+            }
+            return Ok(None);
+        }
+        Ok(Some(row.session).filter(|session| self.clock.now() < session.expires))
     }
 
     /// The first session of a code that another process exchanged in the last minute.
@@ -233,7 +243,20 @@ impl Store {
 
     /// Checks that the store answers and can be written to.
     pub async fn check(&self) -> Result<(), Unavailable> {
+        if self.metrics.store_damage("database").get() > 0 {
+            return Err(Unavailable(format!("{DAMAGED}see the log")));
+        }
         call!(self.check())
+    }
+
+    /// Counts damage; the first is told in the log.
+    fn note(&self, error: Option<&Unavailable>) {
+        let damage = error.filter(|error| error.0.starts_with(DAMAGED));
+        if let Some(Unavailable(cause)) = damage
+            && self.metrics.store_damaged("database") == 0
+        {
+            tracing::error!(cause, remedy = REMEDY, "the session store is damaged");
+        }
     }
 
     /// Settings of the store that will cause trouble later, a sentence each.

@@ -19,6 +19,7 @@ const CLOCKS_AGREE_FOR: Duration = Duration::from_secs(300);
 const TOLERANCE: u64 = 5;
 /// Rows deleted with a commit, at least, and three for each write in it: two thousand doubled the p99 of logins.
 const MIN_ROWS: usize = 128;
+const EXPIRED: &str = "by this clock sessions expired days ago; they are deleted in five minutes: is the clock right?";
 /// The pause when there was nothing to delete, or that failed.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -35,10 +36,11 @@ pub(super) struct Expiry {
 impl Expiry {
     pub(super) fn new(db: &Connection, clock: Clock) -> Result<Self> {
         let now = clock.now();
-        let sql = "SELECT expires <= ? FROM session ORDER BY id DESC LIMIT 1";
-        let newest = db.query_row(sql, [now.saturating_sub(DELETE_AFTER)], |row| row.get(0));
-        if newest.optional()? == Some(true) {
-            tracing::warn!("by this clock all sessions have expired; they go in five minutes");
+        let sql = "SELECT expires FROM session ORDER BY id LIMIT 1";
+        let first = db.query_row(sql, [], |row| row.get(0)).optional()?;
+        let days = now.saturating_sub(first.unwrap_or(now)) / 86_400;
+        if days > 0 {
+            tracing::warn!(days, "{EXPIRED}");
         }
         Ok(Self {
             baseline: (now, clock.monotonic()),
