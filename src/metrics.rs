@@ -214,13 +214,7 @@ impl Metrics {
         }
     }
 
-    /// Counts damage of the session store: of its `database`, or of a `row`. Returns how much there was before.
-    pub(crate) fn store_damaged(&self, what: &str) -> u64 {
-        let damage = self.store_damage(what);
-        damage.inc();
-        damage.get() - 1
-    }
-
+    /// Damage of the session store: of its `database`, or of a `row`.
     pub(crate) fn store_damage(&self, what: &str) -> IntCounter {
         self.store_damage.with_label_values(&[what])
     }

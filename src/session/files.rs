@@ -4,11 +4,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use fs_err::{self as fs, File, OpenOptions};
+use fs_err::{File, OpenOptions, metadata};
 #[cfg(target_os = "linux")]
-use rustix::fs::{FallocateFlags, fallocate};
-#[cfg(target_os = "linux")]
-use rustix::io::Errno;
+use rustix::{fs, io::Errno};
 
 use super::Unavailable;
 
@@ -31,7 +29,7 @@ impl Files {
     /// writing to the ones that it opened, and a restart would not find them.
     pub(super) fn verify(&self) -> Result<u64, Unavailable> {
         let length = self.0.iter().try_fold(Some(0), |before, file| {
-            let [open, found] = [file.metadata()?, fs::metadata(file.path())?];
+            let [open, found] = [file.metadata()?, metadata(file.path())?];
             let is_same = (open.dev(), open.ino()) == (found.dev(), found.ino());
             Ok::<_, io::Error>(before.filter(|_| is_same).map(|_| found.len()))
         });
@@ -57,10 +55,10 @@ fn hold(file: &File, bytes: u64) -> bool {
         return true;
     }
     #[cfg(target_os = "linux")]
-    return !matches!(
-        fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes + AHEAD),
-        Err(Errno::NOSPC | Errno::DQUOT)
-    );
-    #[cfg(not(target_os = "linux"))]
+    let held = fs::fallocate(file, fs::FallocateFlags::KEEP_SIZE, 0, bytes + AHEAD);
+    #[cfg(target_os = "linux")]
+    if let Err(Errno::NOSPC | Errno::DQUOT) = held {
+        return false;
+    }
     true
 }

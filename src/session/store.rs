@@ -90,7 +90,9 @@ macro_rules! call {
             Adapter::Redis(store) => Box::pin(store.$method($($argument),*)).await,
         };
         $self.metrics.store_operation(stringify!($method), begin.elapsed(), result.is_err());
-        $self.note(result.as_ref().err());
+        if let Err(error) = &result && error.0.starts_with(DAMAGED) {
+            $self.note(error);
+        }
         result
     }};
 }
@@ -181,7 +183,9 @@ impl Store {
             return Ok(None);
         };
         if row.seal != token.seal(&row.session) {
-            if self.metrics.store_damaged("row") == 0 {
+            let misfits = self.metrics.store_damage("row");
+            misfits.inc();
+            if misfits.get() == 1 {
                 tracing::warn!("{MISFIT}");
             }
             return Ok(None);
@@ -250,12 +254,15 @@ impl Store {
     }
 
     /// Counts damage; the first is told in the log.
-    fn note(&self, error: Option<&Unavailable>) {
-        let damage = error.filter(|error| error.0.starts_with(DAMAGED));
-        if let Some(Unavailable(cause)) = damage
-            && self.metrics.store_damaged("database") == 0
-        {
-            tracing::error!(cause, remedy = REMEDY, "the session store is damaged");
+    fn note(&self, error: &Unavailable) {
+        let damage = self.metrics.store_damage("database");
+        damage.inc();
+        if damage.get() == 1 {
+            tracing::error!(
+                cause = error.0,
+                remedy = REMEDY,
+                "the session store is damaged"
+            );
         }
     }
 

@@ -19,7 +19,6 @@ const CLOCKS_AGREE_FOR: Duration = Duration::from_secs(300);
 const TOLERANCE: u64 = 5;
 /// Rows deleted with a commit, at least, and three for each write in it: two thousand doubled the p99 of logins.
 const MIN_ROWS: usize = 128;
-const EXPIRED: &str = "by this clock sessions expired days ago; they are deleted in five minutes: is the clock right?";
 /// The pause when there was nothing to delete, or that failed.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -40,7 +39,10 @@ impl Expiry {
         let first = db.query_row(sql, [], |row| row.get(0)).optional()?;
         let days = now.saturating_sub(first.unwrap_or(now)) / 86_400;
         if days > 0 {
-            tracing::warn!(days, "{EXPIRED}");
+            tracing::warn!(
+                days,
+                "by this clock sessions expired days ago: is it right? They go in five minutes"
+            );
         }
         Ok(Self {
             baseline: (now, clock.monotonic()),

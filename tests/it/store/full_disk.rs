@@ -1,5 +1,6 @@
 //! A file system that is really full: sessions can be ended, and logins wait for room.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::PathBuf;
@@ -17,8 +18,9 @@ use crate::support::process::Process;
 /// 6 MiB of memory as a file system, mounted where only one process sees it: this needs no root.
 struct SmallDisk {
     mounter: Child,
+    /// As other processes see it.
     dir: PathBuf,
-    _temp: tempfile::TempDir,
+    temp: tempfile::TempDir,
 }
 
 impl SmallDisk {
@@ -36,8 +38,22 @@ impl SmallDisk {
         Self {
             mounter,
             dir: root.into(),
-            _temp: temp,
+            temp,
         }
+    }
+
+    fn start(&self, settings: &BTreeMap<String, String>) -> Process {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["-t", &self.mounter.id().to_string(), "-U", "-m"])
+            .args(["--preserve-credentials", "sh", "-c"])
+            .args([r#"cd "$1" && exec "$0""#, env!("CARGO_BIN_EXE_wxlogin")])
+            .arg(self.temp.path())
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap())
+            .env("LISTEN_ADDR", "127.0.0.1:0")
+            .envs(settings);
+        Process::of(&mut command)
     }
 
     /// As another program does.
@@ -80,7 +96,7 @@ async fn a_full_disk_can_still_end_sessions() {
         ("INTERNAL_TOKEN", TOKEN),
     ];
     let settings = vars(&wechat.base(), &settings);
-    let process = Process::start(&disk.dir, &settings);
+    let process = disk.start(&settings);
     let client = &process.client;
     let mut tokens = Vec::new();
     for round in 0..8 {
@@ -142,7 +158,7 @@ async fn a_full_disk_can_still_end_sessions() {
     // Also after a crash, on the disk that is still full.
     process.signal("KILL");
     process.wait();
-    let process = Process::start(&disk.dir, &settings);
+    let process = disk.start(&settings);
     let client = &process.client;
     for token in one_by_one.iter().chain(&at_once) {
         client.session(token).await.assert_status(401);
