@@ -16,16 +16,13 @@ pub(super) type Answer<T> = Result<T, Unavailable>;
 type Task<T> = UnboundedSender<(oneshot::Sender<Answer<T>>, Answer<T>)>;
 
 /// The task of each thread, with its runtime.
+#[derive(Default)]
 pub(super) struct Tasks<T: Send>(ThreadLocal<RefCell<Option<(Id, Task<T>)>>>);
 
 /// Whoever waits for an answer, and the task that sends it.
 pub(super) struct Waiting<T>(oneshot::Sender<Answer<T>>, Task<T>);
 
 impl<T: Send + 'static> Tasks<T> {
-    pub(super) fn new() -> Self {
-        Self(ThreadLocal::new())
-    }
-
     /// Begins to wait in the current runtime.
     pub(super) fn wait(&self) -> (Waiting<T>, oneshot::Receiver<Answer<T>>) {
         let runtime = Handle::current().id();

@@ -38,8 +38,9 @@ impl Files {
             Ok(None) => format!("others are at {}", self.0[1].path().display()),
             Err(error) => error.to_string(),
         };
-        let what = format!("its files are gone ({what}): restart wxlogin");
-        Err(Unavailable(what))
+        Err(Unavailable(format!(
+            "its files are gone ({what}): restart wxlogin"
+        )))
     }
 
     /// Holds room for so many bytes of the database and for the write-ahead log, where the file system can do so.

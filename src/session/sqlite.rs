@@ -71,7 +71,7 @@ impl SqliteStore {
             writer: Mutex::new(Some(writer)),
             readers: Arc::new(Readers::new(directory)),
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
-            tasks: Tasks::new(),
+            tasks: Tasks::default(),
             clock,
         };
         Ok((store, exchanges))

@@ -258,11 +258,8 @@ impl Store {
         let damage = self.metrics.store_damage("database");
         damage.inc();
         if damage.get() == 1 {
-            tracing::error!(
-                cause = error.0,
-                remedy = REMEDY,
-                "the session store is damaged"
-            );
+            let cause = &error.0;
+            tracing::error!(cause, remedy = REMEDY, "the session store is damaged");
         }
     }
 

@@ -22,9 +22,10 @@ const UNFINISHED: &str = "unfinished.sqlite";
 const CHECKED: u64 = 16 << 20;
 pub(super) struct Directory {
     path: PathBuf,
+    /// Closed before the lock is released.
+    pub(super) files: Files,
     /// The open directory, which holds the lock.
     _lock: File,
-    pub(super) files: Files,
 }
 
 impl Directory {
@@ -68,7 +69,7 @@ impl Directory {
         }
         let files = Files::open(&database, &path.join(WAL))?;
         let _lock = lock;
-        Ok((Self { path, _lock, files }, db))
+        Ok((Self { path, files, _lock }, db))
     }
 
     pub(super) fn database(&self) -> PathBuf {

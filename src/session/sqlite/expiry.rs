@@ -41,7 +41,7 @@ impl Expiry {
         if days > 0 {
             tracing::warn!(
                 days,
-                "by this clock sessions expired days ago: is it right? They go in five minutes"
+                "by this clock sessions expired days ago; they go in five minutes"
             );
         }
         Ok(Self {
