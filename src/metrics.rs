@@ -40,6 +40,7 @@ pub struct Metrics {
     sessions_ended: IntCounter,
     store_duration: HistogramVec,
     store_errors: IntCounterVec,
+    store_damage: IntCounterVec,
     sessions: IntGauge,
     #[cfg(feature = "file-store")]
     store_bytes: IntGauge,
@@ -84,6 +85,7 @@ impl Metrics {
             )?,
             store_duration: exporter.store_duration()?,
             store_errors: exporter.store_errors()?,
+            store_damage: exporter.store_damage()?,
             sessions: IntGauge::new(
                 "wxlogin_sessions",
                 "Sessions that the store holds, also those that were ended or have expired and are not deleted yet",
@@ -212,6 +214,11 @@ impl Metrics {
         if failed {
             self.store_errors.with_label_values(&[operation]).inc();
         }
+    }
+
+    /// Damage of the session store: of its `database`, or of a `row`.
+    pub(crate) fn store_damage(&self, what: &str) -> IntCounter {
+        self.store_damage.with_label_values(&[what])
     }
 
     /// A session began.

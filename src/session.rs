@@ -2,7 +2,11 @@
 //!
 //! Knows neither WeChat's API, nor our HTTP interface, nor the environment.
 
+#[cfg(feature = "file-store")]
+mod answers;
 mod encryption;
+#[cfg(feature = "file-store")]
+mod files;
 mod memory;
 mod redis;
 #[cfg(feature = "file-store")]
@@ -96,7 +100,7 @@ impl FromStr for StoreUrl {
 }
 
 /// A user of a Mini Program who is logged in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Session {
     /// A number of the session that is no secret, for logs; 0 before the session has a token.
@@ -224,6 +228,9 @@ fn meaning(error: &std::io::Error) -> &'static str {
         _ => "",
     }
 }
+
+/// How the cause of [`Unavailable`] begins where the store has found damage.
+const DAMAGED: &str = "it is damaged: ";
 
 /// The store does not answer. The operation may have been done, or not.
 #[derive(Debug, Clone, thiserror::Error)]

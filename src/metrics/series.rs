@@ -137,6 +137,15 @@ impl Exporter<'_> {
         Ok(errors)
     }
 
+    pub(super) fn store_damage(&self) -> Result<IntCounterVec> {
+        let help = "Damage that SQLite has reported, and sessions that do not fit their token";
+        let opts = opts("store_damage_total", help);
+        let damage = self.add(IntCounterVec::new(opts, &["what"])?)?;
+        damage.with_label_values(&["database"]);
+        damage.with_label_values(&["row"]);
+        Ok(damage)
+    }
+
     fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C> {
         self.0.register(Box::new(collector.clone()))?;
         Ok(collector)

@@ -17,28 +17,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::answers::Tasks;
 use super::store::{EncryptedExchange, Row};
 use super::{
-    EncryptedKey, MAX_FAILURES, OpenError, RecentExchange, Session, Token, Unavailable, UserId,
+    DAMAGED, EncryptedKey, MAX_FAILURES, OpenError, RecentExchange, Session, Token, Unavailable,
+    UserId,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use connection::{Readers, VERSION, execute};
 use directory::Directory;
 use rows::{Counts, Login};
-use writer::{Job, Tasks, Writer};
+use writer::{Job, Writer};
 
 /// The longest wait for a search or a commit. A disk that takes longer is not answering.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The most searches at a time: so many threads that may block, with a connection each.
 const MAX_SEARCHES: usize = 8;
 /// Sessions erased in one commit: each takes a millisecond, for which logins wait.
-const MAX_ERASED: usize = 32;
+const MAX_ERASED: usize = 4;
 
 /// The store in files.
 pub(super) struct SqliteStore {
@@ -46,7 +48,7 @@ pub(super) struct SqliteStore {
     writer: Mutex<Option<(SyncSender<Job>, JoinHandle<()>)>>,
     readers: Arc<Readers>,
     searches: Arc<Semaphore>,
-    tasks: Tasks,
+    tasks: Tasks<i64>,
     clock: Clock,
 }
 
@@ -173,9 +175,13 @@ impl SqliteStore {
     }
 
     pub(super) async fn check(&self) -> Result<(), Unavailable> {
-        // Writes the first page.
+        // Writes the first page, if a login would find room.
         let sql = format!("PRAGMA user_version = {VERSION}");
-        self.write(move |db, _| execute(db, &sql, [])).await?;
+        let check = self.write(move |db, counts| {
+            counts.is_growing = true;
+            execute(db, &sql, [])
+        });
+        check.await?;
         Ok(())
     }
 
@@ -248,10 +254,17 @@ fn closed() -> Unavailable {
 
 impl From<rusqlite::Error> for Unavailable {
     fn from(error: rusqlite::Error) -> Self {
-        Self(match error {
+        let code = error.sqlite_error_code();
+        let cause = match error {
             // With the extended result code.
             rusqlite::Error::SqliteFailure(kind, Some(message)) => format!("{message} ({kind})"),
             other => other.to_string(),
+        };
+        Self(match code {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                DAMAGED.to_owned() + &cause
+            }
+            _ => cause,
         })
     }
 }

@@ -14,7 +14,7 @@ use super::redis::RedisStore;
 #[cfg(feature = "file-store")]
 use super::sqlite::SqliteStore;
 use super::{
-    EncryptedKey, Encryption, OpenError, Session, SessionKey, Settings, StoreUrl, Token,
+    DAMAGED, EncryptedKey, Encryption, OpenError, Session, SessionKey, Settings, StoreUrl, Token,
     Unavailable, UserId,
 };
 use crate::clock::Clock;
@@ -23,6 +23,9 @@ use crate::metrics::Metrics;
 /// How often a token is made anew because its id is taken.
 const MAX_TOKENS: usize = 8;
 const MAX_KEYS: usize = 2;
+const REMEDY: &str = "stop wxlogin, check the disk, and restore the directory of the store from a backup, or move it away to start with no sessions";
+const MISFIT: &str =
+    "a session does not fit its token: somebody altered the token, or the disk the session";
 
 /// The session store.
 pub struct Store {
@@ -59,8 +62,8 @@ pub struct RecentExchange {
     pub age: u64,
 }
 
-/// A session as it is stored.
-#[derive(Clone)]
+/// A session as it is stored. The default fits no token.
+#[derive(Clone, Default)]
 pub(super) struct Row {
     /// [`Token::seal`].
     pub(super) seal: [u8; 32],
@@ -88,6 +91,9 @@ macro_rules! call {
             Adapter::Redis(store) => Box::pin(store.$method($($argument),*)).await,
         };
         $self.metrics.store_operation(stringify!($method), begin.elapsed(), result.is_err());
+        if let Err(error) = &result && error.0.starts_with(DAMAGED) {
+            $self.note(error);
+        }
         result
     }};
 }
@@ -174,11 +180,20 @@ impl Store {
 
     /// The valid session of a token.
     pub async fn find(&self, token: &Token) -> Result<Option<Session>, Unavailable> {
-        let row = call!(self.find(token))?;
-        let row = row.filter(|row| row.seal == token.seal(&row.session));
+        let Some(row) = call!(self.find(token))? else {
+            return Ok(None);
+        };
+        if row.seal != token.seal(&row.session) {
+            let misfits = self.metrics.store_damage("row");
+            misfits.inc();
+            if misfits.get() == 1 {
+                tracing::warn!("{MISFIT}");
+            }
+            return Ok(None);
+        }
         let id = token.id();
-        let session = row.map(|row| Session { id, ..row.session });
-        Ok(session.filter(|session| self.clock.now() < session.expires))
+        let session = Session { id, ..row.session };
+        Ok(Some(session).filter(|session| self.clock.now() < session.expires))
     }
 
     /// The first session of a code that another process exchanged in the last minute.
@@ -243,7 +258,20 @@ impl Store {
 
     /// Checks that the store answers and can be written to.
     pub async fn check(&self) -> Result<(), Unavailable> {
+        if self.metrics.store_damage("database").get() > 0 {
+            return Err(Unavailable(format!("{DAMAGED}see the log")));
+        }
         call!(self.check())
+    }
+
+    /// Counts damage; the first is told in the log.
+    fn note(&self, error: &Unavailable) {
+        let damage = self.metrics.store_damage("database");
+        damage.inc();
+        if damage.get() == 1 {
+            let cause = &error.0;
+            tracing::error!(cause, remedy = REMEDY, "the session store is damaged");
+        }
     }
 
     /// Settings of the store that will cause trouble later, a sentence each.

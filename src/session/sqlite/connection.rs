@@ -139,7 +139,7 @@ impl Readers {
         if reader.is_none() {
             let directory = lock(&self.directory);
             let directory = directory.as_ref().ok_or_else(closed)?;
-            directory.verify()?;
+            directory.files.verify()?;
             *reader = Some(open(&directory.database(), READER)?);
         }
         let db = reader.as_ref().ok_or_else(closed)?;

@@ -3,7 +3,7 @@
 
 use std::fs::{Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -11,7 +11,8 @@ use fs_err::{self as fs, File, OpenOptions};
 use rusqlite::{Connection, ErrorCode};
 
 use super::connection::{self, APPLICATION_ID, PAGE_SIZE, VERSION};
-use super::{OpenError, Unavailable};
+use super::{DAMAGED, OpenError, Unavailable};
+use crate::session::files::Files;
 
 const DATABASE: &str = "sessions.sqlite";
 const WAL: &str = "sessions.sqlite-wal";
@@ -19,13 +20,12 @@ const WAL: &str = "sessions.sqlite-wal";
 const UNFINISHED: &str = "unfinished.sqlite";
 /// The largest database that is checked as a whole at start, in bytes: that takes some 20 ms.
 const CHECKED: u64 = 16 << 20;
-
 pub(super) struct Directory {
     path: PathBuf,
+    /// Closed before the lock is released.
+    pub(super) files: Files,
     /// The open directory, which holds the lock.
     _lock: File,
-    /// Device and inode of the files that SQLite writes to.
-    files: [(u64, u64); 2],
 }
 
 impl Directory {
@@ -67,29 +67,13 @@ impl Directory {
         for (file, mode) in [("", 0o700), (DATABASE, 0o600), (WAL, 0o600)] {
             fs::set_permissions(path.join(file), Permissions::from_mode(mode))?;
         }
-        let directory = Self {
-            files: look(&path)?.0,
-            path,
-            _lock: lock,
-        };
-        Ok((directory, db))
+        let files = Files::open(&database, &path.join(WAL))?;
+        let _lock = lock;
+        Ok((Self { path, files, _lock }, db))
     }
 
     pub(super) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
-    }
-
-    /// Returns the length of the write-ahead log. An error if the files were deleted or replaced: SQLite would go on
-    /// writing to the ones that it opened, and a restart would not find them.
-    pub(super) fn verify(&self) -> Result<u64, Unavailable> {
-        let path = self.path.display();
-        let what = match look(&self.path) {
-            Ok((files, wal_length)) if files == self.files => return Ok(wal_length),
-            Ok(_) => format!("others are in {path}"),
-            Err(error) => error.to_string(),
-        };
-        let what = format!("its files are gone ({what}): restart wxlogin");
-        Err(Unavailable(what))
     }
 }
 
@@ -139,7 +123,7 @@ pub(super) fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
     let (code, Unavailable(reason)) = (error.sqlite_error_code(), error.into());
     match code {
         Some(DatabaseBusy | DatabaseLocked) => OpenError::InUse(path.to_owned()),
-        Some(DatabaseCorrupt | NotADatabase) => damaged(path, &reason),
+        Some(DatabaseCorrupt | NotADatabase) => damaged(path, reason.trim_start_matches(DAMAGED)),
         _ => OpenError::Other(format!("cannot open {}: {reason}", path.display())),
     }
 }
@@ -152,12 +136,4 @@ fn damaged(path: &Path, reason: &str) -> OpenError {
 /// What was created or renamed in a directory is durable.
 fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
-}
-
-/// Device and inode of the database and of the write-ahead log, and the length of the latter.
-fn look(directory: &Path) -> io::Result<([(u64, u64); 2], u64)> {
-    let database = fs::metadata(directory.join(DATABASE))?;
-    let wal = fs::metadata(directory.join(WAL))?;
-    let files = [&database, &wal].map(|file| (file.dev(), file.ino()));
-    Ok((files, wal.len()))
 }

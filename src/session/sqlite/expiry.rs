@@ -35,11 +35,13 @@ pub(super) struct Expiry {
 impl Expiry {
     pub(super) fn new(db: &Connection, clock: Clock) -> Result<Self> {
         let now = clock.now();
-        let sql = "SELECT expires <= ? FROM session ORDER BY id DESC LIMIT 1";
-        let newest = db.query_row(sql, [now.saturating_sub(DELETE_AFTER)], |row| row.get(0));
-        if newest.optional()? == Some(true) {
+        let sql = "SELECT expires FROM session ORDER BY id LIMIT 1";
+        let first = db.query_row(sql, [], |row| row.get(0)).optional()?;
+        let days = now.saturating_sub(first.unwrap_or(now)) / 86_400;
+        if days > 0 {
             tracing::warn!(
-                "by this machine's clock all sessions have expired: they are deleted in five minutes"
+                days,
+                "by this clock sessions expired days ago; they go in five minutes"
             );
         }
         Ok(Self {

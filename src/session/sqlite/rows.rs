@@ -22,6 +22,8 @@ pub(super) struct Counts {
     login: i64,
     /// Sessions, also expired ones. At a start, those that were erased are counted too.
     pub(super) sessions: i64,
+    /// Whether a login is among the writes of a commit, which must leave room for the end of sessions.
+    pub(super) is_growing: bool,
 }
 
 /// What a search reads of a session.
@@ -46,7 +48,11 @@ impl Counts {
             format!("SELECT coalesce(max(login), 0) FROM session WHERE bucket = ({newest})");
         let login = number(db, &login)?;
         let sessions = login - number(db, &format!("SELECT coalesce(({first}), 1)"))? + 1;
-        Ok(Self { login, sessions })
+        Ok(Self {
+            login,
+            sessions,
+            ..Self::default()
+        })
     }
 }
 
@@ -60,6 +66,7 @@ pub(super) fn insert(
 ) -> Result<i64> {
     counts.login += 1;
     counts.sessions += 1;
+    counts.is_growing = true;
     let session = &row.session;
     let key = exchange.and_then(|exchange| exchange.keys.first());
     let sql = "INSERT OR IGNORE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)";
@@ -88,9 +95,9 @@ pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Row>> {
         Ok::<_, Error>(Row { seal, session })
     };
     let mut statement = db.prepare_cached(sql)?;
-    // One that the disk changed so that it is no text is no session: its holder logs in anew.
-    let found = statement.query_row([id], |columns| Ok(row(columns).ok()));
-    Ok(found.optional()?.flatten())
+    // One that the disk changed so that it is no text fits no token: its holder logs in anew.
+    let found = statement.query_row([id], |columns| Ok(row(columns).unwrap_or_default()));
+    found.optional()
 }
 
 /// Deletes sessions. Where SQLite has moved rows to other pages, one in 500 has left a copy between the rows of a page

@@ -1,24 +1,21 @@
 //! The writer thread: commits all waiting writes with one sync (group commit) and then answers them.
 
-use std::cell::RefCell;
-use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{io, slice};
 
 use prometheus::IntGauge;
-use rusqlite::{Connection, Result};
-use thread_local::ThreadLocal;
-use tokio::runtime::{Handle, Id};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use rusqlite::ffi::{self, SQLITE_FULL, SQLITE_IOERR_WRITE};
+use rusqlite::{Connection, Error, Result};
 
 use super::connection::{self, MAX_WAL, PAGE_SIZE, checkpoint, execute, number};
 use super::expiry::Expiry;
 use super::{Counts, Directory, Unavailable};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::session::answers::{Answer, Waiting};
 
 /// The most writes that wait. More come only if the disk hangs.
 const MAX_WAITING: usize = 4096;
@@ -33,11 +30,9 @@ const IDLE: Duration = Duration::from_secs(1);
 const DELETING: Duration = Duration::from_millis(20);
 
 /// A change within a transaction, and whoever waits for it.
-pub(super) type Job = (Write, Waiting);
+pub(super) type Job = (Write, Waiting<i64>);
 /// Returns the number of rows.
 type Write = Box<dyn FnMut(&Connection, &mut Counts) -> Result<i64> + Send>;
-/// What the write returned, once it is durable.
-type Answer = Result<i64, Unavailable>;
 
 pub(super) struct Writer {
     /// The only writing connection, closed before the directory is unlocked.
@@ -47,8 +42,9 @@ pub(super) struct Writer {
     expiry: Expiry,
     sessions: IntGauge,
     bytes: IntGauge,
-    /// The error of the last commit.
-    failure: Option<String>,
+    is_failing: bool,
+    /// Whether writes are tried one by one.
+    is_full: bool,
     /// Bytes of the write-ahead log after the last commit.
     wal_length: u64,
 }
@@ -67,7 +63,8 @@ impl Writer {
             directory,
             sessions: metrics.sessions(),
             bytes: metrics.store_bytes(),
-            failure: None,
+            is_failing: false,
+            is_full: false,
             wal_length: 0,
         };
         connection::accept(&writer.db)?;
@@ -96,12 +93,9 @@ impl Writer {
             next = Instant::now() + COMMIT_INTERVAL;
             let batch = [first].into_iter().chain(jobs.try_iter()).take(MAX_BATCH);
             let (mut writes, waiting): (Vec<_>, Vec<_>) = batch.unzip();
-            let done = self.commit(&mut writes);
-            for (nth, Waiting(reply, task)) in waiting.into_iter().enumerate() {
-                let done = done.as_ref().map_err(Clone::clone);
-                let done = done.map(|done| done.get(nth).copied().unwrap_or_default());
-                // Its runtime may have ended, and whoever asked with it.
-                let _ = task.send((reply, done));
+            let answers = self.commit(&mut writes);
+            for (waiting, answer) in waiting.into_iter().zip(answers) {
+                waiting.answer(answer);
             }
         }
         if let Err(error) = checkpoint(&self.db, "TRUNCATE") {
@@ -109,100 +103,101 @@ impl Writer {
         }
     }
 
-    /// Commits all writes or none; they are durable when this returns.
-    fn commit(&mut self, writes: &mut [Write]) -> Result<Vec<i64>, Unavailable> {
+    /// Commits the writes together, or where the disk is full each by itself, which then needs the least room. What
+    /// is answered as done is durable.
+    fn commit(&mut self, writes: &mut [Write]) -> Vec<Answer<i64>> {
+        self.is_full = false;
+        match self.try_commit(writes) {
+            Ok(done) => done.into_iter().map(Ok).collect(),
+            Err(_) if self.is_full => {
+                let alone = writes.iter_mut().map(|write| {
+                    // So that the log is written from its beginning: it has room there.
+                    let _ = checkpoint(&self.db, "RESTART");
+                    self.try_commit(slice::from_mut(write)).map(|done| done[0])
+                });
+                alone.collect()
+            }
+            Err(error) => vec![Err(error); writes.len()],
+        }
+    }
+
+    /// Commits all writes or none.
+    fn try_commit(&mut self, writes: &mut [Write]) -> Result<Vec<i64>, Unavailable> {
         let counts = self.counts;
+        self.counts.is_growing = false;
         let done = self.transaction(writes);
-        if done.is_err() {
-            self.counts = counts;
+        if let Err(error) = &done {
+            let code = error.sqlite_error().map(|error| error.extended_code);
+            self.is_full |= matches!(code, Some(SQLITE_FULL | SQLITE_IOERR_WRITE));
             // Some errors have already rolled it back.
             let _ = self.db.execute_batch("ROLLBACK");
         }
-        let wal_length = self.directory.verify();
+        let wal_length = self.directory.files.verify();
         let done = done.map_err(Unavailable::from).and_then(|done| {
             self.wal_length = wal_length?;
             Ok(done)
         });
-        let failure = done.as_ref().err().map(|error| error.0.clone());
-        match &failure {
-            Some(cause) if failure != self.failure => {
+        match &done {
+            Err(Unavailable(cause)) if !self.is_failing => {
                 tracing::error!(cause, "cannot write to the session store");
+                self.is_failing = true;
             }
-            None if self.failure.is_some() => {
+            // That a session can be ended does not say that one can be stored.
+            Ok(_) if self.is_failing && self.counts.is_growing => {
                 tracing::info!("the session store can be written to again");
+                self.is_failing = false;
             }
             _ => {}
         }
-        self.failure = failure;
+        if done.is_err() {
+            self.counts = counts;
+        }
         done
     }
 
     fn transaction(&mut self, writes: &mut [Write]) -> Result<Vec<i64>> {
-        if self.wal_length > MAX_WAL {
-            // It grows while checkpoints fail.
-            checkpoint(&self.db, "PASSIVE")?;
-        }
+        // It grows while checkpoints fail.
+        let checkpointed = match self.wal_length {
+            ..=MAX_WAL => Ok(()),
+            _ => checkpoint(&self.db, "PASSIVE"),
+        };
         execute(&self.db, "BEGIN IMMEDIATE", [])?;
         let mut done = Vec::with_capacity(writes.len());
         for write in &mut *writes {
             done.push(write(&self.db, &mut self.counts)?);
         }
-        self.counts.sessions -= self.expiry.run(&mut self.db, writes.len());
+        if !self.is_full {
+            self.counts.sessions -= self.expiry.run(&mut self.db, writes.len());
+        }
         let pages = number(&self.db, "PRAGMA page_count")?;
+        let bytes = pages * i64::from(PAGE_SIZE);
+        let has_room = self.directory.files.hold(bytes.unsigned_abs());
+        self.is_full |= !has_room || checkpointed.is_err();
+        if self.counts.is_growing {
+            checkpointed?;
+            has_room
+                .then_some(())
+                .ok_or(Error::SqliteFailure(ffi::Error::new(SQLITE_FULL), None))?;
+        }
         execute(&self.db, "COMMIT", [])?;
         self.sessions.set(self.counts.sessions);
-        self.bytes.set(pages * i64::from(PAGE_SIZE));
+        self.bytes.set(bytes);
         Ok(done)
     }
 
     /// Deletes a few expired rows, or else empties the write-ahead log. Returns how long to wait for jobs.
     fn idle(&mut self) -> Duration {
         // An error is in the log, and that of a checkpoint is met again by a commit.
-        let _ = self.commit(&mut []);
+        self.commit(&mut []);
         if self.expiry.is_unfinished {
             return DELETING;
         }
         if self.wal_length > 0 {
-            let _ = checkpoint(&self.db, "TRUNCATE");
+            // On a full disk, what is truncated would be gone.
+            let mode = ["TRUNCATE", "RESTART"][usize::from(self.is_failing)];
+            let _ = checkpoint(&self.db, mode);
+            self.directory.files.hold(0);
         }
         IDLE
     }
-}
-
-/// A task in each runtime sends the answers to its requests. So the writer wakes the runtime's thread once for a commit;
-/// to wake it for each answer costs more CPU than the writes.
-type Task = UnboundedSender<(oneshot::Sender<Answer>, Answer)>;
-
-/// The task of each thread, with its runtime.
-#[derive(Default)]
-pub(super) struct Tasks(ThreadLocal<RefCell<Option<(Id, Task)>>>);
-
-/// Whoever waits for a write, and the task that sends the answer.
-pub(super) struct Waiting(oneshot::Sender<Answer>, Task);
-
-impl Tasks {
-    /// Begins to wait in the current runtime.
-    pub(super) fn wait(&self) -> (Waiting, oneshot::Receiver<Answer>) {
-        let runtime = Handle::current().id();
-        let mut task = self.0.get_or_default().borrow_mut();
-        // This thread may have had another runtime, or taken the place of a thread that is gone.
-        let task = match &mut *task {
-            Some((known, task)) if *known == runtime && !task.is_closed() => task,
-            other => &mut other.insert((runtime, spawn())).1,
-        };
-        let (sender, receiver) = oneshot::channel();
-        (Waiting(sender, task.clone()), receiver)
-    }
-}
-
-/// The task ends when the last clone of its sender is dropped.
-fn spawn() -> Task {
-    let (sender, mut answers) = unbounded_channel::<(oneshot::Sender<Answer>, Answer)>();
-    tokio::spawn(async move {
-        while let Some((waiting, answer)) = answers.recv().await {
-            // Whoever asked may have gone away meanwhile.
-            let _ = waiting.send(answer);
-        }
-    });
-    sender
 }

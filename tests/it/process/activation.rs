@@ -23,7 +23,7 @@ fn copy(listener: &TcpListener) -> Stdio {
     OwnedFd::from(listener.try_clone().unwrap()).into()
 }
 
-fn start(wechat: &FakeWechat, dir: &std::path::Path, sockets: &[TcpListener; 2]) -> Process {
+pub fn start(wechat: &FakeWechat, dir: &std::path::Path, sockets: &[TcpListener; 2]) -> Process {
     let settings = [
         ("SESSION_STORE", "file:s.sessions"),
         ("INTERNAL_TOKEN", "0123456789abcdef"),

@@ -59,6 +59,28 @@ fn few_threads_or_descriptors_are_one_line_that_names_what_is_missing() {
     }
 }
 
+#[test]
+fn a_system_that_forbids_clone3_is_one_line_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_wxlogin"), dir.path().join("wxlogin")).unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/no_clone3.c");
+    let program = dir.path().join("no_clone3");
+    let mut cc = Command::new("cc");
+    let compiled = cc
+        .args(["-Wall", "-Werror", "-o"])
+        .arg(&program)
+        .arg(source)
+        .status();
+    assert!(compiled.expect("cc: tests/run.sh installs it").success());
+    for argument in [None, Some("check"), Some("healthcheck")] {
+        let output = run(&[program.to_str().unwrap()], dir.path(), argument);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("forbid clone3"), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn without_free_descriptors_the_internal_listener_answers_and_nothing_spins() {
     let wechat = FakeWechat::start().await;

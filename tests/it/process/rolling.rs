@@ -1,9 +1,10 @@
-//! Restarts under load lose no request.
+//! Restarts under load lose no request, and behind nginx each answer is the service's or a document.
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
@@ -11,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::activation;
 use crate::fake_wechat::{FakeWechat, session_key, sign};
 use crate::support::app::vars;
 use crate::support::gateways::{self, HOST, free_port, replace};
@@ -26,14 +28,16 @@ struct Nginx {
 }
 
 impl Nginx {
-    async fn start(replicas: [u16; 2]) -> Self {
+    async fn start(replicas: &[u16]) -> Self {
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
         let certificate = gateways::write_certificate(dir.path());
         let mut command = gateways::nginx(dir.path(), port);
         let file = dir.path().join("nginx.conf");
         let conf = fs::read_to_string(&file).unwrap();
         let documented = "server 127.0.0.1:3000 max_fails=0;";
-        let servers = replicas.map(|port| documented.replace("3000", &port.to_string()));
+        let servers = replicas.iter();
+        let servers = servers.map(|port| documented.replace("3000", &port.to_string()));
+        let servers: Vec<_> = servers.collect();
         let conf = replace(&conf, documented, &servers.join(" "));
         let conf = replace(&conf, "rate=10r/s", "rate=1000000r/s");
         let conf = replace(&conf, "burst=50", "burst=1000000");
@@ -144,7 +148,7 @@ async fn replicas_are_restarted(requests: usize, restarts: usize) {
         Process::start(dir.path(), &vars(&wechat.base(), &settings))
     };
     let mut replicas = ports.map(|port| Some(start(port)));
-    let nginx = Nginx::start(ports).await;
+    let nginx = Nginx::start(&ports).await;
     let answers = Arc::new(AtomicUsize::new(0));
     let mut phones = JoinSet::new();
     for name in 0..PHONES {
@@ -251,4 +255,124 @@ async fn a_restart_loses_no_request_of_clients_that_pause_on_open_connections() 
 #[ignore = "minutes"]
 async fn ten_restarts_lose_no_request_of_clients_that_pause_on_open_connections() {
     a_service_is_restarted(10).await;
+}
+
+/// A listening socket with the backlog that systemd's have.
+async fn socket() -> TcpListener {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.listen(4096).unwrap().into_std().unwrap()
+}
+
+/// Logs in, looks up and logs out until `stop`; returns the answers of the service, and those of nginx while there is
+/// none, which are documents.
+async fn use_it_until(stop: Arc<AtomicBool>, phone: Phone) -> [usize; 2] {
+    let (mut counts, mut visit) = ([0; 2], 0);
+    while !stop.load(Ordering::Relaxed) {
+        visit += 1;
+        let login = format!("/onLogin?code=user-{}.{visit}", phone.name);
+        let mut token = String::new();
+        for (method, path, good) in [
+            (Method::GET, &*login, 200),
+            (Method::GET, "/session", 200),
+            (Method::DELETE, "/session", 204),
+        ] {
+            let url = format!("{}{path}", phone.base);
+            let request = phone.client.request(method, url).bearer_auth(&token);
+            let answer = request.send().await;
+            let answer = answer.unwrap_or_else(|error| panic!("refused: {path}: {error:?}"));
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            let text = answer.text().await.unwrap();
+            phone.answers.fetch_add(1, Ordering::Relaxed);
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+            counts[usize::from(status != good)] += 1;
+            if status != good {
+                assert_eq!(
+                    (status.as_u16(), &json["status"]),
+                    (503, &503.into()),
+                    "{text}"
+                );
+                assert_eq!(headers["content-type"], "application/problem+json");
+                assert_eq!(json["action"], "retry_later", "{text}");
+                assert!(headers.contains_key("retry-after"));
+                break;
+            }
+            if let Some(new) = json["token"].as_str() {
+                token = new.to_owned();
+            }
+        }
+    }
+    counts
+}
+
+/// Restarts the service behind nginx while 200 clients use it, each with a connection of its own.
+async fn is_restarted_behind_nginx(restarts: usize, is_activated: bool) {
+    const CLIENTS: usize = 200;
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let sockets = [socket().await, socket().await];
+    let port = match is_activated {
+        true => sockets[0].local_addr().unwrap().port(),
+        false => free_port(),
+    };
+    let addr = format!("127.0.0.1:{port}");
+    let settings = [("SESSION_STORE", "file:s.sessions"), ("LISTEN_ADDR", &addr)];
+    let settings = vars(&wechat.base(), &settings);
+    let start = || match is_activated {
+        true => activation::start(&wechat, dir.path(), &sockets),
+        false => Process::start(dir.path(), &settings),
+    };
+    let mut process = start();
+    let nginx = Nginx::start(&[port]).await;
+    let (stopping, answers) = (Arc::new(AtomicBool::new(false)), Arc::default());
+    let mut clients = JoinSet::new();
+    for name in 0..CLIENTS {
+        let phone = Phone {
+            client: nginx.client.clone(),
+            base: format!("https://{HOST}:{}", nginx.port),
+            name,
+            answers: Arc::clone(&answers),
+        };
+        clients.spawn(use_it_until(stopping.clone(), phone));
+    }
+    for restart in 0..=restarts {
+        let before = answers.load(Ordering::Relaxed);
+        while answers.load(Ordering::Relaxed) < before + 4 * CLIENTS {
+            assert!(clients.len() == CLIENTS, "clients have ended");
+            if let Some(ended) = clients.try_join_next() {
+                panic!("{ended:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        if restart < restarts {
+            stop(process).await;
+            process = start();
+        }
+    }
+    stopping.store(true, Ordering::Relaxed);
+    let mut counts = [0; 2];
+    while let Some(ended) = clients.join_next().await {
+        let [good, unavailable] = ended.unwrap();
+        counts = [counts[0] + good, counts[1] + unavailable];
+    }
+    println!("{restarts} restarts, activated: {is_activated}: {counts:?} good and 503 answers");
+    assert!(counts[0] > restarts * CLIENTS, "{counts:?}");
+    assert!(!is_activated || counts[1] == 0, "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_behind_nginx_by_socket_activation_refuses_nothing() {
+    is_restarted_behind_nginx(1, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_behind_nginx_answers_with_documents() {
+    is_restarted_behind_nginx(1, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes"]
+async fn ten_restarts_behind_nginx_under_200_connections_refuse_nothing() {
+    is_restarted_behind_nginx(10, true).await;
+    is_restarted_behind_nginx(10, false).await;
 }

@@ -22,7 +22,13 @@ async fn what_was_acknowledged_survives_twenty_times_kill_9_under_load() {
     let wechat = FakeWechat::start().await;
     let (disk, settings) = (Disk::new(), settings(&wechat));
     for round in 0..20 {
-        let process = Process::start(&disk.dir(), &settings);
+        let process = disk.start(&settings);
+        if round % 2 == 0 {
+            // What is acknowledged before it is written is lost.
+            disk.fault("write", "slow");
+        } else {
+            disk.mend();
+        }
         let mut load = Load::start(&process.client, USERS, &disk.journal());
         // At another point of a commit each time.
         load.acknowledged(80 + 3 * round).await;
@@ -58,6 +64,8 @@ async fn power_cuts(runs: u64, cuts: u64) {
         // Power cuts also during the recovery after a crash and during a stop.
         for end in ["KILL", "TERM", "KILL"] {
             let process = disk.start(&settings);
+            // So that what is acknowledged before it is synced has its mark before the sync.
+            disk.fault("sync", "slow");
             let mut load = Load::start(&process.client, USERS, &disk.journal());
             load.acknowledged(1_000).await;
             if end == "TERM" {
@@ -70,11 +78,18 @@ async fn power_cuts(runs: u64, cuts: u64) {
             process.wait();
         }
         let journal = Journal::read(&disk.journal());
+        let acknowledged = journal.moments_after(&["live", "dead"]);
         for cut in 0..cuts {
             let mut random = Rng::with_seed(run * cuts + cut);
-            let moment = random.usize(..=journal.len());
-            let after = tempfile::tempdir().unwrap();
-            journal.rebuild(moment, &mut random, &disk.dir(), after.path());
+            let (mut moment, after) =
+                (random.usize(..=journal.len()), tempfile::tempdir().unwrap());
+            if cut % 2 == 0 {
+                journal.rebuild(moment, &mut random, &disk.dir(), after.path());
+            } else {
+                // Right after an acknowledgement, all is lost that was not synced.
+                moment = acknowledged[random.usize(..acknowledged.len())];
+                journal.rebuild_synced(moment, &mut random, &disk.dir(), after.path());
+            }
             let mut expected = expectations(&journal.marks(moment));
             if let Some((_, old)) = expected.split_at_mut_checked(300) {
                 random.shuffle(old);

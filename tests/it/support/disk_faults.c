@@ -4,7 +4,7 @@
 // SHIM_CONTROL  a file with one line "KIND FAULT SKIP COUNT": after SKIP more calls of that kind the
 //               next COUNT have the fault. Without the file there is none. KIND is open, write, sync,
 //               truncate, read, unlink, checkpoint (a write to a file *.sqlite) or resolve (getaddrinfo),
-//               FAULT is EIO, ENOSPC or hang.
+//               FAULT is EIO, ENOSPC, hang, or slow: some milliseconds late.
 //               Each call with a fault adds a byte to SHIM_CONTROL.hits.
 // SHIM_JOURNAL  the journal: records as in power_cut.rs, appended in the order of the calls. The test
 //               appends records of its own to the same file.
@@ -108,6 +108,10 @@ static int fault(const char *kind) {
     int number = calls++;
     pthread_mutex_unlock(&lock);
     if (number < skip || number - skip >= count) return 0;
+    if (!strcmp(what, "slow")) {
+        usleep(3000);
+        return 0;
+    }
     int hits = raw_open(hits_path, O_WRONLY | O_APPEND | O_CREAT, 0600);
     syscall(SYS_write, hits, "x", 1);
     syscall(SYS_close, hits);

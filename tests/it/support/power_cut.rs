@@ -84,14 +84,33 @@ impl Journal {
         std::str::from_utf8(&self.bytes[range.clone()]).unwrap()
     }
 
+    /// The points right after each line of the test that begins with one of these words.
+    pub fn moments_after(&self, words: &[&str]) -> Vec<usize> {
+        let is_one = |record: &Record| {
+            record.operation == MARK
+                && words.contains(&self.text(&record.bytes).split(' ').next().unwrap())
+        };
+        let records = self.records.iter().enumerate();
+        let moments = records.filter(|(_, record)| is_one(record));
+        moments.map(|(at, _)| at + 1).collect()
+    }
+
     /// Writes the state of the disk after a power cut at this point to `to`. The disk was mounted at `from`, and
     /// empty at first.
     pub fn rebuild(&self, moment: usize, random: &mut Rng, from: &Path, to: &Path) {
+        self.rebuild_with(Loss::pick(random), moment, random, from, to);
+    }
+
+    /// The same, and all is lost that was not synced.
+    pub fn rebuild_synced(&self, moment: usize, random: &mut Rng, from: &Path, to: &Path) {
+        self.rebuild_with(Loss::All, moment, random, from, to);
+    }
+
+    fn rebuild_with(&self, loss: Loss, moment: usize, random: &mut Rng, from: &Path, to: &Path) {
         let mut disk = State::default();
         for record in &self.records[..moment] {
             disk.apply(self, record);
         }
-        let loss = Loss::pick(random);
         let names = disk.names_left(random);
         fs::create_dir_all(to).unwrap();
         for (path, entry) in names {

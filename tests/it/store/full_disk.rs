@@ -1,0 +1,179 @@
+//! A file system that is really full: sessions can be ended, and logins wait for room.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use reqwest::Method;
+
+use crate::fake_wechat::{APPID, FakeWechat, openid};
+use crate::support::app::vars;
+use crate::support::backend::TOKEN;
+use crate::support::process::Process;
+
+/// 6 MiB of memory as a file system, mounted where only one process sees it: this needs no root.
+struct SmallDisk {
+    mounter: Child,
+    /// As other processes see it.
+    dir: PathBuf,
+    temp: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let mount = r#"mount -t tmpfs -o size=6m tmpfs "$0" && echo mounted && exec sleep 3600"#;
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-rm", "sh", "-c", mount]).arg(temp.path());
+        let mut mounter = unshare.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(mounter.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "mounted\n");
+        let root = format!("/proc/{}/root{}", mounter.id(), temp.path().display());
+        Self {
+            mounter,
+            dir: root.into(),
+            temp,
+        }
+    }
+
+    fn start(&self, settings: &BTreeMap<String, String>) -> Process {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["-t", &self.mounter.id().to_string(), "-U", "-m"])
+            .args(["--preserve-credentials", "sh", "-c"])
+            .args([r#"cd "$1" && exec "$0""#, env!("CARGO_BIN_EXE_wxlogin")])
+            .arg(self.temp.path())
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap())
+            .env("LISTEN_ADDR", "127.0.0.1:0")
+            .envs(settings);
+        Process::of(&mut command)
+    }
+
+    /// As another program does.
+    fn fill(&self) {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .append(true)
+            .create(true)
+            .open(self.filler())
+            .unwrap();
+        for length in [1 << 16, 1 << 12, 1] {
+            loop {
+                match file.write_all(&vec![0; length]) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.dir.join("others")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = self.mounter.kill();
+        let _ = self.mounter.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_can_still_end_sessions() {
+    let (wechat, disk) = (FakeWechat::start().await, SmallDisk::new());
+    let settings = [
+        ("SESSION_STORE", "file:s.sessions"),
+        ("INTERNAL_ADDR", "127.0.0.1:0"),
+        ("INTERNAL_TOKEN", TOKEN),
+    ];
+    let settings = vars(&wechat.base(), &settings);
+    let process = disk.start(&settings);
+    let client = &process.client;
+    let mut tokens = Vec::new();
+    for round in 0..8 {
+        let logins = (0..50).map(|user| format!("user-{user}.{round}"));
+        tokens.extend(join_all(logins.map(async |code| client.token(&code).await)).await);
+    }
+    let log = disk.dir.join("s.sessions/sessions.sqlite-wal");
+    let log_is_empty = async || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while fs::metadata(&log).unwrap().len() > 0 {
+            assert!(Instant::now() < deadline, "the log stays");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    log_is_empty().await;
+    disk.fill();
+
+    let mut logins = 0;
+    let refused = loop {
+        let login = client.login(&format!("user-new.{logins}")).await;
+        if login.status != 200 {
+            break login;
+        }
+        logins += 1;
+        assert!(logins < 5_000, "the disk is not full");
+    };
+    refused.assert_problem(503, "store_unavailable", "login_again");
+    let is_refused = async || {
+        let readyz = client.get("/readyz").await;
+        readyz.assert_problem(503, "store_unavailable", "retry_later");
+        let login = client.login("user-newer").await;
+        login.assert_problem(503, "store_unavailable", "login_again");
+    };
+
+    // More of them than there is room in the log, one after the other and at once.
+    let (one_by_one, at_once) = (tokens.split_off(250), tokens.split_off(150));
+    for token in &one_by_one {
+        client.end(token).await.assert_status(204);
+        client.session(token).await.assert_status(401);
+    }
+    is_refused().await;
+    // What other programs want is not the store's.
+    disk.fill();
+    tokio::time::sleep(Duration::from_millis(2200)).await; // idle: two checkpoints
+    disk.fill();
+    for ended in join_all(at_once.iter().map(|token| client.end(token))).await {
+        ended.assert_status(204);
+    }
+    client.end_all(&tokens[7]).await.assert_status(204);
+    let path = format!("/users/{APPID}/{}/sessions", openid("8"));
+    let bearer = format!("Bearer {TOKEN}");
+    let ban = [("authorization", bearer.as_str())];
+    let banned = process.internal().send(Method::DELETE, &path, &ban).await;
+    banned.assert_status(204);
+    is_refused().await;
+    let lines = process.log().matches("cannot write to the session").count();
+    assert_eq!(lines, 1, "{}", process.log());
+
+    // Also after a crash, on the disk that is still full.
+    process.signal("KILL");
+    process.wait();
+    let process = disk.start(&settings);
+    let client = &process.client;
+    for token in one_by_one.iter().chain(&at_once) {
+        client.session(token).await.assert_status(401);
+    }
+    for (nth, token) in tokens.iter().enumerate() {
+        let is_ended = matches!(nth % 50, 7 | 8);
+        let expected = if is_ended { 401 } else { 200 };
+        client.session(token).await.assert_status(expected);
+    }
+    client.end(&tokens[0]).await.assert_status(204);
+    let login = client.login("user-newest").await;
+    login.assert_problem(503, "store_unavailable", "login_again");
+    fs::remove_file(disk.filler()).unwrap();
+    client.login("user-newest.2").await.assert_status(200);
+    client.get("/readyz").await.assert_status(200);
+    let log = process.log();
+    assert!(log.contains("can be written to again"), "{log}");
+}
