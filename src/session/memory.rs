@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 
-use super::store::{EncryptedExchange, Row};
+use super::store::{EncryptedExchange, MAX_STORED_KEYS, Row};
 use super::{EncryptedKey, MAX_FAILURES, Session, Token, UserId};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 /// The most expired sessions that a login removes: more than it adds, and few enough not to delay it.
 const MAX_REMOVED: usize = 4;
-/// The most different keys of a user: two, each encrypted with up to two AppSecrets.
-const MAX_KEYS: usize = 4;
 
 /// The store in memory.
 pub(super) struct MemoryStore {
@@ -95,7 +93,7 @@ impl MemoryStore {
         let mut keys = Vec::new();
         for login in self.sessions_of(&maps, user) {
             let Some(key) = login.key else { continue };
-            if login.failures >= MAX_FAILURES || keys.len() >= MAX_KEYS {
+            if login.failures >= MAX_FAILURES || keys.len() >= MAX_STORED_KEYS {
                 break;
             }
             if !keys.contains(&key) {

@@ -17,16 +17,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::answers::Tasks;
-use super::store::{EncryptedExchange, Row};
+use super::store::{EncryptedExchange, MAX_STORED_KEYS, Row};
 use super::{
-    DAMAGED, EncryptedKey, MAX_FAILURES, OpenError, RecentExchange, Session, Token, Unavailable,
-    UserId,
+    EncryptedKey, MAX_FAILURES, OpenError, RecentExchange, Session, Token, Unavailable, UserId,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -56,7 +55,6 @@ impl SqliteStore {
     /// Opens the store in a directory. Returns also the exchanges of the last minute.
     pub(super) fn open(
         path: &Path,
-        _ttl: Duration,
         metrics: &Metrics,
         clock: Clock,
     ) -> Result<(Self, Vec<RecentExchange>), OpenError> {
@@ -104,9 +102,19 @@ impl SqliteStore {
     }
 
     pub(super) async fn keys(&self, user: UserId<'_>) -> Result<Vec<EncryptedKey>, Unavailable> {
-        let search = self.search(user, self.clock.now(), |_| false);
-        let logins = search.await?.into_iter();
-        let usable = logins.take_while(|login| login.failures < MAX_FAILURES);
+        let mut keys = Vec::new();
+        let enough = move |login: &Login| {
+            if let Some(key) = login.key
+                && !keys.contains(&key)
+            {
+                keys.push(key);
+            }
+            keys.len() >= MAX_STORED_KEYS || login.failures >= MAX_FAILURES
+        };
+        let logins = self.search(user, self.clock.now(), enough).await?;
+        let usable = logins
+            .into_iter()
+            .take_while(|login| login.failures < MAX_FAILURES);
         Ok(usable.filter_map(|login| login.key).collect())
     }
 
@@ -114,14 +122,19 @@ impl SqliteStore {
         &self,
         user: UserId<'_>,
     ) -> Result<Option<EncryptedKey>, Unavailable> {
-        let is_living = |logins: &[Login]| logins.iter().any(|login| !login.is_ended);
-        let newest = |logins: &[Login]| logins.iter().find(|login| login.key.is_some()).cloned();
-        let enough = move |logins: &[Login]| is_living(logins) && newest(logins).is_some();
+        let (mut is_living, mut has_key) = (false, false);
+        let enough = move |login: &Login| {
+            is_living |= !login.is_ended;
+            has_key |= login.key.is_some();
+            is_living && has_key
+        };
         let logins = self.search(user, self.clock.now(), enough).await?;
-        let newest = newest(&logins).filter(|login| login.failures < MAX_FAILURES);
-        Ok(newest
-            .filter(|_| is_living(&logins))
-            .and_then(|login| login.key))
+        if logins.iter().all(|login| login.is_ended) {
+            return Ok(None);
+        }
+        let newest = logins.into_iter().find(|login| login.key.is_some());
+        let newest = newest.filter(|login| login.failures < MAX_FAILURES);
+        Ok(newest.and_then(|login| login.key))
     }
 
     pub(super) async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>, Unavailable> {
@@ -139,7 +152,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
-        let has_key = |logins: &[Login]| logins.iter().any(|login| login.key.is_some());
+        let has_key = |login: &Login| login.key.is_some();
         let mut logins = self.search(user, 0, has_key).await?;
         if let Some(newest) = logins.pop().filter(|login| login.key.is_some()) {
             let sql = "UPDATE session SET failures = min(failures + 1, 255) WHERE id = ?";
@@ -206,7 +219,7 @@ impl SqliteStore {
         &self,
         user: UserId<'_>,
         now: u64,
-        enough: impl Fn(&[Login]) -> bool + Send + 'static,
+        enough: impl FnMut(&Login) -> bool + Send + 'static,
     ) -> Result<Vec<Login>, Unavailable> {
         let (readers, searches) = (self.readers.clone(), self.searches.clone());
         let (appid, openid) = (user.appid.to_owned(), user.openid.to_owned());
@@ -250,21 +263,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn closed() -> Unavailable {
     Unavailable("it is closed".into())
-}
-
-impl From<rusqlite::Error> for Unavailable {
-    fn from(error: rusqlite::Error) -> Self {
-        let code = error.sqlite_error_code();
-        let cause = match error {
-            // With the extended result code.
-            rusqlite::Error::SqliteFailure(kind, Some(message)) => format!("{message} ({kind})"),
-            other => other.to_string(),
-        };
-        Self(match code {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                DAMAGED.to_owned() + &cause
-            }
-            _ => cause,
-        })
-    }
 }

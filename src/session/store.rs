@@ -23,6 +23,8 @@ use crate::metrics::Metrics;
 /// How often a token is made anew because its id is taken.
 const MAX_TOKENS: usize = 8;
 const MAX_KEYS: usize = 2;
+/// The most different keys of a user in a store: two, each encrypted with up to two AppSecrets.
+pub(super) const MAX_STORED_KEYS: usize = 4;
 const REMEDY: &str = "stop wxlogin, check the disk, and restore the directory of the store from a backup, or move it away to start with no sessions";
 const MISFIT: &str =
     "a session does not fit its token: somebody altered the token, or the disk the session";
@@ -117,8 +119,7 @@ impl Store {
             }
             #[cfg(feature = "file-store")]
             StoreUrl::File(path) => {
-                let (store, recent) =
-                    SqliteStore::open(path, settings.ttl, &metrics, clock.clone())?;
+                let (store, recent) = SqliteStore::open(path, &metrics, clock.clone())?;
                 (Adapter::Sqlite(Box::new(store)), recent)
             }
             #[cfg(not(feature = "file-store"))]

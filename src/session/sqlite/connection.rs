@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
 use rusqlite::ffi::{self, SQLITE_CORRUPT};
-use rusqlite::{Connection, Error, OpenFlags, Params, Result};
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Params, Result};
 use thread_local::ThreadLocal;
 
 use super::{Directory, Unavailable, closed, lock};
+use crate::session::DAMAGED;
 
 /// As in [`CREATE`]: "wxlg" and the version of the schema.
 pub(super) const APPLICATION_ID: u32 = 0x7778_6c67;
@@ -152,5 +153,22 @@ impl Readers {
         for reader in &self.by_thread {
             *lock(reader) = None;
         }
+    }
+}
+
+impl From<Error> for Unavailable {
+    fn from(error: Error) -> Self {
+        let code = error.sqlite_error_code();
+        let cause = match error {
+            // With the extended result code.
+            Error::SqliteFailure(kind, Some(message)) => format!("{message} ({kind})"),
+            other => other.to_string(),
+        };
+        Self(match code {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                DAMAGED.to_owned() + &cause
+            }
+            _ => cause,
+        })
     }
 }

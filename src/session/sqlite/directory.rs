@@ -11,7 +11,8 @@ use fs_err::{self as fs, File, OpenOptions};
 use rusqlite::{Connection, ErrorCode};
 
 use super::connection::{self, APPLICATION_ID, PAGE_SIZE, VERSION};
-use super::{DAMAGED, OpenError, Unavailable};
+use super::{OpenError, Unavailable};
+use crate::session::DAMAGED;
 use crate::session::files::Files;
 
 const DATABASE: &str = "sessions.sqlite";

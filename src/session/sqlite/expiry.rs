@@ -26,6 +26,8 @@ pub(super) struct Expiry {
     clock: Clock,
     /// Both clocks at the time when they began to agree.
     baseline: (u64, Duration),
+    /// The row before which the table has been looked through, behind sessions that live longer.
+    looked: i64,
     /// When to go on, by the monotonic clock.
     next: Duration,
     /// Whether there may be more to delete.
@@ -46,6 +48,7 @@ impl Expiry {
         }
         Ok(Self {
             baseline: (now, clock.monotonic()),
+            looked: 0,
             next: Duration::ZERO,
             is_unfinished: false,
             clock,
@@ -63,7 +66,12 @@ impl Expiry {
             tracing::warn!("the clock was set: for five minutes no expired session is deleted");
             self.baseline = (now, monotonic);
         } else if elapsed >= CLOCKS_AGREE_FOR && monotonic >= self.next {
-            let done = delete(db, writes, now.saturating_sub(DELETE_AFTER));
+            let done = delete(
+                db,
+                writes,
+                now.saturating_sub(DELETE_AFTER),
+                &mut self.looked,
+            );
             let (rows, is_unfinished) = done.unwrap_or_else(|error| {
                 tracing::warn!(%error, "expired sessions cannot be deleted");
                 (0, false)
@@ -76,13 +84,28 @@ impl Expiry {
     }
 }
 
-/// Deletes what has expired of the rows at the front, or else returns free pages. Returns the number of rows, and
-/// whether there may be more.
-fn delete(db: &mut Connection, writes: usize, before: u64) -> Result<(i64, bool)> {
+/// Deletes what has expired of the rows at the front, or else of those that were not looked at, or else returns free
+/// pages. Returns the number of rows, and whether there may be more.
+fn delete(
+    db: &mut Connection,
+    writes: usize,
+    before: u64,
+    looked: &mut i64,
+) -> Result<(i64, bool)> {
     let savepoint = db.savepoint()?;
+    let rows = MIN_ROWS.max(3 * writes);
     let sql = "DELETE FROM session
-        WHERE id IN (SELECT id FROM session ORDER BY id LIMIT ?) AND expires <= ?";
-    let deleted = execute(&savepoint, sql, (MIN_ROWS.max(3 * writes), before))?;
+        WHERE id IN (SELECT id FROM session WHERE id > ? ORDER BY id LIMIT ?) AND expires <= ?";
+    let mut deleted = execute(&savepoint, sql, (0, rows, before))?;
+    if deleted == 0 {
+        // SESSION_TTL may have been longer when those at the front were made.
+        deleted = execute(&savepoint, sql, (*looked, rows, before))?;
+    }
+    if deleted == 0 {
+        let last = "SELECT coalesce(max(id), 0)
+            FROM (SELECT id FROM session WHERE id > ? ORDER BY id LIMIT ?)";
+        *looked = savepoint.query_row(last, (*looked, rows), |row| row.get(0))?;
+    }
     let free = number(&savepoint, "PRAGMA freelist_count")?;
     // What is free is used by the next logins, unless it is much.
     let has_many = free >= 1024.max(number(&savepoint, "PRAGMA page_count")? / 4);

@@ -104,7 +104,11 @@ pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Row>> {
 /// nearby: so those of three pages to each side are moved away and back, which overwrites these pages.
 pub(super) fn erase(db: &Connection, ids: &[i64], counts: &mut Counts) -> Result<i64> {
     for id in ids {
-        counts.sessions -= execute(db, "DELETE FROM session WHERE id = ?", [id])?;
+        let deleted = execute(db, "DELETE FROM session WHERE id = ?", [id])?;
+        if deleted == 0 {
+            continue; // whoever deleted it did the rest
+        }
+        counts.sessions -= deleted;
         let sql = "UPDATE session SET id = -id WHERE id IN (
             SELECT * FROM (SELECT id FROM session WHERE id < ?1 ORDER BY id DESC LIMIT 80)
             UNION ALL SELECT * FROM (SELECT id FROM session WHERE id > ?1 ORDER BY id LIMIT 80))";
@@ -119,7 +123,7 @@ pub(super) fn search(
     db: &Connection,
     user: UserId<'_>,
     now: u64,
-    enough: impl Fn(&[Login]) -> bool,
+    mut enough: impl FnMut(&Login) -> bool,
 ) -> Result<Vec<Login>> {
     let mut logins = Vec::new();
     // One snapshot for all buckets.
@@ -150,7 +154,7 @@ pub(super) fn search(
                 created: row.get(5)?,
                 expires: row.get(6)?,
             });
-            if enough(&logins) {
+            if logins.last().is_some_and(&mut enough) {
                 return Ok(logins);
             }
         }
