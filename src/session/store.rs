@@ -4,6 +4,7 @@
 #![allow(clippy::missing_errors_doc)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use secrecy::ExposeSecret;
@@ -23,6 +24,8 @@ use crate::metrics::Metrics;
 const MAX_TOKENS: usize = 8;
 const MAX_KEYS: usize = 2;
 const REMEDY: &str = "stop wxlogin, check the disk, and restore the directory of the store from a backup, or move it away to start with no sessions";
+/// How long the store is not ready after a report of damage, in seconds.
+const UNREADY: u64 = 10;
 const MISFIT: &str =
     "a session does not fit its token: somebody altered the token, or the disk the session";
 
@@ -32,6 +35,8 @@ pub struct Store {
     encryption: Encryption,
     metrics: Arc<Metrics>,
     clock: Clock,
+    /// When damage was reported last, in seconds by the monotonic clock, or 0.
+    damaged: AtomicU64,
 }
 
 /// The three stores. They have the same methods.
@@ -132,6 +137,7 @@ impl Store {
             encryption,
             metrics,
             clock,
+            damaged: AtomicU64::new(0),
         };
         Ok((store, recent))
     }
@@ -247,7 +253,9 @@ impl Store {
 
     /// Checks that the store answers and can be written to.
     pub async fn check(&self) -> Result<(), Unavailable> {
-        if self.metrics.store_damage("database").get() > 0 {
+        // SQLite can take a single read that failed for damage.
+        let damaged = self.damaged.load(Ordering::Relaxed);
+        if damaged > 0 && self.clock.monotonic().as_secs() < damaged + UNREADY {
             return Err(Unavailable(format!("{DAMAGED}see the log")));
         }
         call!(self.check())
@@ -257,6 +265,8 @@ impl Store {
     fn note(&self, error: &Unavailable) {
         let damage = self.metrics.store_damage("database");
         damage.inc();
+        let now = self.clock.monotonic().as_secs().max(1);
+        self.damaged.store(now, Ordering::Relaxed);
         if damage.get() == 1 {
             let cause = &error.0;
             tracing::error!(cause, remedy = REMEDY, "the session store is damaged");
