@@ -261,13 +261,12 @@ impl Store {
         call!(self.check())
     }
 
-    /// Counts damage; the first is told in the log.
+    /// Counts damage. Reports that follow each other are one line of the log.
     fn note(&self, error: &Unavailable) {
-        let damage = self.metrics.store_damage("database");
-        damage.inc();
+        self.metrics.store_damage("database").inc();
         let now = self.clock.monotonic().as_secs().max(1);
-        self.damaged.store(now, Ordering::Relaxed);
-        if damage.get() == 1 {
+        let before = self.damaged.swap(now, Ordering::Relaxed);
+        if before == 0 || now >= before + UNREADY {
             let cause = &error.0;
             tracing::error!(cause, remedy = REMEDY, "the session store is damaged");
         }
