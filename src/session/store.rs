@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use secrecy::ExposeSecret;
@@ -26,6 +27,8 @@ const MAX_KEYS: usize = 2;
 /// The most different keys of a user in a store: two, each encrypted with up to two AppSecrets.
 pub(super) const MAX_STORED_KEYS: usize = 4;
 const REMEDY: &str = "stop wxlogin, check the disk, and restore the directory of the store from a backup, or move it away to start with no sessions";
+/// How long the store is not ready after a report of damage, in seconds.
+const UNREADY: u64 = 10;
 const MISFIT: &str =
     "a session does not fit its token: somebody altered the token, or the disk the session";
 
@@ -35,6 +38,8 @@ pub struct Store {
     encryption: Encryption,
     metrics: Arc<Metrics>,
     clock: Clock,
+    /// When damage was reported last, in seconds by the monotonic clock, or 0.
+    damaged: AtomicU64,
 }
 
 /// The three stores. They have the same methods.
@@ -134,6 +139,7 @@ impl Store {
             encryption,
             metrics,
             clock,
+            damaged: AtomicU64::new(0),
         };
         Ok((store, recent))
     }
@@ -259,17 +265,20 @@ impl Store {
 
     /// Checks that the store answers and can be written to.
     pub async fn check(&self) -> Result<(), Unavailable> {
-        if self.metrics.store_damage("database").get() > 0 {
+        // SQLite can take a single read that failed for damage.
+        let damaged = self.damaged.load(Ordering::Relaxed);
+        if damaged > 0 && self.clock.monotonic().as_secs() < damaged + UNREADY {
             return Err(Unavailable(format!("{DAMAGED}see the log")));
         }
         call!(self.check())
     }
 
-    /// Counts damage; the first is told in the log.
+    /// Counts damage. Reports that follow each other are one line of the log.
     fn note(&self, error: &Unavailable) {
-        let damage = self.metrics.store_damage("database");
-        damage.inc();
-        if damage.get() == 1 {
+        self.metrics.store_damage("database").inc();
+        let now = self.clock.monotonic().as_secs().max(1);
+        let before = self.damaged.swap(now, Ordering::Relaxed);
+        if before == 0 || now >= before + UNREADY {
             let cause = &error.0;
             tracing::error!(cause, remedy = REMEDY, "the session store is damaged");
         }
