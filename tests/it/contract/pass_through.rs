@@ -424,7 +424,7 @@ async fn the_memory_of_calls_is_bounded() {
     let before = memory().await;
     upstream.answer(Script::After(
         Duration::from_secs(5),
-        ok("image/png", &[7; 9_999_000]),
+        ok("image/png", &vec![7; 9_999_000]),
     ));
     let body: &'static [u8] = vec![b'x'; 10_000_000].leak();
     let path = format!("/wechat/{APPID}{CHECK}");

@@ -162,9 +162,8 @@ async fn no_other_mini_program_host_or_method_is_reached() {
         // The host of a request means nothing: it goes to WeChat or nowhere.
         assert!(matches!(answer.status, 200 | 404), "{answer:?}");
     }
-    for answer in [app.client.get(&format!("/wechat/{APPID}{CHECK}")).await] {
-        answer.assert_problem(404, "not_found", "fix_request");
-    }
+    let answer = app.client.get(&format!("/wechat/{APPID}{CHECK}")).await;
+    answer.assert_problem(404, "not_found", "fix_request");
     let answer = app.internal.get(&format!("/wechat/{APPID}{CHECK}")).await;
     answer.assert_problem(401, "invalid_internal_token", "fix_request");
     assert!(upstream.calls().len() <= 1);
@@ -342,6 +341,7 @@ async fn a_slow_body_is_cut_off_after_ten_seconds_and_was_not_sent() {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 async fn answers_that_are_not_wechats_or_would_pass_for_ours_are_502() {
     let upstream = Upstream::start().await;
     let app = start(&upstream, &[]).await;
@@ -499,7 +499,7 @@ async fn a_client_that_hangs_up_frees_its_slot_and_ends_no_fetch_of_a_token() {
     upstream.answer(Script::Drip(
         [
             &b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: 9999999\r\n\r\n"[..],
-            &[7; 100_000],
+            &vec![7; 100_000],
         ]
         .concat(),
     ));

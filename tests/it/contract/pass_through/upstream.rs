@@ -132,12 +132,11 @@ impl Upstream {
                 let line = call.head.lines().next().unwrap_or_default();
                 let is_valid = line.contains(&format!("access_token={current} "));
                 state.calls.push(call);
-                match is_valid {
-                    true => state.script.clone(),
-                    false => {
-                        let json = format!(r#"{{"errcode":{},"errmsg":"dead"}}"#, state.dead);
-                        Script::Send(ok("application/json", json.as_bytes()))
-                    }
+                if is_valid {
+                    state.script.clone()
+                } else {
+                    let json = format!(r#"{{"errcode":{},"errmsg":"dead"}}"#, state.dead);
+                    Script::Send(ok("application/json", json.as_bytes()))
                 }
             }
         };
