@@ -4,6 +4,7 @@
 mod base_urls;
 mod certificates;
 mod mini_programs;
+mod problems;
 mod proxies;
 mod reader;
 #[cfg(feature = "server")]
@@ -15,10 +16,10 @@ mod text_file;
 mod unknown_names;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+pub use problems::Problems;
 #[cfg(feature = "server")]
 pub use server::{InternalConfig, ServerConfig};
 
@@ -242,14 +243,4 @@ fn vars(vars: &[(&str, &str)]) -> BTreeMap<String, String> {
     let vars = vars.iter();
     vars.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
-}
-
-/// What is wrong with the settings: a line for each, none with the value of a secret.
-#[derive(Debug, thiserror::Error)]
-pub struct Problems(Vec<String>);
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
-    }
 }

@@ -6,25 +6,21 @@
 
 mod answer;
 mod endings;
+mod exchange;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::{sleep, timeout};
 
 use crate::app::WxLogin;
 use crate::one_time_codes::OneTimeCode;
 use crate::session::{Exchange, Session, UserId};
-use crate::wechat::{self, CodeSession, Invalid, Meaning, MiniProgram};
+use crate::wechat::{self, CodeSession, Meaning, MiniProgram};
 pub use answer::{LoggedIn, LoginError, LoginOrigin};
 pub(crate) use endings::Endings;
 
 /// The most further sessions of one code, so that it cannot fill the store.
 const MAX_FURTHER_SESSIONS: u32 = 100;
-/// The longest wait for the session of another replica's exchange to appear in the store.
-const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
-const REPLICA_POLL: Duration = Duration::from_millis(50);
 
 /// What is known of a code.
 #[derive(Default)]
@@ -191,63 +187,6 @@ impl WxLogin {
     fn new_session(&self, user: UserId<'_>, unionid: Option<&str>) -> Session {
         let (unionid, now) = (unionid.map(str::to_owned), self.0.clock.now());
         Session::new(user, unionid, now, self.0.session_ttl)
-    }
-
-    /// Exchanges a code at WeChat, unless another replica has. An error means that WeChat has not received it.
-    async fn exchange(&self, request: &Request) -> Result<Known, LoginError> {
-        let (metrics, sessions) = (&self.0.metrics, &self.0.sessions);
-        let endings = self.0.endings.count();
-        if sessions.is_shared()
-            && let Some(session) = sessions.exchanged(&request.hash).await?
-        {
-            metrics.repeat();
-            return Ok(stored_elsewhere(session, endings));
-        }
-        let (wechat, mini_program) = (&self.0.wechat, &*request.mini_program);
-        let slot = wechat.login_slot(mini_program).await?;
-        let in_flight = metrics.exchange();
-        let answer = wechat.code_to_session(mini_program, request.code.expose());
-        let error = match answer.await {
-            Ok(user) => return Ok(Known::User(user, self.0.endings.count())),
-            Err(error) => error,
-        };
-        drop((in_flight, slot));
-        let referring = request.referring_appid.as_deref();
-        wechat::log_refused_code(&request.id, mini_program.appid(), referring, &error);
-        if !error.was_sent() {
-            return Err(error.into());
-        }
-        let may_be_exchanged = error.meaning() == Some(Meaning::CodeUsed)
-            || error == wechat::Error::Invalid(Invalid::BusyThenUsed);
-        if may_be_exchanged
-            && sessions.is_shared()
-            && let Some(session) = self.exchanged_elsewhere(request).await
-        {
-            return Ok(stored_elsewhere(session, endings));
-        }
-        Ok(Known::Refused(error))
-    }
-
-    /// Waits until another replica that exchanged the same code at the same time has stored its session.
-    async fn exchanged_elsewhere(&self, request: &Request) -> Option<Session> {
-        let found = async {
-            loop {
-                if let Ok(Some(session)) = self.0.sessions.exchanged(&request.hash).await {
-                    return session;
-                }
-                sleep(REPLICA_POLL).await;
-            }
-        };
-        timeout(REPLICA_TIMEOUT, found).await.ok()
-    }
-}
-
-fn stored_elsewhere(first: Session, endings: u64) -> Known {
-    let further = 0;
-    Known::Stored {
-        first,
-        further,
-        endings,
     }
 }
 

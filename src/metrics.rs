@@ -1,6 +1,7 @@
 //! Metrics for Prometheus: how many and how long, never who. Labels have few values, and the series
 //! that can be foreseen exist from the start, so that `increase()` sees a first failure.
 
+mod counted;
 mod series;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,6 +16,7 @@ use prometheus::{
 #[cfg(feature = "server")]
 use crate::telemetry;
 use crate::wechat::{Error, Meaning, OUTCOMES};
+pub(crate) use counted::Counted;
 use series::{Exporter, LOGIN_OUTCOMES, STATUSES};
 
 /// The content type of what [`WxLogin::metrics_text`](crate::WxLogin::metrics_text) gives.
@@ -244,21 +246,4 @@ fn dropped_lines() -> Vec<prometheus::proto::MetricFamily> {
             dropped.collect()
         },
     )
-}
-
-/// Counts in a gauge until it is dropped.
-#[must_use]
-pub(crate) struct Counted(IntGauge);
-
-impl Counted {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }

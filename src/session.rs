@@ -4,10 +4,12 @@
 
 #[cfg(feature = "file-store")]
 mod answers;
+mod damage;
 mod encryption;
 #[cfg(feature = "file-store")]
 mod files;
 mod memory;
+mod records;
 mod redis;
 #[cfg(feature = "file-store")]
 mod sqlite;
@@ -25,7 +27,8 @@ use serde::{Deserialize, Serialize};
 pub use self::redis::{InvalidUrl, RedisUrl};
 use encryption::EncryptedKey;
 pub use encryption::{Encryption, SessionKey};
-pub use store::{Exchange, RecentExchange, Store};
+pub use records::{Exchange, RecentExchange};
+pub use store::Store;
 pub use token::Token;
 
 /// How long the exchange of a code is remembered.

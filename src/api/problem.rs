@@ -1,5 +1,6 @@
 //! The failures that a client can get, as problem documents (RFC 9457).
 
+mod of_errors;
 mod table;
 
 use axum::body::Body;
@@ -9,11 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::layer::RequestId;
-use crate::backend::BackendError;
-use crate::login::LoginError;
-use crate::one_time_codes::CodeError;
 use crate::session::Unavailable;
-use crate::user_data::UserDataError;
 use crate::wechat::{self, Meaning};
 pub use table::Action;
 
@@ -187,63 +184,6 @@ struct Document<'a> {
     errcode: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
-}
-
-impl From<LoginError> for Problem {
-    fn from(error: LoginError) -> Self {
-        match error {
-            LoginError::Code(error) => error.into(),
-            LoginError::UnknownApp => Self::UnknownApp,
-            LoginError::CodeUsed => Self::CodeUsed,
-            LoginError::Wechat(error) => Self::Wechat(error),
-            LoginError::PhoneCode(error) => Self::PhoneCodeAtLogin(error),
-            LoginError::Store(error) => Self::LoginStore(error),
-            LoginError::Internal(cause) => Self::Internal(cause),
-        }
-    }
-}
-
-impl From<BackendError> for Problem {
-    fn from(error: BackendError) -> Self {
-        match error {
-            BackendError::UnknownApp => Self::UnknownAppInPath,
-            BackendError::MalformedOpenid => Self::MalformedOpenid,
-            BackendError::Code(CodeError::Mock) => Self::MockCode,
-            BackendError::Code(_) => Self::MalformedCode,
-            BackendError::AnotherUsersCode => Self::AnotherUsersCode,
-            BackendError::NoSessionKey => Self::NoSessionKey,
-            BackendError::PhoneCode(error) => Self::PhoneCode(error),
-            BackendError::Wechat(error) => Self::WechatCall(error),
-            BackendError::Store(error) => Self::Store(error),
-            BackendError::Internal(cause) => Self::Internal(cause),
-        }
-    }
-}
-
-impl From<CodeError> for Problem {
-    fn from(error: CodeError) -> Self {
-        match error {
-            CodeError::Missing => Self::MissingCode,
-            CodeError::Malformed => Self::MalformedCode,
-            CodeError::Mock => Self::MockCode,
-        }
-    }
-}
-
-impl From<UserDataError> for Problem {
-    fn from(error: UserDataError) -> Self {
-        match error {
-            UserDataError::Undecryptable => Self::Undecryptable,
-            UserDataError::BadSignature => Self::BadSignature,
-            UserDataError::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<Unavailable> for Problem {
-    fn from(error: Unavailable) -> Self {
-        Self::Store(error)
-    }
 }
 
 impl IntoResponse for Problem {

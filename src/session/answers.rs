@@ -15,9 +15,11 @@ pub(super) type Answer<T> = Result<T, Unavailable>;
 /// thread once; to wake it for each answer costs more CPU than the writes of a commit.
 type Task<T> = UnboundedSender<(oneshot::Sender<Answer<T>>, Answer<T>)>;
 
-/// The task of each thread, with its runtime.
+/// The task of a thread, with its runtime.
+type OfThread<T> = RefCell<Option<(Id, Task<T>)>>;
+
 #[derive(Default)]
-pub(super) struct Tasks<T: Send>(ThreadLocal<RefCell<Option<(Id, Task<T>)>>>);
+pub(super) struct Tasks<T: Send>(ThreadLocal<OfThread<T>>);
 
 /// Whoever waits for an answer, and the task that sends it.
 pub(super) struct Waiting<T>(oneshot::Sender<Answer<T>>, Task<T>);

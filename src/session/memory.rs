@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 
-use super::store::{EncryptedExchange, MAX_STORED_KEYS, Row};
+use super::records::{EncryptedExchange, Row};
+use super::store::MAX_STORED_KEYS;
 use super::{EncryptedKey, MAX_FAILURES, Session, Token, UserId};
 use crate::clock::Clock;
 use crate::metrics::Metrics;

@@ -15,6 +15,7 @@
 mod connection;
 mod error;
 mod health;
+mod names;
 mod scripts;
 mod url;
 
@@ -27,12 +28,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::UserId;
-use super::store::{EncryptedExchange, Row};
+use super::records::{EncryptedExchange, Row};
 use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, OpenError, Session, Token, Unavailable};
 use crate::clock::Clock;
 use connection::Connections;
 use error::describe;
-use scripts::{keys_at, owned_at};
+use names::{at, encode, exchange_name, keys_at, owned_at, session_name};
 pub use url::{InvalidUrl, RedisUrl};
 
 /// The longest time for an operation; longer than for an answer, so that the connection sees the failure and is
@@ -229,19 +230,6 @@ impl RedisStore {
     }
 }
 
-fn session_name(token: &Token) -> String {
-    format!("session:{}", encode(&token.hash()))
-}
-
-fn exchange_name(code: &[u8; 32]) -> String {
-    format!("exchange:{}", encode(code))
-}
-
-/// The key of this name.
-fn at(name: &str) -> String {
-    format!("wxlogin2:{name}")
-}
-
 fn set(name: &str, value: &impl Serialize, seconds: u64) -> Result<Cmd, Unavailable> {
     let json = serde_json::to_string(value).map_err(|error| Unavailable(error.to_string()))?;
     let mut command = cmd("SET");
@@ -255,8 +243,4 @@ fn set(name: &str, value: &impl Serialize, seconds: u64) -> Result<Cmd, Unavaila
 
 fn encrypted_key(bytes: Vec<u8>) -> Option<EncryptedKey> {
     bytes.try_into().ok().map(EncryptedKey)
-}
-
-fn encode(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
 }

@@ -5,18 +5,19 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use secrecy::ExposeSecret;
 
+use super::damage::{self, Damage};
 use super::memory::MemoryStore;
+use super::records::{EncryptedExchange, Exchange, RecentExchange, Row};
 use super::redis::RedisStore;
 #[cfg(feature = "file-store")]
 use super::sqlite::SqliteStore;
 use super::{
-    DAMAGED, EncryptedKey, Encryption, OpenError, Session, SessionKey, Settings, StoreUrl, Token,
-    Unavailable, UserId,
+    DAMAGED, Encryption, OpenError, Session, SessionKey, Settings, StoreUrl, Token, Unavailable,
+    UserId,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -26,11 +27,6 @@ const MAX_TOKENS: usize = 8;
 const MAX_KEYS: usize = 2;
 /// The most different keys of a user in a store: two, each encrypted with up to two AppSecrets.
 pub(super) const MAX_STORED_KEYS: usize = 4;
-const REMEDY: &str = "stop wxlogin, check the disk, and restore the directory of the store from a backup, or move it away to start with no sessions";
-/// How long the store is not ready after a report of damage, in seconds.
-const UNREADY: u64 = 10;
-const MISFIT: &str =
-    "a session does not fit its token: somebody altered the token, or the disk the session";
 
 /// The session store.
 pub struct Store {
@@ -38,8 +34,7 @@ pub struct Store {
     encryption: Encryption,
     metrics: Arc<Metrics>,
     clock: Clock,
-    /// When damage was reported last, in seconds by the monotonic clock, or 0.
-    damaged: AtomicU64,
+    damage: Damage,
 }
 
 /// The three stores. They have the same methods.
@@ -48,42 +43,6 @@ enum Adapter {
     #[cfg(feature = "file-store")]
     Sqlite(Box<SqliteStore>),
     Redis(Box<RedisStore>),
-}
-
-/// The exchange of a code, stored with its first session.
-#[derive(Clone, Copy)]
-pub struct Exchange<'a> {
-    /// SHA-256 of appid and code.
-    pub code: [u8; 32],
-    /// WeChat's `session_key` of the user.
-    pub session_key: &'a SessionKey,
-}
-
-/// An exchange of the last minute before the store was opened.
-pub struct RecentExchange {
-    /// SHA-256 of appid and code.
-    pub code: [u8; 32],
-    /// Its first session.
-    pub session: Session,
-    /// Seconds since the exchange.
-    pub age: u64,
-}
-
-/// A session as it is stored. The default fits no token.
-#[derive(Clone, Default)]
-pub(super) struct Row {
-    /// [`Token::seal`].
-    pub(super) seal: [u8; 32],
-    pub(super) session: Session,
-}
-
-/// An exchange as it is stored.
-#[derive(Clone)]
-pub(super) struct EncryptedExchange {
-    pub(super) code: [u8; 32],
-    /// The `session_key`, encrypted with each AppSecret: the first is stored, and the others can be in the
-    /// store already.
-    pub(super) keys: Vec<EncryptedKey>,
 }
 
 /// Calls a method of the adapter, and counts and times it under its name.
@@ -99,7 +58,7 @@ macro_rules! call {
         };
         $self.metrics.store_operation(stringify!($method), begin.elapsed(), result.is_err());
         if let Err(error) = &result && error.0.starts_with(DAMAGED) {
-            $self.note(error);
+            $self.damage.of_store(error, &$self.metrics, &$self.clock);
         }
         result
     }};
@@ -139,7 +98,7 @@ impl Store {
             encryption,
             metrics,
             clock,
-            damaged: AtomicU64::new(0),
+            damage: Damage::default(),
         };
         Ok((store, recent))
     }
@@ -191,11 +150,7 @@ impl Store {
             return Ok(None);
         };
         if row.seal != token.seal(&row.session) {
-            let misfits = self.metrics.store_damage("row");
-            misfits.inc();
-            if misfits.get() == 1 {
-                tracing::warn!("{MISFIT}");
-            }
+            damage::of_row(&self.metrics);
             return Ok(None);
         }
         let id = token.id();
@@ -265,23 +220,10 @@ impl Store {
 
     /// Checks that the store answers and can be written to.
     pub async fn check(&self) -> Result<(), Unavailable> {
-        // SQLite can take a single read that failed for damage.
-        let damaged = self.damaged.load(Ordering::Relaxed);
-        if damaged > 0 && self.clock.monotonic().as_secs() < damaged + UNREADY {
+        if self.damage.is_recent(&self.clock) {
             return Err(Unavailable(format!("{DAMAGED}see the log")));
         }
         call!(self.check())
-    }
-
-    /// Counts damage. Reports that follow each other are one line of the log.
-    fn note(&self, error: &Unavailable) {
-        self.metrics.store_damage("database").inc();
-        let now = self.clock.monotonic().as_secs().max(1);
-        let before = self.damaged.swap(now, Ordering::Relaxed);
-        if before == 0 || now >= before + UNREADY {
-            let cause = &error.0;
-            tracing::error!(cause, remedy = REMEDY, "the session store is damaged");
-        }
     }
 
     /// Settings of the store that will cause trouble later, a sentence each.

@@ -6,7 +6,8 @@
 
 use redis::{Cmd, cmd};
 
-use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, UserId, at};
+use super::names::{keys_at, owned_at};
+use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, UserId};
 
 /// Adds the session ARGV[1], which lives for ARGV[2] seconds, and the exchange ARGV[3] to the list, unless that
 /// is empty. It is remembered for ARGV[4] seconds. ARGV[5], if given, is its `session_key`, encrypted; ARGV[6]
@@ -104,13 +105,4 @@ fn script(text: &str, user: UserId<'_>) -> Cmd {
         .arg(keys_at(user))
         .arg(owned_at(user))
         .take()
-}
-
-pub(super) fn keys_at(user: UserId<'_>) -> String {
-    at(&format!("keys:{{{}:{}}}", user.appid, user.openid))
-}
-
-/// The hash tag in braces: both keys of a script must be in the same cluster slot.
-pub(super) fn owned_at(user: UserId<'_>) -> String {
-    at(&format!("owned:{{{}:{}}}", user.appid, user.openid))
 }

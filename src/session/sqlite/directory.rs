@@ -69,8 +69,12 @@ impl Directory {
             fs::set_permissions(path.join(file), Permissions::from_mode(mode))?;
         }
         let files = Files::open(&database, &path.join(WAL))?;
-        let _lock = lock;
-        Ok((Self { path, files, _lock }, db))
+        let directory = Self {
+            path,
+            files,
+            _lock: lock,
+        };
+        Ok((directory, db))
     }
 
     pub(super) fn database(&self) -> PathBuf {

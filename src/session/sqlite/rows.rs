@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, Error, OptionalExtension, Result, params};
 
 use super::connection::{execute, number};
-use crate::session::store::{EncryptedExchange, Row};
+use crate::session::records::{EncryptedExchange, Row};
 use crate::session::{EXCHANGE_TTL, EncryptedKey, RecentExchange, Session, Token, UserId};
 
 /// The most exchanges that are remembered: a thousand a second.
