@@ -38,7 +38,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The most searches at a time: so many threads that may block, with a connection each.
 const MAX_SEARCHES: usize = 8;
 /// Sessions erased in one commit: each takes a millisecond, for which logins wait.
-const MAX_ERASED: usize = 4;
+const MAX_ERASED: usize = 32;
 
 /// The store in files.
 pub(super) struct SqliteStore {
