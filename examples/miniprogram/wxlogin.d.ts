@@ -87,7 +87,7 @@ export interface Login {
   user(): Promise<User>
   /**
    * `wx.request` with the token; the answer, whatever its status. After a 401 for a token that is dead, and after
-   * an answer whose `action` is `login_again`, it logs in and repeats the request, once. So do the next three.
+   * an answer whose `action` is `login_again`, it logs in and repeats the request, once. So do the next three, after a 401.
    */
   request<T extends Data = any>(options: RequestOptions<T>): Running<Answer<T>, WechatMiniprogram.RequestTask>
   uploadFile(options: UploadOptions):

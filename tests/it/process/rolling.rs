@@ -258,7 +258,7 @@ async fn ten_restarts_lose_no_request_of_clients_that_pause_on_open_connections(
 }
 
 /// A listening socket with the backlog that systemd's have.
-async fn socket() -> TcpListener {
+fn socket() -> TcpListener {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     socket.listen(4096).unwrap().into_std().unwrap()
@@ -298,7 +298,7 @@ async fn use_it_until(stop: Arc<AtomicBool>, phone: Phone) -> [usize; 2] {
                 break;
             }
             if let Some(new) = json["token"].as_str() {
-                token = new.to_owned();
+                new.clone_into(&mut token);
             }
         }
     }
@@ -310,17 +310,21 @@ async fn is_restarted_behind_nginx(restarts: usize, is_activated: bool) {
     const CLIENTS: usize = 200;
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let sockets = [socket().await, socket().await];
-    let port = match is_activated {
-        true => sockets[0].local_addr().unwrap().port(),
-        false => free_port(),
+    let sockets = [socket(), socket()];
+    let port = if is_activated {
+        sockets[0].local_addr().unwrap().port()
+    } else {
+        free_port()
     };
     let addr = format!("127.0.0.1:{port}");
     let settings = [("SESSION_STORE", "file:s.sessions"), ("LISTEN_ADDR", &addr)];
     let settings = vars(&wechat.base(), &settings);
-    let start = || match is_activated {
-        true => activation::start(&wechat, dir.path(), &sockets),
-        false => Process::start(dir.path(), &settings),
+    let start = || {
+        if is_activated {
+            activation::start(&wechat, dir.path(), &sockets)
+        } else {
+            Process::start(dir.path(), &settings)
+        }
     };
     let mut process = start();
     let nginx = Nginx::start(&[port]).await;
