@@ -3,6 +3,8 @@
 mod of_errors;
 mod table;
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -113,6 +115,18 @@ impl Problem {
     #[must_use]
     pub fn action(&self) -> Action {
         self.row().action
+    }
+
+    /// What is wrong, and what helps, for a person who develops. Nothing secret.
+    #[must_use]
+    pub fn detail(&self) -> Cow<'static, str> {
+        self.row().detail
+    }
+
+    /// The seconds of the document's `Retry-After`, if it has one.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        self.row().retry_after
     }
 
     /// The errcode as a metric's label: `other` for those without a meaning here, so that the number of series
