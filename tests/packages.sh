@@ -33,7 +33,8 @@ install_npm_packages() (
     cd "$1"
     installed=node_modules/installed-lock.json # written last: what it names is complete
     if ! cmp -s package-lock.json "$installed"; then
-        npm ci
+        # npm 11 refuses a lock file without optional packages that were never published, as Taro names some.
+        npm ci || npm install --no-save
         cp package-lock.json "$installed"
     fi
 )
