@@ -15,7 +15,7 @@ use crate::fake_wechat::FakeWechat;
 use crate::support::app::vars;
 use crate::support::client::Client;
 use crate::support::disk::Disk;
-use crate::support::process::command;
+use crate::support::process::{command, kill};
 
 const O_NONBLOCK: i32 = 0o4000;
 /// More lines than fit into a pipe, the writer's buffer and the queue together.
@@ -101,14 +101,7 @@ impl Service {
     /// Stops it with SIGTERM; returns the exit status and how long that took.
     async fn stop(mut self) -> (ExitStatus, Duration) {
         let begin = Instant::now();
-        let kill = format!("kill -s TERM {}", self.child.id());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success()
-        );
+        kill("TERM", self.child.id());
         let ended = tokio::task::spawn_blocking(move || self.child.wait().unwrap());
         (ended.await.unwrap(), begin.elapsed())
     }

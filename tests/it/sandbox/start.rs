@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::fake_wechat::{APPID, SECRET};
+use crate::support::process::kill;
 use crate::support::sandbox_process::{Sandbox, binary, command, ended_in_time};
 
 /// The most lines of the output: fewer than a usual terminal has, for lines about ports that are taken.
@@ -223,8 +224,6 @@ fn container_opens_everything_and_a_signal_ends_it() {
             .printed
             .contains("Whoever reaches this container can use all three.")
     );
-    let kill = format!("kill -s TERM {}", sandbox.id());
-    let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
-    assert!(sent.success());
+    kill("TERM", sandbox.id());
     assert_eq!(sandbox.status(), Some(0));
 }

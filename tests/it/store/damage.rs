@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -17,14 +18,18 @@ const PAGE: usize = 4096;
 /// The first byte of a page with rows.
 const LEAF: u8 = 0x0d;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn damage_of_the_database_is_in_the_log_the_metrics_and_the_readiness() {
-    let (wechat, dir) = (FakeWechat::start().await, tempfile::tempdir().unwrap());
+fn start(wechat: &FakeWechat, dir: &Path) -> Process {
     let settings = [
         ("SESSION_STORE", "file:s.sessions"),
         ("INTERNAL_ADDR", "127.0.0.1:0"),
     ];
-    let process = Process::start(dir.path(), &vars(&wechat.base(), &settings));
+    Process::start(dir, &vars(&wechat.base(), &settings))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_of_the_database_is_in_the_log_the_metrics_and_the_readiness() {
+    let (wechat, dir) = (FakeWechat::start().await, tempfile::tempdir().unwrap());
+    let process = start(&wechat, dir.path());
     let client = &process.client;
     let first = client.token("user-first").await;
     let logins = (0..300).map(|user| format!("user-{user}"));
@@ -75,11 +80,7 @@ async fn damage_of_the_database_is_in_the_log_the_metrics_and_the_readiness() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_does_not_fit_its_token_is_counted() {
     let (wechat, dir) = (FakeWechat::start().await, tempfile::tempdir().unwrap());
-    let settings = [
-        ("SESSION_STORE", "file:s.sessions"),
-        ("INTERNAL_ADDR", "127.0.0.1:0"),
-    ];
-    let process = Process::start(dir.path(), &vars(&wechat.base(), &settings));
+    let process = start(&wechat, dir.path());
     let client = &process.client;
     let token = client.token("user-alice").await;
     let altered = format!("{}AAAAAAAA", &token[..token.len() - 8]);

@@ -10,6 +10,13 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
 
+/// Sends a signal.
+pub fn kill(name: &str, id: u32) {
+    let kill = format!("kill -s {name} {id}");
+    let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+    assert!(status.success());
+}
+
 /// A running `wxlogin`, killed when it is dropped.
 pub struct Process {
     pub client: Client,
@@ -67,9 +74,7 @@ impl Process {
     }
 
     pub fn signal(&self, name: &str) {
-        let kill = format!("kill -s {name} {}", self.child.id());
-        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
-        assert!(status.success());
+        kill(name, self.child.id());
     }
 
     pub fn id(&self) -> u32 {

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::process::kill;
+
 /// The password of the servers.
 pub const PASSWORD: &str = "redis-p4ssw0rd-canary";
 
@@ -77,14 +79,7 @@ impl RedisServer {
     }
 
     pub fn signal(&self, name: &str) {
-        let kill = format!("kill -s {name} {}", self.child.id());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success()
-        );
+        kill(name, self.child.id());
     }
 
     /// Runs a command with `redis-cli`, as an administrator; returns what it prints.
