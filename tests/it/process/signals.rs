@@ -38,7 +38,10 @@ async fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     process.signal("TERM");
     let status = process.exit_within(Duration::from_secs(10)).await;
     assert_eq!(status, Some(0), "{}", process.log());
-    assert!(process.log().contains("SIGTERM"));
+    eventually("a line about SIGTERM", async || {
+        process.log().contains("SIGTERM")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use crate::support::app::{ManualClock, metrics, vars};
 use crate::support::metrics::numbers;
 use crate::support::process::Process;
 use crate::support::stores::{create, encryption, settings, user};
+use crate::support::wait::eventually;
 
 const PAGE: usize = 4096;
 /// The first byte of a page with rows.
@@ -63,6 +64,10 @@ async fn damage_of_the_database_is_in_the_log_the_metrics_and_the_readiness() {
     }
     let readyz = client.get("/readyz").await;
     readyz.assert_problem(503, "store_unavailable", "retry_later");
+    eventually("damage is told", async || {
+        process.log().contains("the session store is damaged")
+    })
+    .await;
     let log = process.log();
     assert_eq!(
         log.matches("the session store is damaged").count(),
@@ -92,6 +97,10 @@ async fn a_session_that_does_not_fit_its_token_is_counted() {
         let line = format!("wxlogin_store_damage_total{count}\n");
         assert!(metrics.contains(&line), "{metrics}");
     }
+    eventually("a misfit is told", async || {
+        process.log().contains("does not fit its token")
+    })
+    .await;
     let log = process.log();
     assert_eq!(log.matches("does not fit its token").count(), 1, "{log}");
     assert!(!log.contains(&altered), "{log}");

@@ -14,6 +14,7 @@ use crate::fake_wechat::{APPID, FakeWechat, openid};
 use crate::support::app::vars;
 use crate::support::backend::TOKEN;
 use crate::support::process::Process;
+use crate::support::wait::eventually;
 
 /// 6 MiB of memory as a file system, mounted where only one process sees it: this needs no root.
 struct SmallDisk {
@@ -174,6 +175,9 @@ async fn a_full_disk_can_still_end_sessions() {
     fs::remove_file(disk.filler()).unwrap();
     client.login("user-newest.2").await.assert_status(200);
     client.get("/readyz").await.assert_status(200);
-    let log = process.log();
-    assert!(log.contains("can be written to again"), "{log}");
+    eventually(
+        "a line that the store can be written to again",
+        async || process.log().contains("can be written to again"),
+    )
+    .await;
 }
