@@ -2,6 +2,7 @@
 //! extractors of axum.
 
 mod body;
+mod document;
 #[cfg(feature = "server")]
 mod internal;
 mod layer;
@@ -9,7 +10,6 @@ mod layer;
 mod pass_through;
 #[cfg(feature = "server")]
 mod probes;
-mod problem;
 mod public;
 mod signed_in;
 
@@ -27,7 +27,8 @@ use tokio::sync::Semaphore;
 use crate::app::WxLogin;
 #[cfg(feature = "server")]
 use crate::config::InternalConfig;
-pub use problem::{Action, Problem};
+use crate::problem::Problem;
+
 pub use signed_in::SignedIn;
 
 /// Where a route is served.

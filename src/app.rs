@@ -10,7 +10,8 @@ use crate::config::{self, Config};
 use crate::login::{Endings, Known};
 use crate::metrics::Metrics;
 use crate::one_time_codes::OneTimeCodes;
-use crate::session::{self, Session, Store, Token, Unavailable};
+use crate::problem::Problem;
+use crate::session::{self, Session, Store, Token};
 use crate::wechat::{self, Call, Client, MiniProgram};
 
 /// The login service. Cheap to clone, and usable in any runtime and thread.
@@ -120,9 +121,9 @@ impl WxLogin {
     /// Makes sure that a login could be stored.
     ///
     /// # Errors
-    /// [`Unavailable`] if not.
-    pub async fn ready(&self) -> Result<(), Unavailable> {
-        self.0.sessions.check().await
+    /// [`Problem::Store`] if not.
+    pub async fn ready(&self) -> Result<(), Problem> {
+        Ok(self.0.sessions.check().await?)
     }
 
     /// Problems of the session store that do not fail requests yet, such as a Redis that evicts keys: a
@@ -140,10 +141,10 @@ impl WxLogin {
     /// The valid session that has this token (`wxs_…`), if there is one.
     ///
     /// # Errors
-    /// [`Unavailable`] if the session store does not answer.
-    pub async fn session(&self, token: &str) -> Result<Option<Session>, Unavailable> {
+    /// [`Problem::Store`] if the session store does not answer.
+    pub async fn session(&self, token: &str) -> Result<Option<Session>, Problem> {
         match Token::parse(token) {
-            Some(token) => self.0.sessions.find(&token).await,
+            Some(token) => Ok(self.0.sessions.find(&token).await?),
             None => Ok(None),
         }
     }
@@ -151,15 +152,14 @@ impl WxLogin {
     /// Ends the session of a token. A token without a session is no error.
     ///
     /// # Errors
-    /// [`Unavailable`] if the session store does not answer.
-    pub async fn end(&self, token: &str) -> Result<(), Unavailable> {
-        let Some(token) = Token::parse(token) else {
-            return Ok(());
-        };
-        match self.0.sessions.find(&token).await? {
-            Some(session) => self.0.sessions.end(&token, &session).await,
-            None => Ok(()),
+    /// [`Problem::Store`] if the session store does not answer.
+    pub async fn end(&self, token: &str) -> Result<(), Problem> {
+        if let Some(token) = Token::parse(token)
+            && let Some(session) = self.0.sessions.find(&token).await?
+        {
+            self.0.sessions.end(&token, &session).await?;
         }
+        Ok(())
     }
 
     /// Waits for exchanges in flight, also of clients that have closed their connections, and closes the

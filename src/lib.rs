@@ -39,8 +39,8 @@
 //! ```
 //!
 //! A host that answers in its own form calls [`WxLogin::log_in`], [`WxLogin::session`], [`WxLogin::decrypt`],
-//! [`WxLogin::verify`] and [`WxLogin::end`] instead of the routes. [`Problem`] tells code, status and action of each
-//! of their errors.
+//! [`WxLogin::verify`] and [`WxLogin::end`] instead of the routes. Their error is a [`Problem`] too, which has code,
+//! status and action.
 //!
 //! Failures of the routes and of [`SignedIn`] are `application/problem+json` documents ([`Problem`]). A layer
 //! on wxlogin's own routes sets `X-Request-Id` (keeping a valid one) and `Cache-Control: no-store`, logs and
@@ -52,8 +52,7 @@
 //!
 //! Operations that need the AppSecret or a user's `session_key` are functions for the host's own code, not for
 //! clients: [`WxLogin::phone_number`], [`WxLogin::sign`], [`WxLogin::check_session`],
-//! [`WxLogin::access_token`] and [`WxLogin::end_all`]. Their error is [`BackendError`], which becomes a
-//! [`Problem`].
+//! [`WxLogin::access_token`] and [`WxLogin::end_all`].
 //!
 //! # Tests of a host
 //!
@@ -86,6 +85,7 @@ mod api;
 mod app;
 mod backend;
 mod login;
+mod problem;
 mod user_data;
 
 // Hidden: for the binary and the tests of this crate. They may change at any time.
@@ -112,17 +112,15 @@ pub mod server;
 #[doc(hidden)]
 pub mod telemetry;
 
+pub use api::SignedIn;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub use api::is_path_segment;
-pub use api::{Action, Problem, SignedIn};
 pub use app::{StartError, WxLogin};
-pub use backend::BackendError;
 pub use config::{Config, Problems};
-pub use login::{LoggedIn, LoginError, LoginOrigin};
-pub use one_time_codes::CodeError;
+pub use login::{LoggedIn, LoginOrigin};
+pub use problem::{Action, Problem, Purpose};
 pub use session::{OpenError, Session, Token, Unavailable};
-pub use user_data::UserDataError;
 pub use wechat::{
     AccessToken, Call, Errcode, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal, Rid,
 };

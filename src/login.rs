@@ -4,7 +4,6 @@
 //! uses the code up. So one request at a time is at work on a code, in a task that goes on when its client closes
 //! the connection, and what is known of the code ([`Known`]) is remembered for a minute.
 
-mod answer;
 mod endings;
 mod exchange;
 
@@ -14,13 +13,35 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::app::WxLogin;
 use crate::one_time_codes::OneTimeCode;
-use crate::session::{Exchange, Session, UserId};
+use crate::problem::{Problem, Purpose};
+use crate::session::{Exchange, Session, Token, UserId};
 use crate::wechat::{self, CodeSession, Meaning, MiniProgram};
-pub use answer::{LoggedIn, LoginError, LoginOrigin};
 pub(crate) use endings::Endings;
 
 /// The most further sessions of one code, so that it cannot fill the store.
 const MAX_FURTHER_SESSIONS: u32 = 100;
+
+/// Where a login comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LoginOrigin<'a> {
+    /// The Mini Program that the client names. It must be configured.
+    pub appid: Option<&'a str>,
+    /// The Mini Program in the `Referer` of the request, which a script can forge. It is taken if `appid` is not
+    /// given and it is configured.
+    pub referring_appid: Option<&'a str>,
+    /// The request id, for the log.
+    pub request_id: &'a str,
+}
+
+/// A new session.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct LoggedIn {
+    /// For the client only.
+    pub token: Token,
+    /// The session of the token.
+    pub session: Session,
+}
 
 /// What is known of a code.
 #[derive(Default)]
@@ -54,12 +75,8 @@ impl WxLogin {
     /// within a minute gets the same user and a token of its own.
     ///
     /// # Errors
-    /// [`LoginError`]. Whether the code is used up depends on the error.
-    pub async fn log_in(
-        &self,
-        code: &str,
-        origin: LoginOrigin<'_>,
-    ) -> Result<LoggedIn, LoginError> {
+    /// [`Problem`]. Whether the code is used up depends on the error.
+    pub async fn log_in(&self, code: &str, origin: LoginOrigin<'_>) -> Result<LoggedIn, Problem> {
         let code = OneTimeCode::parse(code)?;
         let mini_program = self.mini_program_of(origin)?;
         let request = Request {
@@ -72,23 +89,25 @@ impl WxLogin {
         let (hash, is_phone_code) = (request.hash, request.code.looks_like_a_phone_code());
         let wxlogin = self.clone();
         let work = async move |known| wxlogin.log_in_alone(&request, known).await;
-        match self.0.login_codes.run(hash, work).await {
-            Some(Err(LoginError::Wechat(error))) if is_phone_code && is_about_the_code(&error) => {
-                Err(LoginError::PhoneCode(error))
+        let logged_in = self.0.login_codes.run(hash, work).await;
+        let logged_in = logged_in.unwrap_or(Err(Problem::Internal("a login panicked")));
+        logged_in.map_err(|problem| match problem {
+            Problem::Wechat(error, _) if is_phone_code && is_about_the_code(&error) => {
+                Problem::Wechat(error, Purpose::LoginWithPhoneCode)
             }
-            Some(result) => result,
-            None => Err(LoginError::Internal("a login panicked")),
-        }
+            Problem::Store(error) => Problem::LoginStore(error),
+            other => other,
+        })
     }
 
     /// The Mini Program that the client names, else the one that the request comes from, else the first.
-    fn mini_program_of(&self, origin: LoginOrigin<'_>) -> Result<Arc<MiniProgram>, LoginError> {
+    fn mini_program_of(&self, origin: LoginOrigin<'_>) -> Result<Arc<MiniProgram>, Problem> {
         let configured = |appid| self.mini_program(appid);
         let found = match origin.appid {
             Some(appid) => configured(appid),
             None => (origin.referring_appid.and_then(configured)).or(self.0.mini_programs.first()),
         };
-        found.cloned().ok_or(LoginError::UnknownApp)
+        found.cloned().ok_or(Problem::UnknownApp)
     }
 
     /// Does the next thing for a code, and what follows from it. Nobody else is at work on the code.
@@ -96,7 +115,7 @@ impl WxLogin {
         &self,
         request: &Request,
         mut known: OwnedMutexGuard<Known>,
-    ) -> Result<LoggedIn, LoginError> {
+    ) -> Result<LoggedIn, Problem> {
         if !matches!(*known, Known::Nothing) {
             self.0.metrics.repeat();
         }
@@ -106,7 +125,7 @@ impl WxLogin {
                     *known = self.exchange(request).await?;
                     self.0.login_codes.remember(request.hash);
                 }
-                Known::Refused(error) => return Err(error.clone().into()),
+                Known::Refused(error) => return Err(failed(error.clone())),
                 Known::User(user, endings) => {
                     let (appid, openid) = (request.mini_program.appid(), &*user.openid);
                     let session =
@@ -129,7 +148,7 @@ impl WxLogin {
                 Known::Stored {
                     further: MAX_FURTHER_SESSIONS..,
                     ..
-                } => return Err(LoginError::CodeUsed),
+                } => return Err(Problem::CodeUsed),
                 Known::Stored {
                     first,
                     further,
@@ -140,13 +159,13 @@ impl WxLogin {
                     let session = self.new_session(first.user(), first.unionid.as_deref());
                     drop(known);
                     if self.has_ended_elsewhere(request).await? {
-                        return Err(LoginError::CodeUsed);
+                        return Err(Problem::CodeUsed);
                     }
                     let logged_in = self.store(session, None, endings).await?;
                     if self.has_ended_elsewhere(request).await? {
                         let (token, user) = (&logged_in.token, logged_in.session.user());
                         self.0.sessions.end_all(user, Some(token)).await?;
-                        return Err(LoginError::CodeUsed);
+                        return Err(Problem::CodeUsed);
                     }
                     return Ok(logged_in);
                 }
@@ -160,10 +179,10 @@ impl WxLogin {
         mut session: Session,
         exchange: Option<Exchange<'_>>,
         endings: u64,
-    ) -> Result<LoggedIn, LoginError> {
+    ) -> Result<LoggedIn, Problem> {
         let has_ended = |session: &Session| self.0.endings.has_ended(session.user(), endings);
         if has_ended(&session) {
-            return Err(LoginError::CodeUsed);
+            return Err(Problem::CodeUsed);
         }
         let token = self.0.sessions.create(&session, exchange).await?;
         // All sessions of the user were ended meanwhile: whether this one was among them is not known.
@@ -172,14 +191,14 @@ impl WxLogin {
                 .sessions
                 .end_all(session.user(), Some(&token))
                 .await?;
-            return Err(LoginError::CodeUsed);
+            return Err(Problem::CodeUsed);
         }
         session.id = token.id();
         Ok(LoggedIn { token, session })
     }
 
     /// Whether another replica may have ended all sessions of the user since the code was exchanged.
-    async fn has_ended_elsewhere(&self, request: &Request) -> Result<bool, LoginError> {
+    async fn has_ended_elsewhere(&self, request: &Request) -> Result<bool, Problem> {
         let sessions = &self.0.sessions;
         Ok(sessions.is_shared() && sessions.exchanged(&request.hash).await?.is_none())
     }
@@ -188,6 +207,10 @@ impl WxLogin {
         let (unionid, now) = (unionid.map(str::to_owned), self.0.clock.now());
         Session::new(user, unionid, now, self.0.session_ttl)
     }
+}
+
+fn failed(error: wechat::Error) -> Problem {
+    Problem::Wechat(error, Purpose::Login)
 }
 
 fn is_about_the_code(error: &wechat::Error) -> bool {

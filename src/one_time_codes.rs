@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::problem::Problem;
 use crate::session::EXCHANGE_TTL;
 
 /// How long a code is remembered.
@@ -32,41 +33,23 @@ const NO_VALUE: [&str; 5] = ["undefined", "null", "NaN", "true", "false"];
 #[derive(Debug, Clone)]
 pub struct OneTimeCode(SecretString);
 
-/// Why a text is no code. WeChat was not asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CodeError {
-    /// There is none, or it is empty.
-    #[error("there is no code")]
-    Missing,
-    /// Not 1 to 256 visible ASCII characters, or with quotes, braces, angle brackets or a backslash.
-    #[error(
-        "not 1 to 256 visible ASCII characters, or with quotes, braces, angle brackets or a backslash"
-    )]
-    Malformed,
-    /// DevTools gives it to a project without an appid.
-    #[error("the mock code of DevTools")]
-    Mock,
-}
-
 impl OneTimeCode {
     /// Checks that a text can be a code.
     ///
     /// # Errors
-    /// [`CodeError`]: WeChat need not be asked.
-    pub fn parse(text: &str) -> Result<Self, CodeError> {
-        if text.is_empty() {
-            return Err(CodeError::Missing);
-        }
-        if text == MOCK {
-            return Err(CodeError::Mock);
+    /// [`Problem`]: WeChat need not be asked.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        match text {
+            "" => return Err(Problem::MissingCode),
+            MOCK => return Err(Problem::MockCode),
+            _ => {}
         }
         // A client that encodes twice sends a quote as %22: the decoded text is checked as well.
         let decoded = Cow::<[u8]>::from(percent_decode_str(text));
         if text.len() <= MAX_LEN && is_code(text.as_bytes()) && is_code(&decoded) {
             Ok(Self(text.into()))
         } else {
-            Err(CodeError::Malformed)
+            Err(Problem::MalformedCode)
         }
     }
 

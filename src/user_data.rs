@@ -3,24 +3,9 @@
 use secrecy::ExposeSecret;
 
 use crate::app::WxLogin;
-use crate::session::{Session, Unavailable};
+use crate::problem::Problem;
+use crate::session::Session;
 use crate::wechat::{EncryptedData, Expected, is_signature};
-
-/// Why user data is refused.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum UserDataError {
-    /// It does not decrypt. One error for all reasons: an answer that distinguished them would be a padding
-    /// oracle.
-    #[error("the data does not decrypt")]
-    Undecryptable,
-    /// The signature is not WeChat's for this data and this user.
-    #[error("the signature does not match")]
-    BadSignature,
-    /// The keys cannot be read.
-    #[error(transparent)]
-    Store(#[from] Unavailable),
-}
 
 impl WxLogin {
     /// The JSON object in `encryptedData`, as WeChat wrote it. After ten failures, and those in flight then, nothing
@@ -28,15 +13,16 @@ impl WxLogin {
     /// been truncated on the way, and no key is tried.
     ///
     /// # Errors
-    /// [`UserDataError::Undecryptable`], one for all reasons, or a failure of the store.
+    /// [`Problem::Undecryptable`], one for all reasons: an answer that distinguished them would be a padding oracle.
+    /// Or [`Problem::Store`].
     pub async fn decrypt(
         &self,
         user: &Session,
         encrypted_data: &str,
         iv: &str,
-    ) -> Result<String, UserDataError> {
+    ) -> Result<String, Problem> {
         let data = EncryptedData::from_base64(encrypted_data, iv);
-        let data = data.ok_or(UserDataError::Undecryptable)?;
+        let data = data.ok_or(Problem::Undecryptable)?;
         let expected = Expected {
             appid: &user.appid,
             openid: &user.openid,
@@ -52,25 +38,25 @@ impl WxLogin {
         if !keys.is_empty() {
             self.0.sessions.count_failure(user.user()).await?;
         }
-        Err(UserDataError::Undecryptable)
+        Err(Problem::Undecryptable)
     }
 
     /// Checks that WeChat signed `raw_data` for this user. `raw_data` is what WeChat gave, byte for byte.
     ///
     /// # Errors
-    /// [`UserDataError::BadSignature`], or a failure of the store.
+    /// [`Problem::BadSignature`], [`Problem::Store`].
     pub async fn verify(
         &self,
         user: &Session,
         raw_data: &str,
         signature: &str,
-    ) -> Result<(), UserDataError> {
+    ) -> Result<(), Problem> {
         let keys = self.0.sessions.keys(user.user()).await?;
         let mut keys = keys.iter().map(ExposeSecret::expose_secret);
         if keys.any(|key| is_signature(signature, raw_data, key)) {
             Ok(())
         } else {
-            Err(UserDataError::BadSignature)
+            Err(Problem::BadSignature)
         }
     }
 }

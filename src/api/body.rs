@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::problem::Problem;
+use crate::problem::Problem;
 
 /// The largest request body that is accepted, in bytes.
 const MAX_BODY: usize = 64 * 1024;

@@ -15,9 +15,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::{JsonBody, NoBody};
-use super::problem::Problem;
 use super::signed_in::bearer;
 use crate::app::WxLogin;
+use crate::problem::Problem;
 use crate::session::Session;
 
 /// The appid and the openid in a path.

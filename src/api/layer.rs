@@ -15,8 +15,8 @@ use futures_util::FutureExt;
 use uuid::Uuid;
 
 use super::ROUTES;
-use super::problem::Problem;
 use crate::app::WxLogin;
+use crate::problem::Problem;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

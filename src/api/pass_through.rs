@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::body;
 use super::layer::RequestId;
-use super::problem::Problem;
 use crate::app::WxLogin;
+use crate::problem::{Problem, Purpose};
 use crate::wechat::{Error, SLOT_TIMEOUT, may_be_sent};
 
 /// The most calls at a time: each can hold a body of 10 MB.
@@ -53,7 +53,7 @@ pub(super) async fn pass(
     }
     // From the first byte of the body to the last one of the answer.
     let slot = timeout(SLOT_TIMEOUT, slots.acquire_owned()).await;
-    let slot = slot.map_err(|_| Problem::PassedCall(Error::Overloaded))?;
+    let slot = slot.map_err(|_| failed(Error::Overloaded))?;
     let body = match head.method {
         Method::POST => body::read(body, MAX_BODY).await?,
         _ => Bytes::new(),
@@ -79,7 +79,11 @@ pub(super) async fn pass(
             .map(tracing::field::display),
         "call passed through"
     );
-    let answer = result.map_err(Problem::PassedCall)?;
+    let answer = result.map_err(failed)?;
     let body = Body::from_stream(answer.body.map(move |part| (part, &slot).0));
     Ok((answer.status, answer.headers, body).into_response())
+}
+
+fn failed(error: Error) -> Problem {
+    Problem::Wechat(error, Purpose::PassedCall)
 }

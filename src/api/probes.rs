@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 
-use super::problem::Problem;
 use crate::app::WxLogin;
 use crate::metrics;
+use crate::problem::Problem;
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"

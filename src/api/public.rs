@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{JsonBody, NoBody};
 use super::layer::RequestId;
-use super::problem::Problem;
 use super::signed_in::Authenticated;
 use crate::app::WxLogin;
 use crate::login::{LoggedIn, LoginOrigin};
+use crate::problem::Problem;
 
 const APPID: HeaderName = HeaderName::from_static("x-wx-appid");
 const OPENID: HeaderName = HeaderName::from_static("x-wx-openid");

@@ -5,8 +5,8 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
-use super::problem::Problem;
 use crate::app::WxLogin;
+use crate::problem::Problem;
 use crate::session::{Session, Token};
 
 /// The user of the request, from `Authorization: Bearer TOKEN` of a valid session.

@@ -1,9 +1,11 @@
 //! A phone code is exchanged once, as a login's code is. Further requests with it for the same user get the same
 //! number for a minute. It is kept in the memory of this process only.
 
-use super::BackendError;
+use tokio::sync::OwnedMutexGuard;
+
 use crate::app::WxLogin;
 use crate::one_time_codes::OneTimeCode;
+use crate::problem::{Problem, Purpose};
 use crate::wechat::{self, PhoneNumber};
 
 /// What is known of a phone code.
@@ -24,19 +26,23 @@ impl WxLogin {
     /// the same user gives the same number for 60 s, in this process.
     ///
     /// # Errors
-    /// [`BackendError`].
+    /// [`Problem`].
     pub async fn phone_number(
         &self,
         appid: &str,
         openid: &str,
         phone_code: &str,
-    ) -> Result<PhoneNumber, BackendError> {
+    ) -> Result<PhoneNumber, Problem> {
         let (mini_program, _) = self.user(appid, openid)?;
-        let code = OneTimeCode::parse(phone_code)?;
+        let code = match OneTimeCode::parse(phone_code) {
+            Err(Problem::MissingCode) => return Err(Problem::MalformedCode),
+            code => code?,
+        };
         let hash = code.hash(appid);
         let (wxlogin, mini_program, openid) =
             (self.clone(), mini_program.clone(), openid.to_owned());
-        let work = async move |mut known: tokio::sync::OwnedMutexGuard<KnownPhone>| {
+        let failed = |error| Problem::Wechat(error, Purpose::PhoneCode);
+        let work = async move |mut known: OwnedMutexGuard<KnownPhone>| {
             let parts = &wxlogin.0;
             if let KnownPhone::Nothing = *known {
                 let number = parts
@@ -46,7 +52,7 @@ impl WxLogin {
                 if let Err(error) = &answer
                     && !error.was_sent()
                 {
-                    return Err(BackendError::PhoneCode(error.clone()));
+                    return Err(failed(error.clone()));
                 }
                 *known = KnownPhone::Exchanged {
                     openid: openid.clone(),
@@ -59,11 +65,11 @@ impl WxLogin {
                 KnownPhone::Exchanged {
                     openid: user,
                     answer,
-                } if *user == openid => answer.clone().map_err(BackendError::PhoneCode),
-                _ => Err(BackendError::AnotherUsersCode),
+                } if *user == openid => answer.clone().map_err(failed),
+                _ => Err(Problem::AnotherUsersCode),
             }
         };
-        let panicked = BackendError::Internal("the exchange of a phone code panicked");
+        let panicked = Problem::Internal("the exchange of a phone code panicked");
         self.0
             .phone_codes
             .run(hash, work)

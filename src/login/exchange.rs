@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::{Known, LoginError, Request};
+use super::{Known, Request, failed};
 use crate::app::WxLogin;
+use crate::problem::Problem;
 use crate::session::Session;
 use crate::wechat::{self, Invalid, Meaning};
 
@@ -15,7 +16,7 @@ const REPLICA_POLL: Duration = Duration::from_millis(50);
 
 impl WxLogin {
     /// Exchanges a code at WeChat, unless another replica has. An error means that WeChat has not received it.
-    pub(super) async fn exchange(&self, request: &Request) -> Result<Known, LoginError> {
+    pub(super) async fn exchange(&self, request: &Request) -> Result<Known, Problem> {
         let (metrics, sessions) = (&self.0.metrics, &self.0.sessions);
         let endings = self.0.endings.count();
         if sessions.is_shared()
@@ -25,7 +26,7 @@ impl WxLogin {
             return Ok(stored_elsewhere(session, endings));
         }
         let (wechat, mini_program) = (&self.0.wechat, &*request.mini_program);
-        let slot = wechat.login_slot(mini_program).await?;
+        let slot = wechat.login_slot(mini_program).await.map_err(failed)?;
         let in_flight = metrics.exchange();
         let answer = wechat.code_to_session(mini_program, request.code.expose());
         let error = match answer.await {
@@ -36,7 +37,7 @@ impl WxLogin {
         let referring = request.referring_appid.as_deref();
         wechat::log_refused_code(&request.id, mini_program.appid(), referring, &error);
         if !error.was_sent() {
-            return Err(error.into());
+            return Err(failed(error));
         }
         let may_be_exchanged = error.meaning() == Some(Meaning::CodeUsed)
             || error == wechat::Error::Invalid(Invalid::BusyThenUsed);

@@ -5,7 +5,7 @@ use proptest::prelude::ProptestConfig;
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use wxlogin::BackendError;
+use wxlogin::Problem;
 
 use crate::fake_wechat::{
     APPID, FakeWechat, OTHER_APPID, OTHER_SECRET, SECRET, hmac_sign, openid, session_key,
@@ -690,15 +690,15 @@ async fn a_host_app_calls_the_same_functions() {
     assert!(!format!("{number:?} {token:?}").contains(token.expose()));
     assert!(!format!("{number:?}").contains(number.phone_number()));
     let error = wxlogin.sign(APPID, &alice, "").await.unwrap_err();
-    assert!(matches!(error, BackendError::NoSessionKey), "{error}");
+    assert!(matches!(error, Problem::NoSessionKey), "{error}");
     assert!(!wxlogin.check_session(APPID, &alice).await.unwrap());
     let error = wxlogin.end_all("wx1", &alice).await.unwrap_err();
-    assert!(matches!(error, BackendError::UnknownApp), "{error}");
+    assert!(matches!(error, Problem::UnknownAppInPath), "{error}");
     let error = wxlogin.phone_number(APPID, "o\n", "x").await.unwrap_err();
-    assert!(matches!(error, BackendError::MalformedOpenid), "{error}");
+    assert!(matches!(error, Problem::MalformedOpenid), "{error}");
     let error = wxlogin.phone_number(APPID, &alice, "").await.unwrap_err();
-    assert!(matches!(error, BackendError::Code(_)), "{error}");
-    let problem = wxlogin::Problem::from(BackendError::AnotherUsersCode);
+    assert!(matches!(error, Problem::MalformedCode), "{error}");
+    let problem = wxlogin::Problem::from(Problem::AnotherUsersCode);
     assert_eq!(problem.code(), "invalid_phone_code");
     wxlogin.end_all(APPID, &alice).await.unwrap();
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wxlogin::wechat::{Call, Errcode, Error, Invalid, Meaning, Refusal};
-use wxlogin::{Problem, Unavailable};
+use wxlogin::{Problem, Purpose, Unavailable};
 
 /// Statuses and actions by `code`.
 pub type Failures = BTreeMap<String, (BTreeSet<u16>, BTreeSet<String>)>;
@@ -48,12 +48,12 @@ fn public() -> Vec<Problem> {
         Problem::MethodNotAllowed,
         Problem::BodyTooLarge,
         Problem::CodeUsed,
-        Problem::PhoneCodeAtLogin(refused(Call::CodeToSession, 40029)),
+        of(Purpose::LoginWithPhoneCode)(refused(Call::CodeToSession, 40029)),
         Problem::LoginStore(Unavailable(String::new())),
         Problem::Store(Unavailable(String::new())),
         Problem::Internal(""),
     ];
-    let logins = errors(Call::CodeToSession).map(Problem::Wechat);
+    let logins = errors(Call::CodeToSession).map(of(Purpose::Login));
     plain.into_iter().chain(logins).collect()
 }
 
@@ -77,10 +77,14 @@ fn internal() -> Vec<Problem> {
     // A refusal of a call that is passed through is no problem of ours.
     let passed = unanswered().into_iter().chain(no_token());
     phone
-        .map(Problem::PhoneCode)
-        .chain(calls.map(Problem::WechatCall))
-        .chain(passed.map(Problem::PassedCall))
+        .map(of(Purpose::PhoneCode))
+        .chain(calls.map(of(Purpose::Call)))
+        .chain(passed.map(of(Purpose::PassedCall)))
         .collect()
+}
+
+fn of(purpose: Purpose) -> impl Fn(Error) -> Problem {
+    move |error| Problem::Wechat(error, purpose)
 }
 
 /// An error of each kind, and of each errcode that has a meaning for the call; 99,999 has none.

@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-use axum::http::StatusCode;
+use hyper::StatusCode;
 use serde::Serialize;
 
-use super::Problem;
+use super::{Problem, Purpose};
 use crate::wechat::{self, Meaning, QUOTA_PAUSE};
 
 /// What the client does about a failure.
@@ -49,18 +49,6 @@ pub(super) struct Row {
     pub(super) retry_after: Option<u64>,
 }
 
-/// The purpose of a call to WeChat, which decides what the client does when it fails.
-#[derive(Clone, Copy)]
-enum Purpose {
-    Login,
-    /// A phone code may be used up.
-    PhoneCode,
-    /// Nothing is used up.
-    Call,
-    /// What is done twice may do harm.
-    PassedCall,
-}
-
 const fn row(status: StatusCode, code: &'static str, action: Action, detail: &'static str) -> Row {
     Row {
         status,
@@ -89,7 +77,7 @@ impl Row {
     /// detail with what the action is.
     fn for_purpose(self, purpose: Purpose) -> Self {
         let action = match purpose {
-            Purpose::Login => self.action,
+            Purpose::Login | Purpose::LoginWithPhoneCode => self.action,
             Purpose::PhoneCode => Action::AskAgain,
             Purpose::PassedCall if self.action == Action::LoginAgain => Action::GiveUp,
             Purpose::Call | Purpose::PassedCall => Action::RetryLater,
@@ -152,12 +140,10 @@ impl Problem {
             Self::BodyTooLarge => row(S::PAYLOAD_TOO_LARGE, "body_too_large", FixRequest,
                 "The request body is larger than 64 KiB, or than 10 MB for a call that is passed through to WeChat."),
             Self::CodeUsed => refusal_row(Meaning::CodeUsed, Purpose::Login),
-            Self::Wechat(error) => wechat_row(error, Purpose::Login),
-            Self::PhoneCodeAtLogin(error) => wechat_row(error, Purpose::Login).with_detail(
+            Self::Wechat(error, Purpose::LoginWithPhoneCode) => wechat_row(error, Purpose::Login).with_detail(
                 "This looks like the code of the phone number button, which is for getuserphonenumber: send the one that wx.login gives."),
-            Self::PhoneCode(error) if error.was_sent() => wechat_row(error, Purpose::PhoneCode),
-            Self::PhoneCode(error) | Self::WechatCall(error) => wechat_row(error, Purpose::Call),
-            Self::PassedCall(error) => wechat_row(error, Purpose::PassedCall),
+            Self::Wechat(error, Purpose::PhoneCode) if !error.was_sent() => wechat_row(error, Purpose::Call),
+            Self::Wechat(error, purpose) => wechat_row(error, *purpose),
             Self::AnotherUsersCode => row(S::BAD_REQUEST, "invalid_phone_code", AskAgain,
                 "This phone code was sent for another user a moment ago: let this user press the phone number button."),
             Self::LoginStore(_) => row(S::SERVICE_UNAVAILABLE, "store_unavailable", LoginAgain,

@@ -1,23 +1,18 @@
-//! The failures that a client can get, as problem documents (RFC 9457).
+//! Why a request failed, of a route and of a function of `WxLogin` alike.
 
-mod of_errors;
 mod table;
 
 use std::borrow::Cow;
+use std::fmt;
 
-use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use hyper::StatusCode;
 
-use super::layer::RequestId;
 use crate::session::Unavailable;
 use crate::wechat::{self, Meaning};
 pub use table::Action;
 
-/// A failure as a response: an `application/problem+json` document (RFC 9457). The causes inside are for the
-/// log only.
+/// A failure, with what a client is told of it: code, status, action, detail. As a response it is an
+/// `application/problem+json` document (RFC 9457). The causes inside are for the log only.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Problem {
@@ -59,16 +54,8 @@ pub enum Problem {
     BodyTooLarge,
     /// `code_used`: the code gives no further session. WeChat was not asked.
     CodeUsed,
-    /// The exchange of a login's code at WeChat failed.
-    Wechat(wechat::Error),
-    /// WeChat refused a login's code that looks like one of the phone number button.
-    PhoneCodeAtLogin(wechat::Error),
-    /// The exchange of a phone code at WeChat failed.
-    PhoneCode(wechat::Error),
-    /// Another call to WeChat failed, and nothing is used up.
-    WechatCall(wechat::Error),
-    /// A call of the backend could not be passed through.
-    PassedCall(wechat::Error),
+    /// A call to WeChat failed.
+    Wechat(wechat::Error, Purpose),
     /// `invalid_phone_code`: the phone code was used for another user a moment ago.
     AnotherUsersCode,
     /// `store_unavailable`: the session could not be stored after the code was exchanged.
@@ -77,6 +64,22 @@ pub enum Problem {
     Store(Unavailable),
     /// `internal`: a fault of the service.
     Internal(&'static str),
+}
+
+/// The purpose of a call to WeChat, which decides what the client does when it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// The exchange of a login's code.
+    Login,
+    /// The same of a code that looks like one of the phone number button.
+    LoginWithPhoneCode,
+    /// The exchange of a phone code.
+    PhoneCode,
+    /// A call by which nothing is used up.
+    Call,
+    /// A call that is passed through: what is done twice may do harm.
+    PassedCall,
 }
 
 impl Problem {
@@ -90,11 +93,7 @@ impl Problem {
 
     fn wechat(&self) -> Option<&wechat::Error> {
         match self {
-            Self::Wechat(error)
-            | Self::PhoneCodeAtLogin(error)
-            | Self::PhoneCode(error)
-            | Self::WechatCall(error)
-            | Self::PassedCall(error) => Some(error),
+            Self::Wechat(error, _) => Some(error),
             _ => None,
         }
     }
@@ -131,7 +130,7 @@ impl Problem {
 
     /// The errcode as a metric's label: `other` for those without a meaning here, so that the number of series
     /// is bounded.
-    pub(super) fn errcode_label(&self) -> String {
+    pub(crate) fn errcode_label(&self) -> String {
         let errcode = self.errcode().map(|errcode| errcode.to_string());
         match self.wechat().and_then(wechat::Error::meaning) {
             Some(Meaning::Unknown) => "other".into(),
@@ -140,7 +139,7 @@ impl Problem {
     }
 
     /// The cause, for the log.
-    pub(super) fn cause(&self) -> Option<String> {
+    pub(crate) fn cause(&self) -> Option<String> {
         match self {
             Self::LoginStore(error) | Self::Store(error) => Some(error.to_string()),
             Self::Internal(cause) => Some((*cause).to_owned()),
@@ -149,62 +148,25 @@ impl Problem {
     }
 
     /// The redacted path that was not found.
-    pub(super) fn path(&self) -> Option<&str> {
+    pub(crate) fn path(&self) -> Option<&str> {
         match self {
             Self::NotFound(path) => Some(path),
             _ => None,
         }
     }
+}
 
-    /// Replaces the body of `response` by this problem's document; other headers, such as `Allow`, stay.
-    pub(super) fn document(&self, response: Response, request_id: Option<&RequestId>) -> Response {
-        let row = self.row();
-        let document = Document {
-            title: row.status.canonical_reason().unwrap_or_default(),
-            status: row.status.as_u16(),
-            detail: &row.detail,
-            code: row.code,
-            action: row.action,
-            errcode: self.errcode(),
-            request_id: request_id.map(RequestId::as_str),
-        };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let (mut parts, _) = response.into_parts();
-        parts.status = row.status;
-        let headers = &mut parts.headers;
-        headers.remove(CONTENT_LENGTH);
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        if let Some(seconds) = row.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if row.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        Response::from_parts(parts, Body::from(body))
+impl fmt::Display for Problem {
+    /// The cause, for the log of a host, else the detail.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause().map_or_else(|| self.detail(), Cow::Owned))
     }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    code: &'a str,
-    action: Action,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errcode: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<&'a str>,
-}
+impl std::error::Error for Problem {}
 
-impl IntoResponse for Problem {
-    /// The document, without `request_id`, which the layer on wxlogin's own routes adds.
-    fn into_response(self) -> Response {
-        let mut response = self.document(Response::default(), None);
-        response.extensions_mut().insert(self);
-        response
+impl From<Unavailable> for Problem {
+    fn from(error: Unavailable) -> Self {
+        Self::Store(error)
     }
 }
