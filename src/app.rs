@@ -97,11 +97,7 @@ impl WxLogin {
         let login_codes = OneTimeCodes::new(clock.clone());
         // The oldest first: they are forgotten in this order.
         for exchange in recent.into_iter().rev() {
-            let known = Known::Stored {
-                first: exchange.session,
-                further: 0,
-                endings: 0,
-            };
+            let known = Known::stored(exchange.session, 0);
             login_codes.insert(exchange.code, known, Duration::from_secs(exchange.age));
         }
         Ok(Self(Arc::new(Parts {

@@ -1,22 +1,70 @@
 //! What a team's own backend asks: a user's phone number, signatures with a user's `session_key`, the end of all
 //! sessions of a user, and the `access_token`.
 
-mod phone;
-
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::app::WxLogin;
+use crate::one_time_codes::OneTimeCode;
 use crate::problem::{Problem, Purpose};
 use crate::session::{Session, UserId};
-use crate::wechat::{AccessToken, MiniProgram, hmac_signature};
-pub(crate) use phone::KnownPhone;
+use crate::wechat::{self, AccessToken, MiniProgram, PhoneNumber, hmac_signature};
 
 /// The longest openid, in bytes.
 const MAX_OPENID_LEN: usize = 128;
 
+/// The user of a phone code and WeChat's answer, which is kept in the memory of this process only; `None` if WeChat
+/// has not received the code.
+pub(crate) type KnownPhone = Option<(String, Result<PhoneNumber, wechat::Error>)>;
+
 impl WxLogin {
+    /// The phone number of a user, which WeChat gives once for a code of the phone number button. The same code for
+    /// the same user gives the same number for 60 s, in this process.
+    ///
+    /// # Errors
+    /// [`Problem`].
+    pub async fn phone_number(
+        &self,
+        appid: &str,
+        openid: &str,
+        phone_code: &str,
+    ) -> Result<PhoneNumber, Problem> {
+        let (mini_program, _) = self.user(appid, openid)?;
+        let code = match OneTimeCode::parse(phone_code) {
+            Err(Problem::MissingCode) => return Err(Problem::MalformedCode),
+            code => code?,
+        };
+        let hash = code.hash(appid);
+        let (wxlogin, mini_program, openid) =
+            (self.clone(), mini_program.clone(), openid.to_owned());
+        let failed = |error| Problem::Wechat(error, Purpose::PhoneCode);
+        let work = async move |mut known: OwnedMutexGuard<KnownPhone>| {
+            let (wechat, codes) = (&wxlogin.0.wechat, &wxlogin.0.phone_codes);
+            if known.is_none() {
+                let number = wechat.phone_number(&mini_program, &openid, code.expose());
+                let answer = number.await;
+                if let Err(error) = &answer
+                    && !error.was_sent()
+                {
+                    return Err(failed(error.clone()));
+                }
+                *known = Some((openid.clone(), answer));
+                codes.remember(hash);
+                codes.forget_in_time();
+            }
+            match &*known {
+                Some((user, answer)) if *user == openid => answer.clone().map_err(failed),
+                _ => Err(Problem::AnotherUsersCode),
+            }
+        };
+        let number = self.0.phone_codes.run(hash, work).await;
+        number.unwrap_or(Err(Problem::Internal(
+            "the exchange of a phone code panicked",
+        )))
+    }
+
     /// Signs the bytes of `data` with the user's newest `session_key`: lower-case hex HMAC-SHA256, as
     /// `wx.requestVirtualPayment` and `/xpay/…` require it.
     ///

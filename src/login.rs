@@ -61,6 +61,18 @@ pub(crate) enum Known {
     },
 }
 
+impl Known {
+    /// The first session was stored when there had been so many [`Endings`].
+    pub(crate) fn stored(first: Session, endings: u64) -> Self {
+        let further = 0;
+        Self::Stored {
+            first,
+            further,
+            endings,
+        }
+    }
+}
+
 /// A login with the Mini Program that it is for.
 struct Request {
     code: OneTimeCode,
@@ -135,14 +147,11 @@ impl WxLogin {
                         session_key: &user.session_key,
                     };
                     let endings = *endings;
-                    let stored = self.store(session, Some(exchange), endings).await;
+                    let stored = self.store(request, session, Some(exchange), endings);
                     // The next request with the code stores it, within the minute, in which the key stays in memory.
-                    let logged_in = stored.inspect_err(|_| self.0.login_codes.forget_in_time())?;
-                    *known = Known::Stored {
-                        first: logged_in.session.clone(),
-                        further: 0,
-                        endings,
-                    };
+                    let failed = |_: &_| self.0.login_codes.forget_in_time();
+                    let logged_in = stored.await.inspect_err(failed)?;
+                    *known = Known::stored(logged_in.session.clone(), endings);
                     return Ok(logged_in);
                 }
                 Known::Stored {
@@ -158,49 +167,40 @@ impl WxLogin {
                     let endings = *endings;
                     let session = self.new_session(first.user(), first.unionid.as_deref());
                     drop(known);
-                    if self.has_ended_elsewhere(request).await? {
-                        return Err(Problem::CodeUsed);
-                    }
-                    let logged_in = self.store(session, None, endings).await?;
-                    if self.has_ended_elsewhere(request).await? {
-                        let (token, user) = (&logged_in.token, logged_in.session.user());
-                        self.0.sessions.end_all(user, Some(token)).await?;
-                        return Err(Problem::CodeUsed);
-                    }
-                    return Ok(logged_in);
+                    return self.store(request, session, None, endings).await;
                 }
             }
         }
     }
 
-    /// Stores a session of a code that was exchanged when there had been so many endings.
+    /// Stores a session, the first one with the exchange of its code, unless all sessions of the user have ended since
+    /// the exchange, when there had been so many endings.
     async fn store(
         &self,
+        request: &Request,
         mut session: Session,
         exchange: Option<Exchange<'_>>,
         endings: u64,
     ) -> Result<LoggedIn, Problem> {
-        let has_ended = |session: &Session| self.0.endings.has_ended(session.user(), endings);
-        if has_ended(&session) {
+        let sessions = &self.0.sessions;
+        // Another replica that ends all sessions removes the exchange.
+        let is_shared = exchange.is_none() && sessions.is_shared();
+        let has_ended = async |session: &Session| {
+            let has_ended = self.0.endings.has_ended(session.user(), endings)
+                || is_shared && sessions.exchanged(&request.hash).await?.is_none();
+            Ok::<_, Problem>(has_ended)
+        };
+        if has_ended(&session).await? {
             return Err(Problem::CodeUsed);
         }
-        let token = self.0.sessions.create(&session, exchange).await?;
-        // All sessions of the user were ended meanwhile: whether this one was among them is not known.
-        if has_ended(&session) {
-            self.0
-                .sessions
-                .end_all(session.user(), Some(&token))
-                .await?;
+        let token = sessions.create(&session, exchange).await?;
+        // Meanwhile: whether this session was among them is not known.
+        if has_ended(&session).await? {
+            sessions.end_all(session.user(), Some(&token)).await?;
             return Err(Problem::CodeUsed);
         }
         session.id = token.id();
         Ok(LoggedIn { token, session })
-    }
-
-    /// Whether another replica may have ended all sessions of the user since the code was exchanged.
-    async fn has_ended_elsewhere(&self, request: &Request) -> Result<bool, Problem> {
-        let sessions = &self.0.sessions;
-        Ok(sessions.is_shared() && sessions.exchanged(&request.hash).await?.is_none())
     }
 
     fn new_session(&self, user: UserId<'_>, unionid: Option<&str>) -> Session {

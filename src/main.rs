@@ -5,14 +5,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
-use std::thread;
 
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 use wxlogin::config::ServerConfig;
 use wxlogin::server::{self, Drained, PassedSockets, Server, Signals, Timeouts};
-use wxlogin::{Config, WxLogin, telemetry};
+use wxlogin::{WxLogin, telemetry};
 
 /// With the system's allocator a login costs a tenth more CPU. On Linux a background thread of this one also
 /// returns memory to the system after a burst of logins.
@@ -163,10 +161,13 @@ async fn serve_until_stopped(
         tracing::info!(signal, "stopping");
     };
     let mut stop = pin!(stop);
+    // In a thread that may block: the disk can hang, and this thread waits for signals.
+    let opened = spawn_blocking(|| WxLogin::new(config.service));
     let wxlogin = tokio::select! {
-        opened = open(config.service) => opened?,
+        opened = opened => opened.map_err(|_| "the session store could not be opened")?,
         () = &mut stop => return Ok(Drained::Complete),
     };
+    let wxlogin = wxlogin.map_err(|error| error.to_string())?;
     let mut server = Server::new(listener, wxlogin.clone(), Timeouts::default())
         .map_err(|error| error.to_string())?;
     if let Some(internal) = internal {
@@ -191,23 +192,6 @@ async fn serve_until_stopped(
     };
     let drained = server.run(started, stop).await;
     drained.map_err(|error| error.to_string())
-}
-
-/// Opens the session store in another thread: the disk can hang, and this thread waits for signals.
-async fn open(config: Config) -> Result<WxLogin, String> {
-    let (opened, result) = oneshot::channel();
-    let runtime = Handle::current();
-    let open = move || {
-        // Connections to Redis belong to this runtime.
-        let _runtime = runtime.enter();
-        // Fails if a signal has ended the wait.
-        let _ = opened.send(WxLogin::new(config));
-    };
-    let thread = thread::Builder::new().name("open".into()).spawn(open);
-    thread.map_err(|error| format!("cannot start a thread: {error}"))?;
-    let result = result.await;
-    let result = result.map_err(|_| "the session store could not be opened")?;
-    result.map_err(|error| error.to_string())
 }
 
 /// The local address, with the port that the system chose for port 0.

@@ -9,6 +9,7 @@ mod stop;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::pin::pin;
+use std::sync::Arc;
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
@@ -16,12 +17,12 @@ use axum::Router;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::app::WxLogin;
 use crate::config::InternalConfig;
-use connections::{Connections, Slots};
+use connections::Connections;
 pub use listen::{PassedSockets, listen};
 pub use resources::{runtime, try_resources};
 pub use stop::{Signals, writes_fail_at_limits};
@@ -65,17 +66,6 @@ pub enum Drained {
     Unanswered,
 }
 
-/// Why the service cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// No thread, or no file for a listener.
-    #[error("cannot serve on every core: {0}")]
-    System(#[from] io::Error),
-    /// A thread has panicked.
-    #[error("the thread of a core panicked")]
-    Panicked,
-}
-
 /// A service with its listeners, not serving yet.
 pub struct Server {
     wxlogin: WxLogin,
@@ -87,7 +77,8 @@ pub struct Server {
 /// A thread that serves a listener, with a router.
 struct Worker {
     listener: StdTcpListener,
-    slots: Slots,
+    /// For connections. Without a free one none is accepted: it waits in the queue of the system.
+    slots: Arc<Semaphore>,
     router: Router,
     wxlogin: WxLogin,
     timeouts: Timeouts,
@@ -136,12 +127,12 @@ impl Server {
     /// `started` once all threads serve.
     ///
     /// # Errors
-    /// [`ServeError`].
+    /// If the system has no thread or file for a listener, or a thread panicked.
     pub async fn run(
         self,
         started: impl FnOnce(),
         stop: impl Future<Output = ()>,
-    ) -> Result<Drained, ServeError> {
+    ) -> io::Result<Drained> {
         let (stopping, stopped) = watch::channel(());
         let worker = |listener, slots, router| Worker {
             listener,
@@ -151,7 +142,7 @@ impl Server {
             timeouts: self.timeouts,
             stop: stopped.clone(),
         };
-        let slots = Slots::limited(resources::max_connections());
+        let slots = Arc::new(Semaphore::new(resources::max_connections()));
         let mut serving = FuturesUnordered::new();
         for core in 0..available_parallelism()?.get() {
             let listener = self.public.try_clone()?;
@@ -162,7 +153,11 @@ impl Server {
         drop(self.public);
         if let Some((listener, config)) = self.internal {
             let router = self.wxlogin.internal_router(&config);
-            let worker = worker(listener, Slots::unlimited(), router);
+            let worker = worker(
+                listener,
+                Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+                router,
+            );
             serving.push(worker.start("internal".into()).await?);
         }
         started();
@@ -170,17 +165,17 @@ impl Server {
         tokio::select! {
             () = &mut stop => {}
             // Before a stop, a thread ends with an error only.
-            Some(ended) = serving.next() => return ended.unwrap_or(Err(ServeError::Panicked)),
+            Some(ended) = serving.next() => return ended.unwrap_or_else(|_| Err(panicked())),
         }
         let _ = stopping.send(());
         let all = async {
             let mut all = Drained::Complete;
             while let Some(ended) = serving.next().await {
-                if ended.unwrap_or(Err(ServeError::Panicked))? == Drained::Unanswered {
+                if ended.unwrap_or_else(|_| Err(panicked()))? == Drained::Unanswered {
                     all = Drained::Unanswered;
                 }
             }
-            Ok::<_, ServeError>(all)
+            Ok::<_, io::Error>(all)
         };
         // A thread that hangs is not waited for.
         let limit = self.timeouts.drain.saturating_sub(CLOSE_TIMEOUT);
@@ -196,10 +191,7 @@ impl Server {
 
 impl Worker {
     /// Starts the thread. Returns when its runtime runs, with its end.
-    async fn start(
-        self,
-        name: String,
-    ) -> Result<oneshot::Receiver<Result<Drained, ServeError>>, ServeError> {
+    async fn start(self, name: String) -> io::Result<oneshot::Receiver<io::Result<Drained>>> {
         let (running, runs) = oneshot::channel();
         let (ended, end) = oneshot::channel();
         let run = move || {
@@ -214,11 +206,11 @@ impl Worker {
             runtime.block_on(async move {
                 let drained = self.serve().await;
                 // Sent inside the runtime, because its drop waits for a hanging DNS resolver.
-                let _ = ended.send(drained.map_err(ServeError::from));
+                let _ = ended.send(drained);
             });
         };
         thread::Builder::new().name(name).spawn(run)?;
-        runs.await.map_err(|_| ServeError::Panicked)??;
+        runs.await.map_err(|_| panicked())??;
         Ok(end)
     }
 
@@ -246,4 +238,8 @@ impl Worker {
         let _ = timeout(rest, drained).await;
         Ok(connections.drained())
     }
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("the thread of a core panicked")
 }

@@ -96,53 +96,34 @@ impl RequestRecord {
 
     /// One line. A failure of the service is a warning; what is polled and successful lookups are DEBUG.
     fn log(&self, status: StatusCode, problem: Option<&Problem>) {
-        let (method, route) = (self.method, self.route());
-        let (request_id, status_code) = (self.id.as_str(), status.as_u16());
-        let outcome = problem.map_or("ok", Problem::code);
-        let errcode = problem.and_then(Problem::errcode);
-        let path = problem.and_then(Problem::path);
-        let duration_ms = self.milliseconds();
-        let is_frequent = match route.map(template) {
+        let is_polled = match self.route().map(template) {
             Some("/healthz" | "/readyz" | "/metrics") => true,
             // At INFO, the lookups of a busy backend fill a disk.
-            Some("/session") => method == "GET" && problem.is_none(),
+            Some("/session") => self.method == "GET" && problem.is_none(),
             _ => false,
         };
+        macro_rules! line {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(
+                    request_id = self.id.as_str(),
+                    method = self.method,
+                    route = self.route(),
+                    path = problem.and_then(Problem::path),
+                    status = status.as_u16(),
+                    outcome = problem.map_or("ok", Problem::code),
+                    errcode = problem.and_then(Problem::errcode),
+                    duration_ms = self.milliseconds(),
+                    cause = problem.and_then(Problem::cause),
+                    $message
+                )
+            };
+        }
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            let cause = problem.and_then(Problem::cause);
-            tracing::warn!(
-                request_id,
-                method,
-                route,
-                status = status_code,
-                outcome,
-                errcode,
-                duration_ms,
-                cause,
-                "request failed"
-            );
-        } else if is_frequent {
-            tracing::debug!(
-                request_id,
-                method,
-                route,
-                status = status_code,
-                outcome,
-                duration_ms,
-                "request answered"
-            );
+            line!(warn, "request failed");
+        } else if is_polled {
+            line!(debug, "request answered");
         } else {
-            tracing::info!(
-                request_id,
-                method,
-                route,
-                path,
-                status = status_code,
-                outcome,
-                errcode,
-                duration_ms,
-                "request answered"
-            );
+            line!(info, "request answered");
         }
     }
 }

@@ -23,7 +23,7 @@ impl WxLogin {
             && let Some(session) = sessions.exchanged(&request.hash).await?
         {
             metrics.repeat();
-            return Ok(stored_elsewhere(session, endings));
+            return Ok(Known::stored(session, endings));
         }
         let (wechat, mini_program) = (&self.0.wechat, &*request.mini_program);
         let slot = wechat.login_slot(mini_program).await.map_err(failed)?;
@@ -45,7 +45,7 @@ impl WxLogin {
             && sessions.is_shared()
             && let Some(session) = self.exchanged_elsewhere(request).await
         {
-            return Ok(stored_elsewhere(session, endings));
+            return Ok(Known::stored(session, endings));
         }
         Ok(Known::Refused(error))
     }
@@ -61,14 +61,5 @@ impl WxLogin {
             }
         };
         timeout(REPLICA_TIMEOUT, found).await.ok()
-    }
-}
-
-fn stored_elsewhere(first: Session, endings: u64) -> Known {
-    let further = 0;
-    Known::Stored {
-        first,
-        further,
-        endings,
     }
 }

@@ -32,23 +32,8 @@ const FIRST_REQUEST: Duration = Duration::from_millis(400);
 /// The time for the last responses to be written to their connections.
 const FLUSH_TIME: Duration = Duration::from_millis(100);
 
-/// Slots for connections, of all threads that serve a listener. Without a free one none is accepted: it waits in the
-/// queue of the system.
-#[derive(Clone)]
-pub(super) struct Slots(Arc<Semaphore>);
-
-impl Slots {
-    pub(super) fn limited(count: usize) -> Self {
-        Self(Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))))
-    }
-
-    pub(super) fn unlimited() -> Self {
-        Self::limited(Semaphore::MAX_PERMITS)
-    }
-}
-
 pub(super) struct Connections {
-    slots: Slots,
+    slots: Arc<Semaphore>,
     /// When a line about a failed accept may be logged again.
     next_line: Cell<Option<Instant>>,
     http: http1::Builder,
@@ -63,7 +48,7 @@ pub(super) struct Connections {
 
 impl Connections {
     /// `head_timeout` as in [`Timeouts::head`](super::Timeouts::head).
-    pub(super) fn new(head_timeout: Duration, slots: Slots) -> Self {
+    pub(super) fn new(head_timeout: Duration, slots: Arc<Semaphore>) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(head_timeout)
@@ -98,7 +83,7 @@ impl Connections {
     }
 
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        let slots = self.slots.0.clone();
+        let slots = self.slots.clone();
         if let Ok(slot) = slots.clone().try_acquire_owned() {
             return Some(slot);
         }

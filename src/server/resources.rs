@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 
 /// Descriptors for the store, the log and the internal listener, and for each core those of its runtime and its
 /// reading connections.
@@ -47,7 +48,8 @@ pub fn try_resources() -> Result<(), String> {
 pub(super) fn max_connections() -> usize {
     let cores = available_parallelism().map_or(1, usize::from);
     let own = DESCRIPTORS + DESCRIPTORS_OF_A_CORE * cores;
-    (open_files().saturating_sub(own) / 2).max(1)
+    let others = open_files().saturating_sub(own) / 2;
+    others.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// A runtime for the calling thread.
