@@ -8,8 +8,8 @@
 
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
@@ -33,7 +33,9 @@ const CLIENTS: u64 = 64;
 const LOGINS: u64 = 50_000;
 const LOOKUPS: u64 = 200_000;
 
+/// Added to the time since the start. The wall clock runs: ids of sessions begin with it.
 static NOW: AtomicU64 = AtomicU64::new(1_800_000_000);
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -92,7 +94,9 @@ fn print_stage(name: &str, used: f64, count: u64) {
 
 async fn growth(path: &Path) {
     println!();
-    println!("sessions   CPU us/login  CPU us/lookup  RSS MB  bytes/session  start ms");
+    println!(
+        "sessions   CPU us/login  bytes written/login  CPU us/lookup  search us  RSS MB  bytes/session  start ms"
+    );
     let most = env::var("SESSIONS").map_or(1_000_000, |most| most.parse().unwrap());
     let mut store = open(&at(path));
     let (mut count, mut size) = (0, 10_000);
@@ -106,11 +110,13 @@ async fn growth(path: &Path) {
             count += some;
         }
         let bytes = size_of(path) / size;
-        let begin = cpu();
+        let (begin, before) = (cpu(), bytes_written());
         log_in(&store, count, LOGINS).await;
         let login = (cpu() - begin) * 1e6 / 50_000.0;
+        let written = (bytes_written() - before) / LOGINS;
         count += LOGINS;
         let lookup = look_up(&store, &tokens).await * 1e6 / 200_000.0;
+        let search = search(&store, size).await;
         let rss = rss_mb();
         store.close().await;
         // Exchanges of the last minute would be read at the start.
@@ -118,7 +124,9 @@ async fn growth(path: &Path) {
         let begin = Instant::now();
         store = open(&at(path));
         let start = begin.elapsed().as_secs_f64() * 1000.0;
-        println!("{size:9} {login:13.2} {lookup:14.2} {rss:7} {bytes:14} {start:9.0}");
+        println!(
+            "{size:9} {login:13.2} {written:20} {lookup:14.2} {search:10.0} {rss:7} {bytes:14} {start:9.0}"
+        );
         size *= 10;
     }
     store.close().await;
@@ -175,7 +183,7 @@ fn open(place: &str) -> Arc<Store> {
         url: place.parse().unwrap(),
         ttl: TTL,
     };
-    let now = || Duration::from_secs(NOW.load(Ordering::Relaxed));
+    let now = || Duration::from_secs(NOW.load(Ordering::Relaxed)) + START.elapsed();
     let metrics = Arc::new(Metrics::new().unwrap());
     let store = Store::open(&settings, encryption, metrics, Clock::new(now, now));
     Arc::new(store.unwrap().0)
@@ -204,7 +212,7 @@ async fn one_login(store: &Store, number: u64) -> Token {
     hash[..8].copy_from_slice(&number.to_ne_bytes());
     let mut key = [7; 16];
     key[..8].copy_from_slice(&number.to_ne_bytes());
-    let created = NOW.load(Ordering::Relaxed);
+    let created = NOW.load(Ordering::Relaxed) + START.elapsed().as_secs();
     let openid = &*format!("o{number:027}");
     let (user, unionid) = (
         UserId {
@@ -230,6 +238,28 @@ async fn look_up(store: &Store, tokens: &[Token]) -> f64 {
         assert!(store.find(&tokens[place]).await.unwrap().is_some());
     }
     cpu() - begin
+}
+
+/// The mean time of a search for all sessions of a user, in microseconds.
+async fn search(store: &Store, users: u64) -> f64 {
+    const SEARCHES: u32 = 200;
+    let begin = Instant::now();
+    for number in 0..SEARCHES {
+        let openid = &*format!("o{:027}", u64::from(number) * 7_919 % users);
+        let appid = APPID;
+        let found = store.list(UserId { appid, openid }).await.unwrap();
+        assert_eq!(found.len(), 1);
+    }
+    begin.elapsed().as_secs_f64() * 1e6 / f64::from(SEARCHES)
+}
+
+/// By this process, to disks.
+fn bytes_written() -> u64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap();
+    let written = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "));
+    written.unwrap().parse().unwrap()
 }
 
 /// CPU seconds of this process so far.
