@@ -1,9 +1,12 @@
-//! Mistakes of operators, one at a time: `wxlogin check` or the start must name the setting.
+//! Mistakes of operators, one at a time: `wxlogin check` or the start must name the setting, and what a start refuses
+//! is not good for `check` either.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::fake_wechat::{APPID, FakeWechat, OTHER_SECRET, SECRET};
 use crate::support::app::vars;
@@ -13,12 +16,12 @@ use crate::support::redis_server::RedisServer;
 
 const PASSWORD: &str = "hunter2";
 
-/// Its whole output, which must hold no secret.
+/// Its whole output, which must hold no secret, and its exit status.
 async fn said(
     word: Option<&'static str>,
     dir: &Path,
     settings: &BTreeMap<String, String>,
-) -> String {
+) -> (String, Option<i32>) {
     let mut command = command(dir, settings);
     command.args(word);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
@@ -27,6 +30,31 @@ async fn said(
     let said = String::from_utf8(said).unwrap();
     for secret in [SECRET, OTHER_SECRET, PASSWORD] {
         assert!(!said.contains(secret), "{said}");
+    }
+    (said, output.status.code())
+}
+
+/// The exit status of a service that does not start.
+async fn refused(dir: &Path, settings: &BTreeMap<String, String>) -> Option<i32> {
+    let mut command = command(dir, settings);
+    let start = move || {
+        let mut service = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(service.stderr.take().unwrap());
+        let mut lines = log.lines().map_while(Result::ok);
+        if lines.any(|line| line.contains(" listening addr=")) {
+            service.kill().unwrap();
+        }
+        service.wait().unwrap().code()
+    };
+    tokio::task::spawn_blocking(start).await.unwrap()
+}
+
+/// Checks, and starts: a start asks neither WeChat nor Redis, and both refuse everything else alike.
+async fn check(dir: &Path, settings: &BTreeMap<String, String>) -> String {
+    let (said, checked) = said(Some("check"), dir, settings).await;
+    let refused = refused(dir, settings).await;
+    if refused.is_some() || checked == Some(2) {
+        assert_eq!(checked, refused, "{said}");
     }
     said
 }
@@ -88,7 +116,7 @@ const LISTENERS: &[Row] = &[
 async fn assert_each_leads_to(dir: &Path, rows: &[Row<'_>]) {
     let wechat = FakeWechat::start().await;
     for (settings, parts) in rows {
-        let said = said(Some("check"), dir, &vars(&wechat.base(), settings)).await;
+        let said = check(dir, &vars(&wechat.base(), settings)).await;
         assert_leads_to(&said, parts);
     }
 }
@@ -153,7 +181,7 @@ async fn a_dotenv_that_is_wrong_is_named_with_the_line() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(".env"), content).unwrap();
-        let said = said(Some("check"), dir.path(), &vars(&wechat.base(), &[])).await;
+        let said = check(dir.path(), &vars(&wechat.base(), &[])).await;
         assert_leads_to(&said, parts);
     }
 }
@@ -161,7 +189,7 @@ async fn a_dotenv_that_is_wrong_is_named_with_the_line() {
 #[tokio::test]
 async fn a_value_of_a_dotenv_is_named_with_its_line_and_a_missing_one_with_the_directory() {
     let dir = tempfile::tempdir().unwrap();
-    let told = said(Some("check"), dir.path(), &BTreeMap::new()).await;
+    let told = check(dir.path(), &BTreeMap::new()).await;
     let path = dir.path().canonicalize().unwrap();
     let missing = format!(
         "WECHAT_APPID is not set: the Mini Program's AppID; there is no .env in {}",
@@ -170,7 +198,7 @@ async fn a_value_of_a_dotenv_is_named_with_its_line_and_a_missing_one_with_the_d
     assert_leads_to(&told, &[&missing]);
     let dotenv = "A=1\nSESSION_TTL=0s\nINTERNAL_TOKEN=hunter2\nSSL_CERT_DIR=/nowhere\n";
     fs::write(dir.path().join(".env"), dotenv).unwrap();
-    let told = said(Some("check"), dir.path(), &BTreeMap::new()).await;
+    let told = check(dir.path(), &BTreeMap::new()).await;
     let parts = [
         "it is \"0s\" (.env, line 2)",
         "comma between them (.env, line 3)",
@@ -195,7 +223,7 @@ async fn wechat_out_of_reach_is_named_with_the_cause() {
             &["WeChat was not reached", "lookup"],
         ),
     ] {
-        let said = said(Some("check"), dir.path(), &vars(&base, &[])).await;
+        let said = check(dir.path(), &vars(&base, &[])).await;
         assert_leads_to(&said, parts);
     }
 }
@@ -247,7 +275,7 @@ async fn a_redis_that_does_not_work_is_named_with_the_cause() {
     ];
     for (url, parts) in rows.iter().chain(with_tls) {
         let settings = vars(&wechat.base(), &[("SESSION_STORE", url)]);
-        let said = said(Some("check"), dir.path(), &settings).await;
+        let said = check(dir.path(), &settings).await;
         assert_leads_to(&said, parts);
     }
 }
@@ -274,14 +302,14 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
         ),
     ] {
         let settings = vars(&wechat.base(), &[("SESSION_STORE", url)]);
-        let said = said(Some("check"), dir.path(), &settings).await;
+        let said = check(dir.path(), &settings).await;
         assert_leads_to(&said, parts);
     }
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     let settings = vars(&wechat.base(), &[("INTERNAL_ADDR", &addr)]);
     for word in [None, Some("check")] {
-        let said = said(word, dir.path(), &settings).await;
+        let (said, _) = said(word, dir.path(), &settings).await;
         let parts = ["cannot listen on", &addr, "Address already in use"];
         assert_leads_to(&said, &parts);
     }
