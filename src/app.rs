@@ -70,10 +70,11 @@ impl WxLogin {
         Self::with_clock(config, Clock::system())
     }
 
-    /// The same with another clock, for tests.
+    /// The same with another clock, for tests of this crate.
     ///
     /// # Errors
     /// [`StartError`].
+    #[doc(hidden)]
     pub fn with_clock(config: Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Metrics::new().map_err(|error| StartError::Internal(error.to_string()))?;
         let metrics = Arc::new(metrics);

@@ -1,5 +1,7 @@
 //! The binary: reads the settings, runs a command, and returns its exit status.
 
+use std::env;
+use std::error::Error;
 use std::io::{Write, stderr, stdout};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,21 +28,18 @@ const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    match arguments.as_slice() {
-        [] => config().map_or_else(|status| status, serve),
-        [word] if word == "check" => {
-            config().map_or_else(|status| status, |config| check(config, false))
-        }
-        [word, option] if word == "check" && option == "--token" => {
-            config().map_or_else(|status| status, |config| check(config, true))
-        }
+    let words: Vec<_> = env::args_os().skip(1).collect();
+    let words: Vec<_> = words.iter().map(|word| word.to_str()).collect();
+    match words.as_slice() {
+        [] => with_config(serve),
+        [Some("check")] => with_config(|config| check(config, false)),
+        [Some("check"), Some("--token")] => with_config(|config| check(config, true)),
         // Container health checks use exit status 0 and 1 only.
-        [word] if word == "healthcheck" => {
+        [Some("healthcheck")] => {
             config().map_or(ExitCode::FAILURE, |config| healthcheck(config.listen_addr))
         }
-        [word] if word == "--help" || word == "-h" => print(stdout(), HELP, 0),
-        [word] if word == "--version" || word == "-V" => {
+        [Some("--help" | "-h")] => print(stdout(), HELP, 0),
+        [Some("--version" | "-V")] => {
             let version = concat!("wxlogin ", env!("CARGO_PKG_VERSION"), "\n");
             print(stdout(), version, 0)
         }
@@ -49,6 +48,10 @@ fn main() -> ExitCode {
             print(stderr(), &text, USAGE)
         }
     }
+}
+
+fn with_config(run: impl FnOnce(ServerConfig) -> ExitCode) -> ExitCode {
+    config().map_or_else(|status| status, run)
 }
 
 /// The settings, or the exit status after printing their problems, or what the system lacks.
@@ -133,7 +136,7 @@ fn return_memory() {
         .and_then(|()| tikv_jemalloc_ctl::background_thread::write(true));
 }
 
-fn run(config: ServerConfig, sockets: PassedSockets) -> Result<Drained, String> {
+fn run(config: ServerConfig, sockets: PassedSockets) -> Result<Drained, Box<dyn Error>> {
     let runtime = server::runtime()?;
     let drained = runtime.block_on(serve_until_stopped(config, sockets));
     // Not dropped: a drop would wait for a hanging DNS resolver.
@@ -145,35 +148,29 @@ fn run(config: ServerConfig, sockets: PassedSockets) -> Result<Drained, String> 
 async fn serve_until_stopped(
     config: ServerConfig,
     sockets: PassedSockets,
-) -> Result<Drained, String> {
+) -> Result<Drained, Box<dyn Error>> {
     let signals =
         Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
-    // Before the session store, so that nothing has to be closed if an address is in use.
-    let (listener, internal) = sockets.listen(config.listen_addr, config.internal_addr)?;
-    let addr = address(&listener)?;
-    let internal_addr = internal.as_ref().map(address).transpose()?;
-    let (store, mini_programs) = (
-        config.service.sessions.url.to_string(),
-        config.service.appids(),
-    );
-    let stop = async {
+    let mut stop = pin!(async {
         let signal = signals.stop().await;
         tracing::info!(signal, "stopping");
-    };
-    let mut stop = pin!(stop);
+    });
+    // Before the session store, so that nothing has to be closed if an address is in use.
+    let (listener, internal) = sockets.listen(config.listen_addr, config.internal_addr)?;
+    // With the port that the system chose for port 0.
+    let addr = listener.local_addr()?;
+    let internal_addr = internal.as_ref().map(TcpListener::local_addr).transpose()?;
+    let store = config.service.sessions.url.to_string();
+    let mini_programs = config.service.appids();
     // In a thread that may block: the disk can hang, and this thread waits for signals.
     let opened = spawn_blocking(|| WxLogin::new(config.service));
     let wxlogin = tokio::select! {
-        opened = opened => opened.map_err(|_| "the session store could not be opened")?,
+        opened = opened => opened.map_err(|_| "the session store could not be opened")??,
         () = &mut stop => return Ok(Drained::Complete),
     };
-    let wxlogin = wxlogin.map_err(|error| error.to_string())?;
-    let mut server = Server::new(listener, wxlogin.clone(), Timeouts::default())
-        .map_err(|error| error.to_string())?;
+    let mut server = Server::new(listener, wxlogin.clone(), Timeouts::default())?;
     if let Some(internal) = internal {
-        server = server
-            .with_internal(internal, config.internal)
-            .map_err(|error| error.to_string())?;
+        server = server.with_internal(internal, config.internal)?;
     }
     tokio::spawn(async move {
         match wxlogin.ready().await {
@@ -190,11 +187,5 @@ async fn serve_until_stopped(
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(%addr, internal_addr, version, store, mini_programs, "listening");
     };
-    let drained = server.run(started, stop).await;
-    drained.map_err(|error| error.to_string())
-}
-
-/// The local address, with the port that the system chose for port 0.
-fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
-    listener.local_addr().map_err(|error| error.to_string())
+    Ok(server.run(started, stop).await?)
 }
