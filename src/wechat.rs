@@ -13,7 +13,6 @@ mod error;
 mod http;
 mod lenient_decode;
 mod mini_program;
-#[cfg(feature = "server")]
 mod pass_through;
 mod phone_number;
 mod refusal;
@@ -22,7 +21,6 @@ mod stable_token;
 mod user_data;
 
 pub use check_session::parse_check_session;
-#[cfg(feature = "server")]
 pub(crate) use client::SLOT_TIMEOUT;
 pub use client::{Client, Observer, Settings};
 pub use code_to_session::CodeSession;
@@ -34,8 +32,9 @@ pub use http::Proxies;
 pub(crate) use http::is_on_this_machine;
 pub use mini_program::MiniProgram;
 pub(crate) use mini_program::QUOTA_PAUSE;
+pub(crate) use pass_through::may_be_sent;
 #[cfg(feature = "server")]
-pub(crate) use pass_through::{may_be_sent, parse_path};
+pub(crate) use pass_through::parse_path;
 pub use phone_number::PhoneNumber;
 pub use refusal::{Refusal, Rid};
 pub use stable_token::AccessToken;

@@ -1,21 +1,13 @@
 //! The internal listener's handlers for the team's own backend, with `Authorization: Bearer INTERNAL_TOKEN`.
 
-use std::sync::Arc;
-
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{Digest, SHA256, digest};
+use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
-use axum::{Json, Router};
-use secrecy::{ExposeSecret, SecretString};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::{JsonBody, NoBody};
-use super::signed_in::bearer;
 use crate::app::WxLogin;
 use crate::problem::Problem;
 use crate::session::Session;
@@ -33,37 +25,6 @@ pub(super) struct PhoneRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct SignRequest {
     data: String,
-}
-
-/// Routes that need one of these tokens.
-pub(super) fn with_token(routes: Router<WxLogin>, tokens: &[SecretString]) -> Router<WxLogin> {
-    let tokens: Arc<[Digest]> = tokens.iter().map(hash).collect();
-    // The fallback comes before the layer, so that a wrong method without a token is 401 too.
-    routes
-        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
-        .route_layer(from_fn_with_state(tokens, authenticate))
-}
-
-/// Refuses requests without one of the tokens. Hashes are compared, so that the time depends neither on the
-/// token nor on its length.
-async fn authenticate(
-    State(tokens): State<Arc<[Digest]>>,
-    headers: HeaderMap,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let presented = bearer(&headers).map(|token| hash(&token.into()));
-    let presented = presented.ok_or(Problem::InvalidInternalToken)?;
-    let is_equal = |token: &Digest| verify_slices_are_equal(token.as_ref(), presented.as_ref());
-    let equal = tokens.iter().filter(|token| is_equal(token).is_ok());
-    if equal.count() == 0 {
-        return Err(Problem::InvalidInternalToken);
-    }
-    Ok(next.run(request).await)
-}
-
-fn hash(token: &SecretString) -> Digest {
-    digest(&SHA256, token.expose_secret().as_bytes())
 }
 
 fn appid_and_openid(path: UserPath) -> Result<(String, String), Problem> {

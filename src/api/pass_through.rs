@@ -19,8 +19,6 @@ use crate::app::WxLogin;
 use crate::problem::{Problem, Purpose};
 use crate::wechat::{Error, SLOT_TIMEOUT, may_be_sent};
 
-/// The most calls at a time: each can hold a body of 10 MB.
-pub(super) const MAX_CALLS: usize = 32;
 /// The largest body that is sent on, in bytes.
 const MAX_BODY: usize = 10_000_000;
 

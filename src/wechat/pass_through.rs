@@ -20,6 +20,7 @@ use super::{AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, Ref
 
 /// The beginnings of paths that give out credentials, reset quotas, or are calls of our own with their checks.
 #[rustfmt::skip]
+#[cfg(feature = "server")]
 const FORBIDDEN: [&str; 14] = [
     "/cgi-bin/token", "/cgi-bin/stable_token", "/cgi-bin/component/", "/cgi-bin/ticket/getticket",
     "/cgi-bin/clear_quota", "/cgi-bin/openapi/quota/clear", "/cgi-bin/openapi/rid/get", "/sns/", "/tcb/",
@@ -45,6 +46,7 @@ pub(crate) struct PassedAnswer {
 }
 
 /// Reads a path for the list; the error is what the list must do.
+#[cfg(feature = "server")]
 pub(crate) fn parse_path(path: &str) -> Result<String, &'static str> {
     let path = path.trim();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
