@@ -124,5 +124,5 @@ pub use one_time_codes::CodeError;
 pub use session::{OpenError, Session, Token, Unavailable};
 pub use user_data::UserDataError;
 pub use wechat::{
-    AccessToken, Call, Errcode, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal, Rid,
+    AccessToken, Call, Errcode, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal,
 };

@@ -98,7 +98,7 @@ impl WxLogin {
         mut known: OwnedMutexGuard<Known>,
     ) -> Result<LoggedIn, LoginError> {
         if !matches!(*known, Known::Nothing) {
-            self.0.metrics.repeat();
+            self.0.metrics.login_repeats.inc();
         }
         loop {
             match &mut *known {

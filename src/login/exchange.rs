@@ -6,6 +6,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Known, LoginError, Request};
 use crate::app::WxLogin;
+use crate::metrics::Counted;
 use crate::session::Session;
 use crate::wechat::{self, Invalid, Meaning};
 
@@ -21,18 +22,19 @@ impl WxLogin {
         if sessions.is_shared()
             && let Some(session) = sessions.exchanged(&request.hash).await?
         {
-            metrics.repeat();
+            metrics.login_repeats.inc();
             return Ok(stored_elsewhere(session, endings));
         }
         let (wechat, mini_program) = (&self.0.wechat, &*request.mini_program);
         let slot = wechat.login_slot(mini_program).await?;
-        let in_flight = metrics.exchange();
+        let in_flight = Counted::new(&metrics.exchanges_in_flight);
+        let timer = metrics.exchange_duration.start_timer();
         let answer = wechat.code_to_session(mini_program, request.code.expose());
         let error = match answer.await {
             Ok(user) => return Ok(Known::User(user, self.0.endings.count())),
             Err(error) => error,
         };
-        drop((in_flight, slot));
+        drop((timer, in_flight, slot));
         let referring = request.referring_appid.as_deref();
         wechat::log_refused_code(&request.id, mini_program.appid(), referring, &error);
         if !error.was_sent() {
