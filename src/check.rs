@@ -215,7 +215,7 @@ impl fmt::Display for Finding {
             Ok(()) => f.write_str(": all is well"),
             Err(Error::Refused(refusal)) => {
                 write!(f, ": {refusal}")?;
-                if let Some(at) = refusal.rid.as_ref().and_then(crate::wechat::Rid::at) {
+                if let Some(at) = refusal.at() {
                     write!(f, ", {at}")?;
                 }
                 if let Some(ip) = refusal.ip {

@@ -122,5 +122,5 @@ pub use login::{LoggedIn, LoginOrigin};
 pub use problem::{Action, Problem, Purpose};
 pub use session::{OpenError, Session, Token, Unavailable};
 pub use wechat::{
-    AccessToken, Call, Errcode, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal, Rid,
+    AccessToken, Call, Errcode, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal,
 };

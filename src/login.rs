@@ -129,7 +129,7 @@ impl WxLogin {
         mut known: OwnedMutexGuard<Known>,
     ) -> Result<LoggedIn, Problem> {
         if !matches!(*known, Known::Nothing) {
-            self.0.metrics.repeat();
+            self.0.metrics.login_repeats.inc();
         }
         loop {
             match &mut *known {

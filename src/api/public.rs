@@ -65,10 +65,11 @@ pub(super) fn log_in_route() -> MethodRouter<WxLogin> {
 async fn log_in(State(wxlogin): State<WxLogin>, request: Request) -> Result<Response, Problem> {
     let result = log_in_by(&wxlogin, request).await;
     match &result {
-        Ok(_) => wxlogin.0.metrics.logged_in(),
+        Ok(_) => wxlogin.0.metrics.good_logins.inc(),
         Err(problem) => {
             let errcode = problem.errcode_label();
-            wxlogin.0.metrics.not_logged_in(problem.code(), &errcode);
+            let labels = [problem.code(), &errcode];
+            wxlogin.0.metrics.logins.with_label_values(&labels).inc();
         }
     }
     let LoggedIn { token, session } = result?;

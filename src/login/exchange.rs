@@ -6,6 +6,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Known, Request, failed};
 use crate::app::WxLogin;
+use crate::metrics::Counted;
 use crate::problem::Problem;
 use crate::session::Session;
 use crate::wechat::{self, Invalid, Meaning};
@@ -22,18 +23,19 @@ impl WxLogin {
         if sessions.is_shared()
             && let Some(session) = sessions.exchanged(&request.hash).await?
         {
-            metrics.repeat();
+            metrics.login_repeats.inc();
             return Ok(Known::stored(session, endings));
         }
         let (wechat, mini_program) = (&self.0.wechat, &*request.mini_program);
         let slot = wechat.login_slot(mini_program).await.map_err(failed)?;
-        let in_flight = metrics.exchange();
+        let in_flight = Counted::new(&metrics.exchanges_in_flight);
+        let timer = metrics.exchange_duration.start_timer();
         let answer = wechat.code_to_session(mini_program, request.code.expose());
         let error = match answer.await {
             Ok(user) => return Ok(Known::User(user, self.0.endings.count())),
             Err(error) => error,
         };
-        drop((in_flight, slot));
+        drop((timer, in_flight, slot));
         let referring = request.referring_appid.as_deref();
         wechat::log_refused_code(&request.id, mini_program.appid(), referring, &error);
         if !error.was_sent() {

@@ -1,10 +1,16 @@
-//! The names, labels and buckets of the metrics.
+//! The names, labels and buckets of the metrics, and the series that can be foreseen.
 
-use prometheus::core::Collector;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    Result,
+    IntGauge, Registry, labels, opts, register_histogram_vec_with_registry as histograms,
+    register_histogram_with_registry as histogram,
+    register_int_counter_vec_with_registry as counters,
+    register_int_counter_with_registry as counter, register_int_gauge_with_registry as gauge,
 };
+
+use super::Metrics;
+use crate::wechat::{Call, MEANINGS};
 
 /// Seconds, from a lookup to a login at the end of `WECHAT_TIMEOUT`.
 const REQUEST_BUCKETS: [f64; 12] = [
@@ -37,126 +43,180 @@ const STORE_OPERATIONS: [&str; 10] = [
     "check",
 ];
 
-/// How a login ends: the `code` of its problem, and WeChat's errcode if one was the reason.
-#[rustfmt::skip] // a table
-pub(super) const LOGIN_OUTCOMES: [[&str; 2]; 33] = [
-    ["ok", "none"],
-    ["missing_code", "none"], ["malformed_code", "none"], ["mock_code", "none"], ["unknown_app", "none"],
-    ["invalid_code", "40029"], ["invalid_code", "41029"], ["code_used", "40163"], ["code_used", "none"], ["user_blocked", "40226"],
-    ["rate_limited", "45011"], ["quota_exhausted", "45009"],
-    ["misconfigured", "40001"], ["misconfigured", "40002"], ["misconfigured", "40013"],
-    ["misconfigured", "40066"], ["misconfigured", "40125"], ["misconfigured", "40164"],
-    ["misconfigured", "40243"], ["misconfigured", "41002"], ["misconfigured", "41004"],
-    ["misconfigured", "41008"], ["misconfigured", "48001"], ["misconfigured", "50002"],
-    ["misconfigured", "61003"],
-    ["upstream_unreachable", "none"], ["upstream_invalid", "none"], ["upstream_timeout", "none"],
-    ["upstream_busy", "-1"], ["upstream_error", "other"],
-    ["overloaded", "none"], ["store_unavailable", "none"], ["internal", "none"],
+/// How a login ends without an errcode: the `code` of its problem. The errcodes are in [`MEANINGS`].
+#[rustfmt::skip]
+const LOGIN_OUTCOMES: [&str; 12] = [
+    "ok", "missing_code", "malformed_code", "mock_code", "unknown_app", "code_used", "upstream_unreachable",
+    "upstream_invalid", "upstream_timeout", "overloaded", "store_unavailable", "internal",
+];
+/// How a call to WeChat ends without an errcode of [`MEANINGS`].
+const CALL_OUTCOMES: [&str; 5] = [
+    "ok",
+    "upstream_error",
+    "upstream_unreachable",
+    "upstream_invalid",
+    "upstream_timeout",
 ];
 
-/// Makes metrics and registers them. Names are given without `wxlogin_`.
-pub(super) struct Exporter<'a>(pub(super) &'a Registry);
-
-impl Exporter<'_> {
-    pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
-        self.add(IntCounter::with_opts(opts(name, help))?)
-    }
-
-    pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge> {
-        self.add(IntGauge::with_opts(opts(name, help))?)
-    }
-
-    pub(super) fn build_info(&self) -> Result<()> {
-        let opts = opts("build_info", "Always 1; the version is in the label");
-        let opts = opts.const_label("version", env!("CARGO_PKG_VERSION"));
-        self.add(IntGauge::with_opts(opts)?)
-            .map(|build_info| build_info.set(1))
-    }
-
-    pub(super) fn requests(&self) -> Result<IntCounterVec> {
-        let help = "Requests that were answered; the status 499 is a client that went before";
-        let labels = ["method", "route", "status"];
-        self.add(IntCounterVec::new(opts("requests_total", help), &labels)?)
-    }
-
-    pub(super) fn request_duration(&self) -> Result<HistogramVec> {
-        let help = "Time from the headers of a request to its answer";
-        let opts = histogram("request_duration_seconds", help, &REQUEST_BUCKETS);
-        self.add(HistogramVec::new(opts, &["route"])?)
-    }
-
-    pub(super) fn exchange_duration(&self) -> Result<Histogram> {
-        let help = "Time that WeChat took for an exchange, all attempts together";
-        let opts = histogram("exchange_duration_seconds", help, &EXCHANGE_BUCKETS);
-        self.add(Histogram::with_opts(opts)?)
-    }
-
-    pub(super) fn logins(&self) -> Result<IntCounterVec> {
-        let opts = opts("logins_total", "Logins by outcome and WeChat's errcode");
-        let logins = self.add(IntCounterVec::new(opts, &["outcome", "errcode"])?)?;
-        for labels in &LOGIN_OUTCOMES {
-            logins.with_label_values(labels);
-        }
-        Ok(logins)
-    }
-
-    pub(super) fn wechat_calls(&self) -> Result<IntCounterVec> {
-        let opts = opts(
-            "wechat_calls_total",
-            "Calls to WeChat by outcome, retries not counted",
+impl Metrics {
+    /// Metrics that count from 0.
+    ///
+    /// # Errors
+    /// If two of them have the same name.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+        let build_info = opts!(
+            "wxlogin_build_info",
+            "Always 1; the version is in the label",
+            labels! {"version" => env!("CARGO_PKG_VERSION")}
         );
-        self.add(IntCounterVec::new(opts, &["call", "appid", "outcome"])?)
+        gauge!(build_info, registry)?.set(1);
+        let logins = counters!(
+            "wxlogin_logins_total",
+            "Logins by outcome and WeChat's errcode",
+            &["outcome", "errcode"],
+            registry
+        )?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let metrics = Self {
+            started: now.map_or(0.0, |now| now.as_secs_f64().floor()),
+            requests: counters!(
+                "wxlogin_requests_total",
+                "Requests that were answered; the status 499 is a client that went before",
+                &["method", "route", "status"],
+                registry
+            )?,
+            request_duration: histograms!(
+                "wxlogin_request_duration_seconds",
+                "Time from the headers of a request to its answer",
+                &["route"],
+                REQUEST_BUCKETS.to_vec(),
+                registry
+            )?,
+            #[cfg(feature = "server")]
+            connections: gauge!(
+                "wxlogin_connections",
+                "Open connections of clients",
+                registry
+            )?,
+            good_logins: logins.with_label_values(&["ok", "none"]),
+            logins,
+            login_repeats: counter!(
+                "wxlogin_login_repeats_total",
+                "Logins that were answered from an earlier exchange of the same code",
+                registry
+            )?,
+            wechat_calls: counters!(
+                "wxlogin_wechat_calls_total",
+                "Calls to WeChat by outcome, retries not counted",
+                &["call", "appid", "outcome"],
+                registry
+            )?,
+            wechat_refusals: counters!(
+                "wxlogin_wechat_refusals_total",
+                "Calls to WeChat that it refused, by its errcode",
+                &["call", "appid", "errcode"],
+                registry
+            )?,
+            exchange_duration: histogram!(
+                "wxlogin_exchange_duration_seconds",
+                "Time that WeChat took for an exchange, all attempts together",
+                EXCHANGE_BUCKETS.to_vec(),
+                registry
+            )?,
+            exchanges_in_flight: gauge!(
+                "wxlogin_exchanges_in_flight",
+                "Exchanges in flight",
+                registry
+            )?,
+            sessions_opened: counter!(
+                "wxlogin_sessions_opened_total",
+                "Sessions that began with a login",
+                registry
+            )?,
+            sessions_ended: counter!(
+                "wxlogin_sessions_ended_total",
+                "Requests that ended one session or all of a user; expiry is not counted",
+                registry
+            )?,
+            store_duration: histograms!(
+                "wxlogin_store_duration_seconds",
+                "Time that the session store took",
+                &["operation"],
+                STORE_BUCKETS.to_vec(),
+                registry
+            )?,
+            store_errors: counters!(
+                "wxlogin_store_errors_total",
+                "Operations of the session store that failed",
+                &["operation"],
+                registry
+            )?,
+            store_damage: counters!(
+                "wxlogin_store_damage_total",
+                "Damage that SQLite has reported, and sessions that do not fit their token",
+                &["what"],
+                registry
+            )?,
+            sessions: IntGauge::new(
+                "wxlogin_sessions",
+                "Sessions that the store holds, also those that were ended or have expired and are not deleted yet",
+            )?,
+            #[cfg(feature = "file-store")]
+            store_bytes: IntGauge::new(
+                "wxlogin_store_bytes",
+                "Bytes of the session store, without the write-ahead log",
+            )?,
+            registry,
+        };
+        metrics.begin();
+        Ok(metrics)
     }
 
-    pub(super) fn wechat_refusals(&self) -> Result<IntCounterVec> {
-        let help = "Calls to WeChat that it refused, by its errcode";
-        let labels = ["call", "appid", "errcode"];
-        self.add(IntCounterVec::new(
-            opts("wechat_refusals_total", help),
-            &labels,
-        )?)
-    }
-
-    pub(super) fn store_duration(&self) -> Result<HistogramVec> {
-        let help = "Time that the session store took";
-        let opts = histogram("store_duration_seconds", help, &STORE_BUCKETS);
-        let durations = self.add(HistogramVec::new(opts, &["operation"])?)?;
-        for operation in STORE_OPERATIONS {
-            durations.with_label_values(&[operation]);
+    /// Makes the series that do not depend on settings.
+    fn begin(&self) {
+        for outcome in LOGIN_OUTCOMES {
+            self.logins.with_label_values(&[outcome, "none"]);
         }
-        Ok(durations)
-    }
-
-    pub(super) fn store_errors(&self) -> Result<IntCounterVec> {
-        let help = "Operations of the session store that failed";
-        let opts = opts("store_errors_total", help);
-        let errors = self.add(IntCounterVec::new(opts, &["operation"])?)?;
-        for operation in STORE_OPERATIONS {
-            errors.with_label_values(&[operation]);
+        self.logins.with_label_values(&["upstream_error", "other"]);
+        for (errcodes, calls, meaning) in MEANINGS {
+            for errcode in errcodes
+                .iter()
+                .filter(|_| calls.contains(&Call::CodeToSession))
+            {
+                let labels = [meaning.name(), &errcode.to_string()];
+                self.logins.with_label_values(&labels);
+            }
         }
-        Ok(errors)
+        for operation in STORE_OPERATIONS {
+            self.store_duration.with_label_values(&[operation]);
+            self.store_errors.with_label_values(&[operation]);
+        }
+        for what in ["database", "row"] {
+            self.store_damage.with_label_values(&[what]);
+        }
     }
 
-    pub(super) fn store_damage(&self) -> Result<IntCounterVec> {
-        let help = "Damage that SQLite has reported, and sessions that do not fit their token";
-        let opts = opts("store_damage_total", help);
-        let damage = self.add(IntCounterVec::new(opts, &["what"])?)?;
-        damage.with_label_values(&["database"]);
-        damage.with_label_values(&["row"]);
-        Ok(damage)
+    /// Makes the series of a route, which begin at 0.
+    pub(crate) fn add_route(&self, method: &str, route: &str) {
+        for status in STATUSES {
+            self.requests.with_label_values(&[method, route, status]);
+        }
+        self.request_duration.with_label_values(&[route]);
     }
 
-    fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C> {
-        self.0.register(Box::new(collector.clone()))?;
-        Ok(collector)
+    /// Makes the series of calls for a Mini Program, which begin at 0.
+    pub(crate) fn add_calls<'a>(&self, appid: &str, calls: impl IntoIterator<Item = &'a str>) {
+        for call in calls {
+            let meanings = MEANINGS.iter().map(|(.., meaning)| meaning.name());
+            for outcome in CALL_OUTCOMES.into_iter().chain(meanings) {
+                let labels = [call, appid, outcome];
+                self.wechat_calls.with_label_values(&labels);
+            }
+        }
     }
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("wxlogin")
-}
-
-fn histogram(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
-    let opts = HistogramOpts::new(name, help).namespace("wxlogin");
-    opts.buckets(buckets.to_vec())
 }

@@ -73,7 +73,9 @@ impl Connections {
         loop {
             let slot = self.slot().await;
             match listener.accept().await {
-                Ok((stream, _)) => self.serve(stream, router, (slot, metrics.connection())),
+                Ok((stream, _)) => {
+                    self.serve(stream, router, (slot, Counted::new(&metrics.connections)))
+                }
                 Err(error) => {
                     self.warn(&format_args!("cannot accept connections: {error}"));
                     sleep(ACCEPT_PAUSE).await;

@@ -20,7 +20,7 @@ pub(super) struct Damage(AtomicU64);
 impl Damage {
     /// SQLite has found damage. Reports that follow each other are one line of the log.
     pub(super) fn of_store(&self, error: &Unavailable, metrics: &Metrics, clock: &Clock) {
-        metrics.store_damage("database").inc();
+        metrics.store_damage.with_label_values(&["database"]).inc();
         let now = clock.monotonic().as_secs().max(1);
         let before = self.0.swap(now, Ordering::Relaxed);
         if before == 0 || now >= before + UNREADY {
@@ -37,7 +37,7 @@ impl Damage {
 
 /// A session does not match its token. The first one is logged, all are counted.
 pub(super) fn of_row(metrics: &Metrics) {
-    let misfits = metrics.store_damage("row");
+    let misfits = metrics.store_damage.with_label_values(&["row"]);
     misfits.inc();
     if misfits.get() == 1 {
         tracing::warn!("{MISFIT}");

@@ -51,7 +51,7 @@ impl MemoryStore {
                 sessions: HashMap::new(),
                 by_user: HashMap::new(),
                 order: VecDeque::new(),
-                size: metrics.sessions(),
+                size: metrics.shown(&metrics.sessions),
             }),
             clock,
         }

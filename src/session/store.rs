@@ -126,7 +126,7 @@ impl Store {
                 session: session.clone(),
             };
             if call!(self.create(&token, row, exchange.clone()))? {
-                self.metrics.session_opened();
+                self.metrics.sessions_opened.inc();
                 return Ok(token);
             }
         }
@@ -203,7 +203,7 @@ impl Store {
     /// Ends the session of a token, which [`find`](Self::find) has returned.
     pub async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
         call!(self.end(token, session))?;
-        self.metrics.session_ended();
+        self.metrics.sessions_ended.inc();
         Ok(())
     }
 
@@ -214,7 +214,7 @@ impl Store {
         token: Option<&Token>,
     ) -> Result<(), Unavailable> {
         call!(self.end_all(user, token))?;
-        self.metrics.session_ended();
+        self.metrics.sessions_ended.inc();
         Ok(())
     }
 

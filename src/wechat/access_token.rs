@@ -8,7 +8,8 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout_at};
 
 use super::client::slot;
-use super::{ACCESS_TOKEN_REMEDY, AccessToken, Client, Error, Meaning, MiniProgram, diagnosis};
+use super::http::Request;
+use super::{ACCESS_TOKEN_REMEDY, AccessToken, Call, Client, Error, Meaning, MiniProgram};
 use crate::clock::Clock;
 
 /// A token older than this is fetched again in the background when it is used: another system may have
@@ -103,36 +104,35 @@ impl Client {
     }
 
     /// Makes a call with the `access_token`, and once more with another one if WeChat refuses the first as invalid.
-    pub(super) async fn with_token<T, F: Future<Output = Result<T, Error>>>(
+    pub(super) async fn with_token<T>(
         self: &Arc<Self>,
+        call: Call,
         mini_program: &Arc<MiniProgram>,
-        ask: impl Fn(AccessToken, Instant) -> F,
+        request: impl Fn(&AccessToken) -> Request<'static>,
+        parse: impl Fn(&[u8]) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let _slot = slot(&self.call_slots).await?;
         let deadline = self.deadline();
         let token = self.access_token_before(deadline, mini_program).await;
         let token = token.map_err(|error| Error::NoAccessToken(error.into()))?;
-        let error = match ask(token.clone(), deadline).await {
+        let ask = || self.send(request(&token), &parse);
+        let error = match self.retry(call, mini_program, deadline, ask).await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         if error.meaning() != Some(Meaning::InvalidAccessToken) {
-            diagnosis::log_refusal(None, mini_program.appid(), &error);
+            error.log_refusal(mini_program.appid());
             return Err(error);
         }
         // Whatever is wrong with the first token is logged by the fetch.
         let other = self.fetch(mini_program, Some((token, error)), deadline);
-        let result = match other.await {
-            Ok(other) => {
-                let result = ask(other.clone(), deadline).await;
-                if let Err(error) = &result {
-                    self.second_refusal(mini_program, other, error, deadline)
-                        .await;
-                }
-                result
-            }
-            Err(error) => Err(error),
-        };
+        let other = other.await.map_err(Error::unreachable_as_broken)?;
+        let ask = || self.send(request(&other), &parse);
+        let result = self.retry(call, mini_program, deadline, ask).await;
+        if let Err(error) = &result {
+            self.second_refusal(mini_program, other, error, deadline)
+                .await;
+        }
         result.map_err(Error::unreachable_as_broken)
     }
 
@@ -146,7 +146,7 @@ impl Client {
     ) {
         let appid = mini_program.appid();
         if error.meaning() != Some(Meaning::InvalidAccessToken) {
-            diagnosis::log_refusal(None, appid, error);
+            error.log_refusal(appid);
             return;
         }
         let remedy = ACCESS_TOKEN_REMEDY;
@@ -220,7 +220,7 @@ impl Client {
             }
             (fetched, _) => {
                 if let Err(error) = &fetched
-                    && !diagnosis::log_refusal(None, appid, error)
+                    && !error.log_refusal(appid)
                 {
                     tracing::warn!(appid, %error, "no access_token could be fetched");
                 }

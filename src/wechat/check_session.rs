@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::request::Request;
+use super::http::Request;
 use super::{
     AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, answer, hmac_signature,
 };
@@ -29,22 +29,15 @@ impl Client {
         session_key: &[u8; 16],
     ) -> Result<bool, Error> {
         let signature = hmac_signature("", session_key);
-        let ask = |access_token: AccessToken, deadline| {
-            let signature = &signature;
-            async move {
-                let ask = || {
-                    let request = Request::get("/wxa/checksession")
-                        .query("access_token", access_token.expose())
-                        .query("openid", openid)
-                        .query("signature", signature)
-                        .query("sig_method", "hmac_sha256");
-                    self.send(request, parse_check_session)
-                };
-                self.retry(Call::CheckSession, mini_program, deadline, ask)
-                    .await
-            }
+        let request = |token: &AccessToken| {
+            Request::get("/wxa/checksession")
+                .query("access_token", token.expose())
+                .query("openid", openid)
+                .query("signature", &signature)
+                .query("sig_method", "hmac_sha256")
         };
-        match self.with_token(mini_program, ask).await {
+        let (call, parse) = (Call::CheckSession, parse_check_session);
+        match self.with_token(call, mini_program, request, parse).await {
             Err(error) if error.meaning() == Some(Meaning::StaleSessionKey) => Ok(false),
             result => result.map(|()| true),
         }

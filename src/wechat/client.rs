@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::http::Http;
-use super::request::Request;
+use super::http::Request;
 use super::{Call, Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
 use crate::clock::Clock;
 
@@ -89,86 +89,68 @@ impl Client {
 
     /// Makes a call within the deadline, repeats it at most twice while WeChat says that it is busy, and tells the
     /// observer.
-    pub(super) async fn retry<T, F>(
+    pub(super) async fn retry<T, F: Future<Output = Result<T, Error>>>(
         &self,
         call: Call,
         mini_program: &MiniProgram,
         deadline: Instant,
         ask: impl Fn() -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        let result = self.retry_while_busy(deadline, ask).await;
+    ) -> Result<T, Error> {
+        let ask = || async {
+            let answer = timeout_at(deadline, ask()).await;
+            answer.unwrap_or(Err(Error::Timeout))
+        };
+        let mut pauses = BUSY_PAUSES.into_iter();
+        let mut result = ask().await;
+        while let Err(error) = &result
+            && error.meaning() == Some(Meaning::Busy)
+            && let Some(pause) = pauses.next().map(with_jitter)
+            && Instant::now() + pause < deadline
+        {
+            sleep(pause).await;
+            result = match ask().await {
+                // The request that WeChat answered with "busy" has used the code up.
+                Err(error) if error.meaning() == Some(Meaning::CodeUsed) => {
+                    Err(Invalid::BusyThenUsed.into())
+                }
+                // An earlier attempt reached WeChat: the error must not say that nothing was sent.
+                Err(Error::Unreachable(_)) => Err(Errcode::BUSY.into()),
+                result => result,
+            };
+        }
         (self.observer)(call, mini_program.appid(), result.as_ref().err());
         result
     }
 
-    async fn retry_while_busy<T, F>(
+    /// Makes a call with each AppSecret in turn, until WeChat does not refuse it as wrong, and repeats it while WeChat
+    /// is busy.
+    pub(super) async fn with_secrets<T>(
         &self,
-        deadline: Instant,
-        ask: impl Fn() -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        let mut pauses = BUSY_PAUSES.into_iter();
-        let mut was_busy = false;
-        loop {
-            let result = timeout_at(deadline, ask())
-                .await
-                .unwrap_or(Err(Error::Timeout));
-            let Err(error) = &result else { return result };
-            match error.meaning() {
-                Some(Meaning::Busy) => {}
-                // The request that WeChat answered with "busy" has used the code up.
-                Some(Meaning::CodeUsed) if was_busy => return Err(Invalid::BusyThenUsed.into()),
-                // An earlier attempt reached WeChat: the error must not say that nothing was sent.
-                None if was_busy && matches!(error, Error::Unreachable(_)) => {
-                    return Err(Errcode::BUSY.into());
-                }
-                _ => return result,
-            }
-            was_busy = true;
-            let Some(pause) = pauses.next().map(with_jitter) else {
-                return result;
-            };
-            if Instant::now() + pause >= deadline {
-                return result;
-            }
-            sleep(pause).await;
-        }
-    }
-
-    /// Makes a call with each AppSecret in turn, until WeChat does not refuse it as wrong. `is_accepted`:
-    /// whether this result shows that WeChat accepted the AppSecret.
-    pub(super) async fn with_secrets<'a, T, F>(
-        &self,
-        mini_program: &'a MiniProgram,
-        ask: impl Fn(&'a SecretString) -> F,
-        is_accepted: fn(&Result<T, Error>) -> bool,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        let mut result = Err(Errcode::WRONG_SECRET.into());
-        let mut was_sent = false;
-        for (place, secret) in mini_program.secrets_to_try() {
-            result = ask(secret).await;
-            match &result {
-                Err(error) if error.errcode() == Some(Errcode::WRONG_SECRET) => was_sent = true,
-                _ => {
-                    if is_accepted(&result) {
+        call: Call,
+        mini_program: &MiniProgram,
+        request: impl Fn(&SecretString) -> Request<'static>,
+        parse: fn(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let ask = || async {
+            let mut result = Err(Errcode::WRONG_SECRET.into());
+            let mut was_sent = false;
+            for (place, secret) in mini_program.secrets_to_try() {
+                result = self.send(request(secret), parse).await;
+                let error = result.as_ref().err();
+                if error.and_then(Error::errcode) != Some(Errcode::WRONG_SECRET) {
+                    if error.is_none_or(Error::is_about_the_code) {
                         mini_program.record_accepted(place);
                     }
                     break;
                 }
+                was_sent = true;
             }
-        }
-        if was_sent {
-            result = result.map_err(Error::unreachable_as_broken);
-        }
-        result
+            if was_sent {
+                result = result.map_err(Error::unreachable_as_broken);
+            }
+            result
+        };
+        self.retry(call, mini_program, self.deadline(), ask).await
     }
 
     /// Sends a request to the first host that can be reached, and parses the answer if its status is 200.

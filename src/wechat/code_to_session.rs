@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::sync::SemaphorePermit;
 
 use super::client::slot;
-use super::request::Request;
+use super::http::Request;
 use super::{Call, Client, Error, Invalid, Meaning, MiniProgram, answer};
 
 /// The longest id that is accepted; WeChat's have 28 characters.
@@ -44,9 +44,10 @@ impl Client {
         &self,
         mini_program: &MiniProgram,
     ) -> Result<SemaphorePermit<'_>, Error> {
-        mini_program.check_quota(self.clock.now())?;
         let slot = slot(&self.login_slots).await?;
-        mini_program.check_quota(self.clock.now())?;
+        if mini_program.is_in_quota_pause(self.clock.monotonic()) {
+            return Err(Error::QuotaPause);
+        }
         Ok(slot)
     }
 
@@ -65,35 +66,20 @@ impl Client {
         mini_program: &MiniProgram,
         js_code: &str,
     ) -> Result<CodeSession, Error> {
-        let ask = |secret: &SecretString| {
-            let request = Request::get("/sns/jscode2session")
+        let request = |secret: &SecretString| {
+            Request::get("/sns/jscode2session")
                 .query("appid", mini_program.appid())
                 .query("secret", secret.expose_secret())
                 .query("js_code", js_code)
-                .query("grant_type", "authorization_code");
-            self.send(request, CodeSession::from_json)
+                .query("grant_type", "authorization_code")
         };
-        let ask = || self.with_secrets(mini_program, ask, is_about_the_code);
-        let result = self
-            .retry(Call::CodeToSession, mini_program, self.deadline(), ask)
-            .await;
-        if let Err(error) = &result
-            && error.meaning() == Some(Meaning::QuotaExhausted)
-        {
-            mini_program.exhaust_quota(self.clock.now());
-        }
-        result
-    }
-}
-
-/// Whether the result is about the code, so that WeChat has accepted the AppSecret.
-fn is_about_the_code(result: &Result<CodeSession, Error>) -> bool {
-    match result {
-        Ok(_) => true,
-        Err(error) => matches!(
-            error.meaning(),
-            Some(Meaning::InvalidCode | Meaning::CodeUsed | Meaning::UserBlocked)
-        ),
+        let (call, parse) = (Call::CodeToSession, CodeSession::from_json);
+        let result = self.with_secrets(call, mini_program, request, parse).await;
+        result.inspect_err(|error| {
+            if error.meaning() == Some(Meaning::QuotaExhausted) {
+                mini_program.begin_quota_pause(self.clock.monotonic());
+            }
+        })
     }
 }
 

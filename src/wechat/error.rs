@@ -2,24 +2,6 @@
 
 use super::{Errcode, Meaning, Refusal};
 
-/// How a call ends, for metrics.
-pub const OUTCOMES: [&str; 14] = [
-    "ok",
-    "invalid_code",
-    "code_used",
-    "user_blocked",
-    "stale_session_key",
-    "rate_limited",
-    "quota_exhausted",
-    "misconfigured",
-    "invalid_access_token",
-    "upstream_busy",
-    "upstream_error",
-    "upstream_unreachable",
-    "upstream_invalid",
-    "upstream_timeout",
-];
-
 /// Why a call to WeChat failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -75,28 +57,19 @@ impl Error {
         self.refusal().map(Refusal::meaning)
     }
 
-    /// One of [`OUTCOMES`].
-    #[must_use]
-    pub fn outcome(&self) -> &'static str {
-        let Some(meaning) = self.meaning() else {
-            return match self {
-                Self::Invalid(_) => "upstream_invalid",
-                Self::Timeout => "upstream_timeout",
-                _ => "upstream_unreachable",
-            };
-        };
-        match meaning {
-            Meaning::InvalidCode => "invalid_code",
-            Meaning::CodeUsed => "code_used",
-            Meaning::UserBlocked => "user_blocked",
-            Meaning::StaleSessionKey => "stale_session_key",
-            Meaning::RateLimited => "rate_limited",
-            Meaning::QuotaExhausted => "quota_exhausted",
-            Meaning::Busy => "upstream_busy",
-            Meaning::InvalidAccessToken => "invalid_access_token",
-            Meaning::Misconfigured(_) => "misconfigured",
-            Meaning::Unknown => "upstream_error",
-        }
+    /// Logs a refusal that the operator can do something about. Returns whether it was logged.
+    pub(super) fn log_refusal(&self, appid: &str) -> bool {
+        let refusal = self.refusal();
+        refusal.is_some_and(|refusal| refusal.log(None, appid))
+    }
+
+    /// Whether WeChat refused a code, so that it has accepted the AppSecret.
+    pub(super) fn is_about_the_code(&self) -> bool {
+        let meaning = self.meaning();
+        matches!(
+            meaning,
+            Some(Meaning::InvalidCode | Meaning::CodeUsed | Meaning::UserBlocked)
+        )
     }
 
     /// Whether the call was sent, or may have been: then a code may be used up.

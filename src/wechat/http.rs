@@ -1,18 +1,84 @@
-//! The HTTP clients: a direct one for hosts on this machine, and one with the proxies of the settings for all
-//! others. A proxy between wxlogin and a relay on this machine could log the `AppSecret`.
+//! A request to WeChat, and the HTTP clients: a direct one for hosts on this machine, and one with the proxies of the
+//! settings for all others. A proxy between wxlogin and a relay on this machine could log the `AppSecret`.
 
 use std::error::Error as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Url, redirect, retry};
+use hyper::body::Bytes;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, ClientBuilder, Method, NoProxy, Proxy, Url, redirect, retry};
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
 use super::{Error, Invalid, Settings};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Shorter than the idle timeout of any gateway, so that a request is rarely sent on a closed connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Initial capacity for a query, so that it does not leave copies of secrets in freed memory as it grows. That of
+/// an exchange has some 160 bytes.
+const QUERY_CAPACITY: usize = 256;
+
+/// A request, for any host. It holds secrets.
+#[derive(Clone)]
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) path: &'a str,
+    pub(super) query: Zeroizing<String>,
+    pub(super) headers: HeaderMap,
+    /// Sent with its `Content-Length`: WeChat refuses chunks.
+    pub(super) body: Option<Bytes>,
+    /// For the last byte of the answer, if whoever reads it has none.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn get(path: &'a str) -> Self {
+        Self {
+            method: Method::GET,
+            path,
+            query: Zeroizing::new(String::with_capacity(QUERY_CAPACITY)),
+            headers: HeaderMap::new(),
+            body: None,
+            deadline: None,
+        }
+    }
+
+    pub(super) fn post(path: &'a str, json: &serde_json::Value) -> Self {
+        let content_type = HeaderValue::from_static("application/json");
+        Self {
+            method: Method::POST,
+            headers: [(CONTENT_TYPE, content_type)].into_iter().collect(),
+            body: Some(json.to_string().into()),
+            ..Self::get(path)
+        }
+    }
+
+    pub(super) fn query(mut self, name: &str, value: &str) -> Self {
+        let mut query = form_urlencoded::Serializer::new(std::mem::take(&mut *self.query));
+        query.append_pair(name, value);
+        *self.query = query.finish();
+        self
+    }
+
+    pub(super) fn to(&self, api_base: &Url) -> reqwest::Request {
+        let mut url = api_base.clone();
+        let path = format!("{}{}", api_base.path().trim_end_matches('/'), self.path);
+        url.set_path(&path);
+        url.set_query(Some(self.query.as_str()).filter(|query| !query.is_empty()));
+        let mut request = reqwest::Request::new(self.method.clone(), url);
+        let identity = HeaderValue::from_static("identity");
+        request.headers_mut().clone_from(&self.headers);
+        request.headers_mut().insert(ACCEPT_ENCODING, identity);
+        *request.body_mut() = self.body.clone().map(Into::into);
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        *request.timeout_mut() = self.deadline.map(left);
+        request
+    }
+}
 
 /// The proxies for hosts that are not on this machine. Their URLs can hold passwords.
 #[derive(Debug, Default)]
@@ -28,7 +94,8 @@ pub struct Proxies {
 #[derive(Debug)]
 pub(super) struct Http {
     direct: Client,
-    proxied: Client,
+    /// If there are proxies.
+    proxied: Option<Client>,
 }
 
 impl Http {
@@ -42,34 +109,24 @@ impl Http {
             https,
             no_proxy,
         } = &settings.proxies;
-        let mut proxies = Vec::new();
-        if let Some(url) = http {
-            proxies.push(Proxy::http(url.expose_secret())?);
-        }
-        if let Some(url) = https {
-            proxies.push(Proxy::https(url.expose_secret())?);
-        }
-        if proxies.is_empty() {
-            return Ok(Self {
-                proxied: direct.clone(),
-                direct,
-            });
-        }
-        let mut builder = builder(connect_timeout);
-        for proxy in proxies {
-            builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(no_proxy)));
+        let http = http.iter().map(|url| Proxy::http(url.expose_secret()));
+        let https = https.iter().map(|url| Proxy::https(url.expose_secret()));
+        let mut proxied = None;
+        for proxy in http.chain(https) {
+            let proxy = proxy?.no_proxy(NoProxy::from_string(no_proxy));
+            let builder = proxied.unwrap_or_else(|| builder(connect_timeout));
+            proxied = Some(builder.proxy(proxy));
         }
         Ok(Self {
             direct,
-            proxied: builder.build()?,
+            proxied: proxied.map(ClientBuilder::build).transpose()?,
         })
     }
 
     pub(super) fn client_for(&self, url: &Url) -> &Client {
-        if is_on_this_machine(url) {
-            &self.direct
-        } else {
-            &self.proxied
+        match &self.proxied {
+            Some(proxied) if !is_on_this_machine(url) => proxied,
+            _ => &self.direct,
         }
     }
 }

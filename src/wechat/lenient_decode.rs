@@ -1,13 +1,10 @@
-//! Lenient decoding of base64 and hex that clients, proxies and templates have re-encoded: percent-encoding,
-//! JSON escapes, quotes, line breaks, spaces for `+`, the URL-safe alphabet, missing padding. The text
-//! itself can hold none of these.
+//! Lenient decoding of base64 and hex that a client, a proxy or a template has changed: percent-encoding and JSON
+//! escapes (each once), quotes, line breaks, spaces for `+`, the URL-safe alphabet, missing padding. The text itself
+//! can hold none of these.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use percent_encoding::percent_decode_str;
-
-/// The most layers of percent-encoding or JSON escapes that are removed.
-const MAX_ROUNDS: usize = 3;
 
 /// Decodes base64. A space was a `+`, or was added: the first reading whose number of bytes `is_length` accepts.
 pub(super) fn base64(text: &str, is_length: impl Fn(usize) -> bool) -> Option<Vec<u8>> {
@@ -32,30 +29,20 @@ pub(super) fn hex(text: &str) -> String {
 
 /// Removes the encodings around base64 or hex and maps the URL-safe alphabet to the standard one. Spaces stay.
 fn without_wrapping(text: &str) -> Option<String> {
-    let mut text = text.to_owned();
-    for _ in 0..MAX_ROUNDS {
-        if text.contains('%') {
-            text = percent_decode_str(&text).decode_utf8().ok()?.into_owned();
+    let mut text = percent_decode_str(text).decode_utf8().ok()?.into_owned();
+    if text.contains('\\') {
+        text = text.trim().replace(char::is_control, "");
+        if !text.starts_with('"') {
+            text = format!("\"{text}\"");
         }
-        if text.contains('\\') {
-            text = text.trim().replace(char::is_control, "");
-            if !text.starts_with('"') {
-                text = format!("\"{text}\"");
-            }
-            text = serde_json::from_str(&text).ok()?;
-        }
+        text = serde_json::from_str(&text).ok()?;
     }
-    let is_wrapping =
-        |c: char| matches!(c, '"' | '\'' | '\u{feff}') || (c != ' ' && c.is_whitespace());
+    let is_kept =
+        |c: &char| *c == ' ' || !(c.is_whitespace() || matches!(c, '"' | '\'' | '\u{feff}'));
     let standard = |c| match c {
         '-' => '+',
         '_' => '/',
         other => other,
     };
-    Some(
-        text.chars()
-            .filter(|c| !is_wrapping(*c))
-            .map(standard)
-            .collect(),
-    )
+    Some(text.chars().filter(is_kept).map(standard).collect())
 }

@@ -1,10 +1,10 @@
 //! A Mini Program: AppID, AppSecrets, the accepted AppSecret, and an exhausted quota.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::Error;
 use super::access_token::TokenSlot;
 
 /// A Mini Program: its AppID and its AppSecret, or several while the AppSecret is being changed.
@@ -14,8 +14,8 @@ pub struct MiniProgram {
     secrets: Vec<SecretString>,
     /// The index of the secret that WeChat accepted last.
     accepted: AtomicUsize,
-    /// When WeChat last answered that the quota is used up, in Unix seconds; 0 is never.
-    quota_exhausted: AtomicU64,
+    /// The end of the pause after WeChat's answer that the quota is used up, in seconds by the monotonic clock.
+    quota_pause_end: AtomicU64,
     /// Its `access_token`.
     pub(super) token: TokenSlot,
 }
@@ -31,7 +31,7 @@ impl MiniProgram {
             appid,
             secrets,
             accepted: AtomicUsize::new(0),
-            quota_exhausted: AtomicU64::new(0),
+            quota_pause_end: AtomicU64::new(0),
             token: TokenSlot::default(),
         }
     }
@@ -55,19 +55,15 @@ impl MiniProgram {
         &self.secrets
     }
 
-    /// Records that WeChat answered at `now`, in Unix seconds, that the quota is used up.
-    pub(super) fn exhaust_quota(&self, now: u64) {
-        self.quota_exhausted.store(now, Ordering::Relaxed);
+    /// WeChat answered at `now`, by the monotonic clock, that the quota is used up.
+    pub(super) fn begin_quota_pause(&self, now: Duration) {
+        let end = now.as_secs() + QUOTA_PAUSE;
+        self.quota_pause_end.store(end, Ordering::Relaxed);
     }
 
-    /// [`Error::QuotaPause`] within ten seconds after [`exhaust_quota`](Self::exhaust_quota).
-    pub(super) fn check_quota(&self, now: u64) -> Result<(), Error> {
-        let exhausted = self.quota_exhausted.load(Ordering::Relaxed);
-        // A clock that was set back must not prolong the pause.
-        match now.checked_sub(exhausted) {
-            Some(..QUOTA_PAUSE) => Err(Error::QuotaPause),
-            _ => Ok(()),
-        }
+    /// Whether WeChat said within the last ten seconds that the quota is used up.
+    pub(super) fn is_in_quota_pause(&self, now: Duration) -> bool {
+        now.as_secs() < self.quota_pause_end.load(Ordering::Relaxed)
     }
 
     /// The AppSecrets, each with its index in the settings. The one that WeChat accepted last comes first.

@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use super::client::{MAX_ANSWER, is_encoded};
-use super::request::Request;
+use super::http::Request;
 use super::{AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, Refusal, answer};
 
 /// The beginnings of paths that give out credentials, reset quotas, or are calls of our own with their checks.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::answer::{self, Number};
-use super::request::Request;
+use super::http::Request;
 use super::{AccessToken, Call, Client, Error, Invalid, MiniProgram};
 
 /// The longest part of a number that is accepted, in bytes.
@@ -56,18 +56,14 @@ impl Client {
         openid: &str,
         phone_code: &str,
     ) -> Result<PhoneNumber, Error> {
-        let ask = |access_token: AccessToken, deadline| async move {
-            let ask = || {
-                let json = json!({"code": phone_code, "openid": openid});
-                let request = Request::post("/wxa/business/getuserphonenumber", &json)
-                    .query("access_token", access_token.expose());
-                let appid = mini_program.appid();
-                self.send(request, |body| PhoneNumber::from_json(body, appid))
-            };
-            self.retry(Call::PhoneNumber, mini_program, deadline, ask)
-                .await
+        let json = json!({"code": phone_code, "openid": openid});
+        let request = |token: &AccessToken| {
+            let request = Request::post("/wxa/business/getuserphonenumber", &json);
+            request.query("access_token", token.expose())
         };
-        self.with_token(mini_program, ask).await
+        let parse = |body: &[u8]| PhoneNumber::from_json(body, mini_program.appid());
+        self.with_token(Call::PhoneNumber, mini_program, request, parse)
+            .await
     }
 }
 

@@ -5,7 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Call, Errcode, Meaning};
+use tracing::field::display;
+
+use super::{Call, Errcode, Error, Meaning};
 
 /// WeChat's refusal of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,16 +16,12 @@ pub struct Refusal {
     pub call: Call,
     /// The reason.
     pub errcode: Errcode,
-    /// WeChat's id of the request.
-    pub rid: Option<Rid>,
+    /// WeChat's id of the request, such as `66c69111-5ccc9dc8-0fd94c9e`. WeChat's console cannot look up those of
+    /// `jscode2session`.
+    pub rid: Option<String>,
     /// The address that the request came from, if it is not in the IP whitelist.
     pub ip: Option<IpAddr>,
 }
-
-/// WeChat's id of a request, such as `66c69111-5ccc9dc8-0fd94c9e`. WeChat's console cannot look up those of
-/// `jscode2session`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rid(String);
 
 impl Refusal {
     /// Parses `errmsg`.
@@ -35,7 +33,7 @@ impl Refusal {
         Self {
             call,
             errcode,
-            rid: Rid::in_errmsg(errmsg),
+            rid: rid_in(errmsg),
             ip,
         }
     }
@@ -44,6 +42,50 @@ impl Refusal {
     #[must_use]
     pub fn meaning(&self) -> Meaning {
         self.errcode.meaning(self.call)
+    }
+
+    /// When WeChat received the request, by WeChat's clock, such as `2024-08-22T01:14:57Z`: the first group of
+    /// the rid.
+    #[must_use]
+    pub fn at(&self) -> Option<String> {
+        let first = self.rid.as_ref()?.split('-').next()?;
+        let seconds = Duration::from_secs(u64::from_str_radix(first, 16).ok()?);
+        Some(humantime::format_rfc3339_seconds(UNIX_EPOCH + seconds).to_string())
+    }
+
+    /// Logs what the operator can do something about. Returns whether it was logged.
+    pub(super) fn log(&self, request_id: Option<&str>, appid: &str) -> bool {
+        let (call, errcode) = (self.call.name(), self.errcode.0);
+        let (rid, at) = (self.rid.as_ref().map(display), self.at());
+        match self.meaning() {
+            Meaning::Misconfigured(remedy) => {
+                let ip = self.ip.map(display);
+                tracing::error!(
+                    request_id,
+                    appid,
+                    call,
+                    errcode,
+                    rid,
+                    at,
+                    ip,
+                    remedy,
+                    "WeChat refuses this service"
+                );
+            }
+            Meaning::QuotaExhausted => {
+                tracing::warn!(
+                    request_id,
+                    appid,
+                    call,
+                    errcode,
+                    rid,
+                    at,
+                    "the Mini Program's daily quota is used up"
+                );
+            }
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -64,32 +106,43 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl Rid {
-    /// The text after the last `rid:`, if it has the form of a rid.
-    fn in_errmsg(errmsg: &str) -> Option<Self> {
-        let (_, text) = errmsg.rsplit_once("rid:")?;
-        let text = text.trim();
-        let is_hex = |group: &str| {
-            (1..=8).contains(&group.len()) && group.bytes().all(|b| b.is_ascii_hexdigit())
-        };
-        let fits = text.len() <= 64 && text.split('-').all(is_hex);
-        fits.then(|| Self(text.to_owned()))
-    }
-
-    /// When WeChat received the request, by WeChat's clock, such as `2024-08-22T01:14:57Z`: the first group of
-    /// the rid.
-    #[must_use]
-    pub fn at(&self) -> Option<String> {
-        let first = self.0.split('-').next()?;
-        let seconds = Duration::from_secs(u64::from_str_radix(first, 16).ok()?);
-        Some(humantime::format_rfc3339_seconds(UNIX_EPOCH + seconds).to_string())
+/// Logs the refusal of a login's code that the operator can do something about. `referring_appid`: the Mini Program
+/// in the `Referer` of the request.
+pub(crate) fn log_refused_code(
+    request_id: &str,
+    appid: &str,
+    referring_appid: Option<&str>,
+    error: &Error,
+) {
+    let Some(refusal) = error.refusal() else {
+        return;
+    };
+    refusal.log(Some(request_id), appid);
+    if refusal.meaning() == Meaning::InvalidCode
+        && let Some(referring_appid) = referring_appid.filter(|other| *other != appid)
+    {
+        tracing::warn!(
+            request_id,
+            appid,
+            referring_appid,
+            errcode = refusal.errcode.0,
+            rid = refusal.rid.as_ref().map(display),
+            at = refusal.at(),
+            "WeChat does not know the code: it comes from a Mini Program with another \
+             AppID than the one asked for; configure that one, or correct the AppID"
+        );
     }
 }
 
-impl fmt::Display for Rid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// The text after the last `rid:`, if it has the form of a rid.
+fn rid_in(errmsg: &str) -> Option<String> {
+    let (_, text) = errmsg.rsplit_once("rid:")?;
+    let text = text.trim();
+    let is_hex = |group: &str| {
+        (1..=8).contains(&group.len()) && group.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    let fits = text.len() <= 64 && text.split('-').all(is_hex);
+    fits.then(|| text.to_owned())
 }
 
 /// `invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist`: the first address there.

@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::request::Request;
+use super::http::Request;
 use super::{Call, Client, Error, Invalid, MiniProgram, answer};
 
 /// The longest token that is accepted, in bytes. WeChat asks callers to have room for 512.
@@ -56,17 +56,15 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn stable_token(&self, mini_program: &MiniProgram) -> Result<AccessToken, Error> {
-        let ask = |secret: &SecretString| {
+        let request = |secret: &SecretString| {
             let json = json!({
                 "grant_type": "client_credential",
                 "appid": mini_program.appid(),
                 "secret": secret.expose_secret(),
             });
-            let request = Request::post("/cgi-bin/stable_token", &json);
-            self.send(request, AccessToken::from_json)
+            Request::post("/cgi-bin/stable_token", &json)
         };
-        let ask = || self.with_secrets(mini_program, ask, Result::is_ok);
-        self.retry(Call::StableToken, mini_program, self.deadline(), ask)
-            .await
+        let (call, parse) = (Call::StableToken, AccessToken::from_json);
+        self.with_secrets(call, mini_program, request, parse).await
     }
 }

@@ -161,7 +161,7 @@ async fn base64_is_read_as_it_arrives() {
     ];
     let mut changed: Vec<_> = change.map(|change| (change(&data), change(&iv))).into();
     let lower_case = percent(&data).replace("%2B", "%2b").replace("%2F", "%2f");
-    for encoded in [percent(&data), percent(&percent(&data)), lower_case] {
+    for encoded in [percent(&data), lower_case] {
         changed.push((encoded, percent(&iv).replace("%3D", "%3d")));
     }
     changed.push((
@@ -180,9 +180,10 @@ async fn base64_is_read_as_it_arrives() {
         (data.replace('+', "%"), iv.clone()),
         (data.replace('+', "\\"), iv.clone()),
         ("%25".repeat(2000), iv.clone()),
+        (percent(&percent(&data)), iv.clone()),
         ("[object Object]".to_owned(), "undefined".to_owned()),
     ];
-    for unreadable in unreadable.iter().cycle().take(21) {
+    for unreadable in unreadable.iter().cycle().take(24) {
         let refused = app.client.decrypt(&token, unreadable).await;
         refused.assert_problem(422, "undecryptable", "login_again");
     }

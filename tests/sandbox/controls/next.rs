@@ -53,7 +53,8 @@ pub async fn forward(
 
 /// Lets wxlogin's clock reach the end of the pause.
 pub async fn end_quota_pause(State(sandbox): State<Sandbox>) -> Response {
-    let rest = sandbox.quota_pause().await.unwrap_or_default();
+    // Its seconds begin at other moments than those of the page.
+    let rest = sandbox.quota_pause().await.map_or(0, |rest| rest + 1);
     let answer = moved(&sandbox, rest).await;
     sandbox.note_quota(None).await;
     answer
