@@ -191,10 +191,10 @@ fn read(reader: &mut Reader) -> Config {
     };
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=MAX_TTL, SECOND);
     if ttl < SHORT_TTL {
-        reader.warn_of_value(
-            "SESSION_TTL",
-            "is less than five minutes: after that users have to log in again (m is minutes, M months)",
-        );
+        let seconds = ttl.as_secs();
+        reader.warn(format!(
+            "SESSION_TTL {seconds}s is less than five minutes: after that users have to log in again (m is minutes, M months)"
+        ));
     }
     let userdata_max_age = reader.duration(
         "USERDATA_MAX_AGE",

@@ -35,17 +35,8 @@ static WRITE_FAILED: AtomicU64 = AtomicU64::new(0);
 pub struct Settings {
     /// `RUST_LOG`.
     pub filter: Targets,
-    /// `LOG_FORMAT`.
-    pub format: Format,
-}
-
-/// The format of a log line.
-#[derive(Debug, Clone, Copy)]
-pub enum Format {
-    /// Human-readable text.
-    Text,
-    /// One JSON object a line.
-    Json,
+    /// `LOG_FORMAT`: whether a line is a JSON object.
+    pub is_json: bool,
 }
 
 /// The filter that `RUST_LOG` describes. Unlike in [`Targets`], a word without `=` must be a level: a mistyped
@@ -104,9 +95,10 @@ pub fn init(settings: &Settings) -> Logging {
         .thread_name("log-writer")
         .finish(stderr);
     let layer = fmt::layer().with_writer(lines.clone());
-    let layer = match settings.format {
-        Format::Text => layer.boxed(),
-        Format::Json => layer.json().flatten_event(true).boxed(),
+    let layer = if settings.is_json {
+        layer.json().flatten_event(true).boxed()
+    } else {
+        layer.boxed()
     };
     let filter = settings.filter.clone().and(only_ours_below_info());
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));

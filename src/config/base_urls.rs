@@ -42,8 +42,6 @@ fn parse(text: &str, before: &[Url]) -> Result<Url, &'static str> {
         Err("is neither")
     } else if has_credentials || url.query().is_some() || url.fragment().is_some() {
         Err("has a user name, query or fragment")
-    } else if url.port() == Some(0) {
-        Err("has port 0")
     } else if url.path().split('/').any(is_api_path) {
         Err("has a path of the API, such as /sns/jscode2session, which is appended to it")
     } else if before.iter().any(|known| known.origin() == url.origin()) {

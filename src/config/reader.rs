@@ -79,13 +79,6 @@ impl<'a> Reader<'a> {
         self.warnings.push(warning.into());
     }
 
-    /// Warns of a value that is not secret.
-    pub(super) fn warn_of_value(&mut self, name: &'static str, what: &str) {
-        let value = self.get(name).unwrap_or_default();
-        let source = self.source(name);
-        self.warn(format!("{name} {value} {what}{source}"));
-    }
-
     pub(super) fn problem(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
     }
@@ -101,11 +94,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The problem with a value that may be secret: of the value, only an odd character is quoted.
+    /// The problem with a value that may be secret.
     pub(super) fn invalid_secret(&mut self, name: &'static str, must: &str) {
-        let odd = self.get(name).and_then(odd_character);
-        let odd = odd.map_or_else(String::new, |odd| format!("; it has {odd}"));
-        let source = self.source(name);
+        let odd = match self.get(name) {
+            Some(value) if !value.is_ascii() => {
+                "; it has a character of full width, an invisible one or another that is not ASCII"
+            }
+            _ => "",
+        };
+        let line = self.sources.lines.get(name);
+        let source = line.map_or_else(String::new, |line| format!(" (.env, line {line})"));
         self.problem(format!("{name} must {must}{odd}{source}"));
     }
 
@@ -116,14 +114,6 @@ impl<'a> Reader<'a> {
             problem += &format!("; there is no .env in {}", dir.display());
         }
         self.problem(problem);
-    }
-
-    fn source(&self, name: &str) -> String {
-        match self.sources.lines.get(name) {
-            Some(line) => format!(" (.env, line {line})"),
-            None if self.sources.has_environment => " (environment)".into(),
-            None => String::new(),
-        }
     }
 
     /// A secret, or the text of the file that `file_name` names, without the end of its last line.
@@ -177,8 +167,10 @@ impl<'a> Reader<'a> {
         range: RangeInclusive<Duration>,
         unit: Duration,
     ) -> Duration {
-        if self.get(name).is_some_and(|text| text.ends_with('M')) {
-            self.warn_of_value(name, "is in months: M is months, m minutes");
+        if let Some(text) = self.get(name).filter(|text| text.ends_with('M')) {
+            self.warn(format!(
+                "{name} {text} is in months: M is months, m minutes"
+            ));
         }
         let (start, end) = (shown(*range.start()), shown(*range.end()));
         let units = if unit == SECOND {
@@ -195,23 +187,6 @@ impl<'a> Reader<'a> {
             (range.contains(&value) && is_whole(&value)).then_some(value)
         })
     }
-}
-
-/// The first character that looks like another or like nothing: of full width, or invisible.
-fn odd_character(value: &str) -> Option<String> {
-    let what = |c: char| match c {
-        '\u{ff01}'..='\u{ff5e}' | '\u{3000}'..='\u{303f}' | '\u{2018}'..='\u{201d}' => Some(
-            format!("the full-width character {c} (U+{:04X})", u32::from(c)),
-        ),
-        '\u{a0}'
-        | '\u{ad}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202f}'
-        | '\u{2060}'
-        | '\u{feff}' => Some(format!("the invisible character U+{:04X}", u32::from(c))),
-        _ => None,
-    };
-    value.chars().find_map(what)
 }
 
 /// A duration in one unit, as in the documentation.

@@ -117,21 +117,16 @@ pub(super) fn read(reader: &mut Reader) -> ServerConfig {
         "be a level such as info, or target=level pairs",
         telemetry::parse_filter,
     );
-    let format = reader.parsed(
-        "LOG_FORMAT",
-        telemetry::Format::Text,
-        "be text or json",
-        |text| match text {
-            "text" => Some(telemetry::Format::Text),
-            "json" => Some(telemetry::Format::Json),
-            _ => None,
-        },
-    );
+    let is_json = reader.parsed("LOG_FORMAT", false, "be text or json", |text| match text {
+        "text" => Some(false),
+        "json" => Some(true),
+        _ => None,
+    });
     ServerConfig {
         listen_addr,
         internal_addr,
         internal,
-        log: telemetry::Settings { filter, format },
+        log: telemetry::Settings { filter, is_json },
         service,
     }
 }

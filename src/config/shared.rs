@@ -2,7 +2,7 @@
 //! case, and `SSL_CERT_FILE` and `SSL_CERT_DIR`, which the TLS library reads instead of the system's certificates.
 
 use std::path::Path;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -40,12 +40,6 @@ fn proxy(reader: &mut Reader, names: &[&'static str]) -> Option<SecretString> {
     let (name, value) = reader
         .get_foreign(names)
         .or_else(|| reader.get_foreign(&["ALL_PROXY", "all_proxy"]))?;
-    if let Some((other, _)) = reader
-        .get_foreign(&names[1..])
-        .filter(|(_, it)| *it != value)
-    {
-        reader.warn(format!("{name} and {other} differ: {name} is used"));
-    }
     let url = if value.contains("://") {
         SecretString::from(value)
     } else {
@@ -61,7 +55,7 @@ fn proxy(reader: &mut Reader, names: &[&'static str]) -> Option<SecretString> {
 
 fn is_proxy(url: &Url) -> bool {
     let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    matches!(url.scheme(), "http" | "https") && is_bare && url.port() != Some(0)
+    matches!(url.scheme(), "http" | "https") && is_bare
 }
 
 /// Checks what the TLS library reads, because its errors do not name the variable.
@@ -79,7 +73,8 @@ pub(super) fn check_certificates(reader: &mut Reader) {
         let problem = if name == CERTIFICATES[0] {
             problem_of_file(Path::new(value))
         } else {
-            env::split_paths(value).find_map(|dir| problem_of_directory(&dir))
+            env::split_paths(value)
+                .find_map(|dir| Some(unreadable(&dir, &fs::read_dir(&dir).err()?)))
         };
         if let Some(problem) = problem {
             reader.problem(format!(
@@ -90,18 +85,14 @@ pub(super) fn check_certificates(reader: &mut Reader) {
 }
 
 fn problem_of_file(path: &Path) -> Option<String> {
-    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
-    let shown = path.display();
+    let begin = b"-----BEGIN CERTIFICATE-----";
     match fs::read(path) {
-        _ if path.as_os_str().is_empty() => Some("it is empty".into()),
-        Err(error) => Some(format!("{shown} cannot be read: {error}")),
-        Ok(text) if text.split(|b| *b == b'\n').any(|it| it.starts_with(BEGIN)) => None,
-        Ok(_) => Some(format!("{shown} holds no certificate in PEM form")),
+        Err(error) => Some(unreadable(path, &error)),
+        Ok(pem) if pem.split(|b| *b == b'\n').any(|it| it.starts_with(begin)) => None,
+        Ok(_) => Some(format!("{path:?} holds no certificate in PEM form")),
     }
 }
 
-fn problem_of_directory(path: &Path) -> Option<String> {
-    let error = fs::read_dir(path).err()?;
-    let shown = path.display();
-    Some(format!("{shown} cannot be read as a directory: {error}"))
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("{path:?} cannot be read: {error}")
 }

@@ -11,6 +11,8 @@ use super::{Problems, shared};
 
 /// The size of the largest file, in bytes.
 const MAX_LEN: u64 = 64 * 1024;
+/// Stands for `$` while `.env` is parsed: no text has this character.
+const DOLLAR: &str = "\u{e000}";
 
 /// The settings by name, and warnings, a sentence each.
 #[derive(Default)]
@@ -18,8 +20,6 @@ pub(super) struct Sources {
     pub(super) vars: BTreeMap<String, String>,
     /// The lines of the values that come from `.env`.
     pub(super) lines: BTreeMap<String, usize>,
-    /// Whether the other values come from the environment.
-    pub(super) has_environment: bool,
     /// The directory, if there is no `.env` in it.
     pub(super) no_dotenv: Option<PathBuf>,
     pub(super) warnings: Vec<String>,
@@ -38,10 +38,7 @@ impl Sources {
 /// Merges the environment over the `.env` file in `dir`. The process' environment is not changed: setting
 /// variables is unsafe in a process with threads.
 pub(super) fn load(dir: &Path) -> Result<Sources, Problems> {
-    let mut sources = Sources {
-        has_environment: true,
-        ..Sources::default()
-    };
+    let mut sources = Sources::default();
     read_dotenv(&dir.join(".env"), &mut sources)?;
     for (name, value) in std::env::vars_os() {
         let Ok(name) = name.into_string() else {
@@ -79,15 +76,13 @@ fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), Problems> {
         }
         Err(error) => return Err(Problems::one(format!(".env cannot be read: {error}"))),
     };
-    let is_public = |mode: u32| mode & 0o004 != 0;
-    if path
-        .metadata()
-        .is_ok_and(|file| is_public(file.permissions().mode()))
-    {
-        sources
-            .warnings
-            .push(".env can be read by every user of this machine: chmod 600 .env".to_owned());
+    let mode = path.metadata().map_or(0, |file| file.permissions().mode());
+    if mode & 0o004 != 0 {
+        let warning = ".env can be read by every user of this machine: chmod 600 .env";
+        sources.warnings.push(warning.into());
     }
+    // The library would replace `$` and what follows it by a variable: in a password that is a mistake.
+    let text = text.replace('$', DOLLAR);
     for entry in dotenvy::from_read_iter(text.as_bytes()) {
         let (name, value) = entry.map_err(|_| {
             let line = first_bad_line(&text);
@@ -95,6 +90,7 @@ fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), Problems> {
                 ".env, line {line}, is not of the form NAME=value, in 'single quotes' if the value has spaces, quotes or $"
             ))
         })?;
+        let value = value.replace(DOLLAR, "$");
         let before = sources.vars.insert(name.clone(), value);
         if before.is_some_and(|before| !before.trim().is_empty()) {
             return Err(Problems::one(format!(".env sets {name} twice")));
@@ -103,7 +99,6 @@ fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), Problems> {
             sources.lines.insert(name, line);
         }
     }
-    warn_of_replaced_parts(&text, sources);
     Ok(())
 }
 
@@ -128,23 +123,6 @@ fn first_bad_line(text: &str) -> usize {
         dotenvy::from_read_iter(beginning.as_bytes()).all(|line| line.is_ok())
     };
     1 + (0..lines.len()).rev().find(is_well_formed).unwrap_or(0)
-}
-
-/// Outside of single quotes, `$` and what follows it is replaced by a variable: in a password that is a mistake.
-fn warn_of_replaced_parts(text: &str, sources: &mut Sources) {
-    const DOLLAR: &str = "\u{e000}";
-    let kept = text.replace('$', DOLLAR);
-    for (name, value) in dotenvy::from_read_iter(kept.as_bytes()).flatten() {
-        if sources
-            .vars
-            .get(&name)
-            .is_some_and(|read| *read != value.replace(DOLLAR, "$"))
-        {
-            sources.warnings.push(format!(
-                ".env: in the value of {name}, $ and what follows it was replaced by a variable; in single quotes it is kept"
-            ));
-        }
-    }
 }
 
 /// The text of a file as editors of any system write it, without a byte order mark, with `\n` at the end of lines.

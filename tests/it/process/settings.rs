@@ -102,7 +102,6 @@ fn each_wrong_value_is_refused_by_name() {
             "https://api.weixin.qq.com/sns/jscode2session",
         ),
         ("WECHAT_API_BASE", "https://api.weixin.qq.com/cgi-bin"),
-        ("WECHAT_API_BASE", "https://api.weixin.qq.com:0"),
         (
             "WECHAT_API_BASE",
             "https://a.example,https://A.example:443/",
