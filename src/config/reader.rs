@@ -2,7 +2,6 @@
 //! any value is returned: with a problem there is no configuration.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -19,17 +18,12 @@ const SECRET_LEN: usize = 20;
 
 /// What is wrong with the settings: a line for each, none with the value of a secret.
 #[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
 pub struct Problems(Vec<String>);
 
 impl Problems {
     pub(super) fn one(problem: String) -> Self {
         Self(vec![problem])
-    }
-}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
     }
 }
 

@@ -83,46 +83,32 @@ fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), Problems> {
     }
     // The library would replace `$` and what follows it by a variable: in a password that is a mistake.
     let text = text.replace('$', DOLLAR);
-    for entry in dotenvy::from_read_iter(text.as_bytes()) {
-        let (name, value) = entry.map_err(|_| {
-            let line = first_bad_line(&text);
-            Problems::one(format!(
-                ".env, line {line}, is not of the form NAME=value, in 'single quotes' if the value has spaces, quotes or $"
-            ))
-        })?;
-        let value = value.replace(DOLLAR, "$");
-        let before = sources.vars.insert(name.clone(), value);
-        if before.is_some_and(|before| !before.trim().is_empty()) {
-            return Err(Problems::one(format!(".env sets {name} twice")));
+    let (mut entry, mut start) = (String::new(), 1);
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        if entry.is_empty() {
+            start = number;
         }
-        if let Some(line) = line_of(&name, &text) {
-            sources.lines.insert(name, line);
+        entry += line;
+        match dotenvy::from_read_iter(entry.as_bytes()).next() {
+            Some(Err(_)) => continue, // a quote that a later line closes, or a mistake
+            Some(Ok((name, value))) => {
+                let value = value.replace(DOLLAR, "$");
+                let before = sources.vars.insert(name.clone(), value);
+                if before.is_some_and(|before| !before.trim().is_empty()) {
+                    return Err(Problems::one(format!(".env sets {name} twice")));
+                }
+                sources.lines.insert(name, start);
+            }
+            None => {} // a comment, or nothing
         }
+        entry.clear();
+    }
+    if !entry.is_empty() {
+        return Err(Problems::one(format!(
+            ".env, line {start}, is not of the form NAME=value, in 'single quotes' if the value has spaces, quotes or $"
+        )));
     }
     Ok(())
-}
-
-/// The number of the last line that sets a name.
-fn line_of(name: &str, text: &str) -> Option<usize> {
-    let sets = |line: &str| {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        line.split_once('=')
-            .is_some_and(|(before, _)| before.trim() == name)
-    };
-    let lines = (1..).zip(text.lines());
-    let setting = lines.filter(|(_, line)| sets(line));
-    setting.map(|(number, _)| number).last()
-}
-
-/// The number of the line after the longest well-formed beginning.
-fn first_bad_line(text: &str) -> usize {
-    let lines: Vec<_> = text.split_inclusive('\n').collect();
-    let is_well_formed = |count: &usize| {
-        let beginning = lines[..*count].concat();
-        dotenvy::from_read_iter(beginning.as_bytes()).all(|line| line.is_ok())
-    };
-    1 + (0..lines.len()).rev().find(is_well_formed).unwrap_or(0)
 }
 
 /// The text of a file as editors of any system write it, without a byte order mark, with `\n` at the end of lines.
