@@ -1,44 +1,45 @@
-//! `wxlogin check` asks WeChat about every Mini Program with a dummy code, and tries the session store.
-
-mod health;
+//! `wxlogin check` asks WeChat about every Mini Program with a dummy code, and tries the session store;
+//! `wxlogin healthcheck` requests `/healthz` of the running service.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::{fmt, fs};
+use std::time::Duration;
+use std::{error, fs, io};
 
-pub use health::health;
+use reqwest::StatusCode;
+use reqwest::redirect::Policy;
 
 use crate::clock::Clock;
 use crate::config::ServerConfig;
 use crate::metrics::Metrics;
 use crate::server;
 use crate::session::{Encryption, OpenError, Settings, Store, StoreUrl};
-use crate::wechat::{Call, Client, Error, Meaning, MiniProgram};
+use crate::wechat::{Client, Error, Meaning, MiniProgram};
 
 /// A code that WeChat has never issued.
 const DUMMY_CODE: &str = "wxlogin-check";
+/// Shorter than the timeouts of container health checks.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// WeChat's answer to a call with one AppSecret of a Mini Program.
-pub struct Finding {
-    appid: String,
-    /// The number of the AppSecret, and how many there are.
-    place: (usize, usize),
-    /// The call that was made.
-    call: Call,
-    /// `Ok` if the call succeeded, or if WeChat refused the dummy code only.
-    answer: Result<(), Error>,
+/// What was found about the settings, all Mini Programs, the session store and the addresses.
+pub struct Report {
+    /// A line for each finding.
+    pub text: String,
+    /// Whether users of every Mini Program can log in: one AppSecret of each suffices, the session store can be
+    /// used, and the addresses can be listened on.
+    pub is_good: bool,
 }
 
-/// The findings about all Mini Programs, the session store and the addresses.
-pub struct Report {
-    /// Settings that are unlikely to be right.
-    warnings: Vec<String>,
-    findings: Vec<Finding>,
-    /// Notes about the session store, or its error.
-    store: Result<Vec<String>, String>,
-    /// Whether each address can be listened on, by the name of its setting.
-    addresses: Vec<(&'static str, Result<String, String>)>,
+impl Report {
+    fn add(&mut self, what: &str, found: &str) {
+        self.text += &format!("{what}: {found}\n");
+    }
+
+    fn add_failure(&mut self, what: &str, found: &str) {
+        self.is_good = false;
+        self.add(what, found);
+    }
 }
 
 /// Asks WeChat once with each AppSecret, `with_token` also for an `access_token`, writes to the session store, and
@@ -47,187 +48,158 @@ pub struct Report {
 /// # Errors
 /// If TLS cannot be set up.
 pub async fn check(config: ServerConfig, with_token: bool) -> Result<Report, Error> {
-    let mut addresses = vec![("LISTEN_ADDR", check_address(config.listen_addr).await)];
+    let mut report = Report {
+        text: String::new(),
+        is_good: true,
+    };
+    let service = config.service;
+    for warning in &service.warnings {
+        report.add("settings", warning);
+    }
+    let client = Client::new(service.wechat, Clock::system(), Box::new(|_, _, _| {}))?;
+    let client = Arc::new(client);
+    for program in &service.mini_programs {
+        check_mini_program(&client, program, with_token, &mut report).await;
+    }
+    match check_store(&service.sessions).await {
+        Ok(notes) if notes.is_empty() => report.add("session store", "all is well"),
+        Ok(notes) => notes
+            .iter()
+            .for_each(|note| report.add("session store", note)),
+        Err(error) => report.add_failure("session store", &error.to_string()),
+    }
+    check_address("LISTEN_ADDR", config.listen_addr, &mut report).await;
     if let Some(addr) = config.internal_addr {
-        addresses.push(("INTERNAL_ADDR", check_address(addr).await));
+        check_address("INTERNAL_ADDR", addr, &mut report).await;
     }
-    let config = config.service;
-    let client = Arc::new(Client::new(
-        config.wechat,
-        Clock::system(),
-        Box::new(|_, _, _| {}),
-    )?);
-    let mut findings = Vec::new();
-    for program in &config.mini_programs {
-        let secrets = program.secrets();
-        for (place, secret) in secrets.iter().enumerate() {
-            let alone = MiniProgram::new(program.appid().to_owned(), vec![secret.clone()]);
-            let mut finding = |call, answer| {
-                findings.push(Finding {
-                    appid: program.appid().to_owned(),
-                    place: (place + 1, secrets.len()),
-                    call,
-                    answer,
-                });
-            };
-            finding(Call::CodeToSession, ask(&client, &alone).await);
-            if with_token {
-                let token = client.stable_token(&alone).await;
-                finding(Call::StableToken, token.map(drop));
-            }
-        }
-    }
-    let store = check_store(&config.sessions).await;
-    Ok(Report {
-        warnings: config.warnings,
-        findings,
-        store,
-        addresses,
-    })
+    Ok(report)
 }
 
-async fn check_address(addr: SocketAddr) -> Result<String, String> {
-    match server::listen(addr) {
-        Ok(_) => Ok(format!("{addr} is free")),
-        // The service is running already.
-        Err(_) if health(addr).await.is_ok() => Ok(format!("wxlogin answers at {addr}")),
-        Err(error) => Err(error),
-    }
-}
-
-async fn check_store(settings: &Settings) -> Result<Vec<String>, String> {
-    match &settings.url {
-        StoreUrl::File(path) if !path.exists() => {
-            try_to_make(path)?;
-            let path = path.display();
-            return Ok(vec![format!(
-                "{path} does not exist yet, the first start makes it"
-            )]);
-        }
-        StoreUrl::File(path) if is_empty(path) => {
-            try_to_make(&path.join("sessions.sqlite"))?;
-            let path = path.display();
-            return Ok(vec![format!(
-                "{path} is empty, the first start makes the store in it"
-            )]);
-        }
-        _ => {}
-    }
-    let encryption = Encryption::new([]).map_err(|error| error.to_string())?;
-    let metrics = Metrics::new().map_err(|error| error.to_string())?;
-    let store = match Store::open(settings, encryption, Arc::new(metrics), Clock::system()) {
-        Ok((store, _)) => store,
-        Err(error @ OpenError::InUse(_)) => return Ok(vec![error.to_string()]),
-        Err(error) => return Err(error.to_string()),
-    };
-    let checked = store.check().await.map_err(|error| error.to_string());
-    let warnings = match checked {
-        Ok(()) => Ok(store.warnings().await),
-        Err(error) => Err(error),
-    };
-    store.close().await;
-    warnings
-}
-
-fn is_empty(path: &Path) -> bool {
-    fs::read_dir(path).is_ok_and(|mut files| files.next().is_none())
-}
-
-/// Makes another directory beside it, and removes it: the store's own would belong to this user, who may not be the
-/// service's.
-fn try_to_make(path: &Path) -> Result<(), String> {
-    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    let (path, shown) = (path.display(), parent.display());
-    if !parent.is_dir() {
-        let what = if parent.exists() {
-            format!("{shown} is a file, not a directory")
-        } else {
-            format!("there is no directory {shown}")
+async fn check_mini_program(
+    client: &Arc<Client>,
+    program: &MiniProgram,
+    with_token: bool,
+    report: &mut Report,
+) {
+    let (mut can_log_in, mut has_token) = (false, !with_token);
+    let count = program.secrets().len();
+    for (number, secret) in (1..).zip(program.secrets()) {
+        let appid = program.appid();
+        let what = match count {
+            1 => appid.to_owned(),
+            _ => format!("{appid}, AppSecret {number} of {count}"),
         };
-        return Err(format!("cannot make {path}: {what}"));
-    }
-    let other = parent.join(format!(".wxlogin-check-{}", std::process::id()));
-    let made = fs::create_dir(&other).and_then(|()| fs::remove_dir(&other));
-    made.map_err(|error| format!("cannot make {path} in {shown}: {error}"))
-}
-
-async fn ask(client: &Client, mini_program: &MiniProgram) -> Result<(), Error> {
-    match client.code_to_session(mini_program, DUMMY_CODE).await {
-        Ok(_) => Ok(()),
-        Err(error) => match error.meaning() {
+        let alone = MiniProgram::new(appid.to_owned(), vec![secret.clone()]);
+        let answer = client.code_to_session(&alone, DUMMY_CODE).await.map(drop);
+        let answer = answer.or_else(|error| match error.meaning() {
             Some(Meaning::InvalidCode | Meaning::CodeUsed) => Ok(()),
             _ => Err(error),
-        },
+        });
+        can_log_in |= answer.is_ok();
+        report.add(&what, &shown(answer));
+        if with_token {
+            let answer = client.stable_token(&alone).await.map(drop);
+            has_token |= answer.is_ok();
+            report.add(&format!("{what}, access_token"), &shown(answer));
+        }
+    }
+    report.is_good &= can_log_in && has_token;
+}
+
+/// WeChat's answer, with what the operator can do about it.
+fn shown(answer: Result<(), Error>) -> String {
+    let refusal = match answer {
+        Ok(()) => return "all is well".into(),
+        Err(Error::Refused(refusal)) => refusal,
+        Err(error) => return error.to_string(),
+    };
+    let mut text = refusal.to_string();
+    if let Some(at) = refusal.at() {
+        text += &format!(", {at}");
+    }
+    if let Some(ip) = refusal.ip {
+        text += &format!(", this server's address {ip}");
+    }
+    match refusal.meaning() {
+        Meaning::Misconfigured(remedy) => format!("{text}: {remedy}"),
+        Meaning::QuotaExhausted => format!("{text}: the daily quota is used up"),
+        _ => text,
     }
 }
 
-impl Report {
-    /// Whether users of every Mini Program can log in: one AppSecret of each suffices, the session store can be
-    /// used, and the addresses can be listened on.
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        let works = |it: &Finding| {
-            let mut findings = self.findings.iter();
-            findings.any(|other| {
-                (&other.appid, other.call) == (&it.appid, it.call) && other.answer.is_ok()
-            })
-        };
-        let all_work = self.findings.iter().all(works);
-        let mut addresses = self.addresses.iter();
-        all_work && self.store.is_ok() && addresses.all(|(_, address)| address.is_ok())
+/// Notes about the session store, if it can be used.
+async fn check_store(settings: &Settings) -> Result<Vec<String>, Box<dyn error::Error>> {
+    if let StoreUrl::File(path) = &settings.url {
+        let shown = path.display();
+        if !path.exists() {
+            try_to_make_in(path.parent().unwrap_or(path))
+                .map_err(|error| format!("cannot make {shown}: {error}"))?;
+            let note = format!("{shown} does not exist yet, the first start makes it");
+            return Ok(vec![note]);
+        }
+        if fs::read_dir(path).is_ok_and(|mut files| files.next().is_none()) {
+            try_to_make_in(path).map_err(|error| format!("cannot write to {shown}: {error}"))?;
+            let note = format!("{shown} is empty, the first start makes the store in it");
+            return Ok(vec![note]);
+        }
+    }
+    let encryption = Encryption::new([])?;
+    let metrics = Arc::new(Metrics::new()?);
+    let store = match Store::open(settings, encryption, metrics, Clock::system()) {
+        Ok((store, _)) => store,
+        Err(error @ OpenError::InUse(_)) => return Ok(vec![error.to_string()]),
+        Err(error) => return Err(error.into()),
+    };
+    let notes = match store.check().await {
+        Ok(()) => Ok(store.warnings().await),
+        Err(error) => Err(error.into()),
+    };
+    store.close().await;
+    notes
+}
+
+/// Makes a directory and removes it. Not the store itself: it would belong to this user, who may not be the
+/// service's.
+fn try_to_make_in(parent: &Path) -> io::Result<()> {
+    let path = parent.join(format!(".wxlogin-check-{}", std::process::id()));
+    fs::create_dir(&path)?;
+    fs::remove_dir(&path)
+}
+
+async fn check_address(name: &str, addr: SocketAddr, report: &mut Report) {
+    match server::listen(addr) {
+        Ok(_) => report.add(name, &format!("{addr} is free")),
+        // The service is running already.
+        Err(_) if health(addr).await.is_ok() => {
+            report.add(name, &format!("wxlogin answers at {addr}"));
+        }
+        Err(error) => report.add_failure(name, &error),
     }
 }
 
-impl fmt::Display for Report {
-    /// A line for each finding.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for warning in &self.warnings {
-            writeln!(f, "settings: {warning}")?;
-        }
-        for finding in &self.findings {
-            writeln!(f, "{finding}")?;
-        }
-        match &self.store {
-            Ok(notes) if notes.is_empty() => writeln!(f, "session store: all is well"),
-            Ok(notes) => notes
-                .iter()
-                .try_for_each(|note| writeln!(f, "session store: {note}")),
-            Err(error) => writeln!(f, "session store: {error}"),
-        }?;
-        self.addresses.iter().try_for_each(|(name, address)| {
-            let said = address.as_ref().unwrap_or_else(|error| error);
-            writeln!(f, "{name}: {said}")
-        })
+/// Requests `/healthz` at `addr`. To connect to `0.0.0.0` or `[::]` is to connect to this machine.
+///
+/// # Errors
+/// What went wrong.
+pub async fn health(addr: SocketAddr) -> Result<(), String> {
+    match status(format!("http://{addr}/healthz")).await {
+        Ok(StatusCode::OK) => Ok(()),
+        Ok(status) => Err(format!("{addr} answers with HTTP status {status}")),
+        Err(error) if error.is_timeout() => Err(format!("{addr} does not answer in time")),
+        Err(error) => Err(format!("{addr} does not answer: {}", root_cause(&error))),
     }
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.appid)?;
-        if let (place, all @ 2..) = self.place {
-            write!(f, ", AppSecret {place} of {all}")?;
-        }
-        if self.call == Call::StableToken {
-            f.write_str(", access_token")?;
-        }
-        match &self.answer {
-            Ok(()) => f.write_str(": all is well"),
-            Err(Error::Refused(refusal)) => {
-                write!(f, ": {refusal}")?;
-                if let Some(at) = refusal.at() {
-                    write!(f, ", {at}")?;
-                }
-                if let Some(ip) = refusal.ip {
-                    write!(f, ", this server's address {ip}")?;
-                }
-                match refusal.meaning() {
-                    Meaning::Misconfigured(remedy) => write!(f, ": {remedy}"),
-                    Meaning::QuotaExhausted => f.write_str(": the daily quota is used up"),
-                    _ => Ok(()),
-                }
-            }
-            Err(error) => write!(f, ": {error}"),
-        }
-    }
+async fn status(url: String) -> reqwest::Result<StatusCode> {
+    let client = reqwest::Client::builder()
+        .tls_certs_only([]) // plain HTTP: does not load the system's certificates
+        .no_proxy()
+        .redirect(Policy::none())
+        .timeout(HEALTH_TIMEOUT)
+        .build()?;
+    Ok(client.get(url).send().await?.status())
+}
+
+fn root_cause(error: &dyn error::Error) -> &dyn error::Error {
+    error.source().map_or(error, root_cause)
 }

@@ -2,33 +2,25 @@
 //! once, by name, and never with the value of a secret.
 
 mod base_urls;
-mod certificates;
 mod mini_programs;
-mod problems;
-mod proxies;
 mod reader;
 #[cfg(feature = "server")]
 mod server;
-mod shown;
+mod shared;
 mod sources;
-mod text_file;
-#[cfg(feature = "server")]
-mod unknown_names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-pub use problems::Problems;
+pub use reader::Problems;
 #[cfg(feature = "server")]
 pub use server::{InternalConfig, ServerConfig};
 
 use crate::wechat::MiniProgram;
 use crate::{session, wechat};
-use reader::{InvalidSetting, Reader};
-
-/// The default of `WECHAT_API_BASE`.
-const DEFAULT_API_BASES: &str = "https://api.weixin.qq.com,https://api2.weixin.qq.com";
+use reader::Reader;
+use sources::Sources;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,7 +56,10 @@ impl Config {
     /// # Errors
     /// [`Problems`]: these cannot be an AppID and its AppSecret.
     pub fn new(appid: &str, secret: &str) -> Result<Self, Problems> {
-        Self::from_vars(&vars(&[("WECHAT_APPID", appid), ("WECHAT_SECRET", secret)]))
+        Self::from_vars(&BTreeMap::from([
+            ("WECHAT_APPID".to_owned(), appid.to_owned()),
+            ("WECHAT_SECRET".to_owned(), secret.to_owned()),
+        ]))
     }
 
     /// Another Mini Program, or a second AppSecret of the same one while it is being changed.
@@ -89,7 +84,7 @@ impl Config {
     /// [`Problems`]: this is no such place.
     pub fn with_session_store(mut self, url: &str) -> Result<Self, Problems> {
         self.sessions.url = url.parse().map_err(|reason: session::InvalidUrl| {
-            Problems(vec![format!("SESSION_STORE must {}", store_form(reason))])
+            Problems::one(format!("SESSION_STORE must {}", store_form(reason)))
         })?;
         Ok(self)
     }
@@ -106,13 +101,11 @@ impl Config {
     /// # Errors
     /// [`Problems`]: these are no base URLs.
     pub fn with_wechat_api_base(mut self, api_base: &str) -> Result<Self, Problems> {
-        let vars = vars(&[("WECHAT_API_BASE", api_base)]);
-        let mut reader = Reader::new(&vars);
-        match base_urls::read(&mut reader, "WECHAT_API_BASE", DEFAULT_API_BASES) {
-            Ok(api_bases) => self.wechat.api_bases = api_bases,
-            Err(InvalidSetting) => return Err(Problems(reader.finish().0)),
-        }
-        Ok(self)
+        let vars = [("WECHAT_API_BASE".to_owned(), api_base.to_owned())];
+        let sources = Sources::of(vars.into());
+        let mut reader = Reader::new(&sources);
+        self.wechat.api_bases = base_urls::read(&mut reader);
+        reader.finish().map(|_| self)
     }
 
     /// Reads the settings from the environment and, below it, the file `.env` in `dir`.
@@ -120,8 +113,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, one line for each setting.
     pub fn load(dir: &Path) -> Result<Self, Problems> {
-        let sources = sources::load(dir).map_err(|error| Problems(vec![error.to_string()]))?;
-        Self::read(Reader::of(&sources))
+        Self::read(&sources::load(dir)?)
     }
 
     /// Reads the settings from `vars`. Other names in it are ignored.
@@ -129,16 +121,14 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, one line for each setting.
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, Problems> {
-        Self::read(Reader::new(vars))
+        Self::read(&Sources::of(vars.clone()))
     }
 
-    fn read(mut reader: Reader) -> Result<Self, Problems> {
+    fn read(sources: &Sources) -> Result<Self, Problems> {
+        let mut reader = Reader::new(sources);
         let config = read(&mut reader);
-        let (problems, warnings) = reader.finish();
-        match config {
-            Ok(config) if problems.is_empty() => Ok(Self { warnings, ..config }),
-            _ => Err(Problems(problems)),
-        }
+        let warnings = reader.finish()?;
+        Ok(Self { warnings, ..config })
     }
 
     /// The AppIDs of all Mini Programs, for the log.
@@ -152,58 +142,55 @@ impl Config {
 /// The names of all settings.
 #[must_use]
 pub fn names() -> BTreeSet<&'static str> {
-    let vars = BTreeMap::new();
-    let mut reader = Reader::new(&vars);
+    let sources = Sources::default();
+    let mut reader = Reader::new(&sources);
     // Only the names that are read matter here.
-    let _ = read(&mut reader);
     #[cfg(feature = "server")]
     let _ = server::read(&mut reader);
-    reader.names_read().clone()
+    #[cfg(not(feature = "server"))]
+    let _ = read(&mut reader);
+    reader.names_read
 }
 
 /// Reads every setting, also after a problem, so that all problems are reported.
-fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
+fn read(reader: &mut Reader) -> Config {
     let mini_programs = mini_programs::read(reader);
-    let api_bases = base_urls::read(reader, "WECHAT_API_BASE", DEFAULT_API_BASES);
-    let proxies = match &api_bases {
-        Ok(api_bases) => proxies::read(reader, api_bases),
-        Err(_) => Err(InvalidSetting),
+    let api_bases = base_urls::read(reader);
+    let proxies = shared::read_proxies(reader, &api_bases);
+    shared::check_certificates(reader);
+    let wechat = wechat::Settings {
+        api_bases,
+        timeout: reader.duration(
+            "WECHAT_TIMEOUT",
+            4 * SECOND,
+            100 * MILLISECOND..=60 * SECOND,
+            MILLISECOND,
+        ),
+        call_timeout: reader.duration(
+            "WECHAT_CALL_TIMEOUT",
+            15 * SECOND,
+            100 * MILLISECOND..=300 * SECOND,
+            MILLISECOND,
+        ),
+        max_in_flight: reader.parsed(
+            "WECHAT_MAX_IN_FLIGHT",
+            1024,
+            "be a whole number from 1 to 1000000",
+            |text| text.parse().ok().filter(|it| (1..=1_000_000).contains(it)),
+        ),
+        proxies,
     };
-    let certificates = certificates::check(reader);
-    let timeout = reader.duration(
-        "WECHAT_TIMEOUT",
-        4 * SECOND,
-        100 * MILLISECOND..=60 * SECOND,
-        MILLISECOND,
-    );
-    let call_timeout = reader.duration(
-        "WECHAT_CALL_TIMEOUT",
-        15 * SECOND,
-        100 * MILLISECOND..=300 * SECOND,
-        MILLISECOND,
-    );
-    let max_in_flight = reader.number("WECHAT_MAX_IN_FLIGHT", 1024, 1..=1_000_000);
     let url = match reader.get("SESSION_STORE").map(str::parse) {
-        None => Ok(session::StoreUrl::default()),
-        Some(Ok(url)) => Ok(url),
+        None => session::StoreUrl::default(),
+        Some(Ok(url)) => url,
         Some(Err(reason)) => {
-            let reason: session::InvalidUrl = reason;
             // A URL can hold a password.
-            let is_shown = reader
-                .get("SESSION_STORE")
-                .is_some_and(|url| !url.contains([':', '@']));
-            let must = store_form(reason);
-            Err(if is_shown {
-                reader.invalid("SESSION_STORE", &must)
-            } else {
-                reader.invalid_secret("SESSION_STORE", &format!("SESSION_STORE must {must}"))
-            })
+            reader.invalid_secret("SESSION_STORE", &store_form(reason));
+            session::StoreUrl::default()
         }
     };
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=MAX_TTL, SECOND);
-    if let Ok(ttl) = ttl
-        && ttl < SHORT_TTL
-    {
+    if ttl < SHORT_TTL {
         reader.warn_of_value(
             "SESSION_TTL",
             "is less than five minutes: after that users have to log in again (m is minutes, M months)",
@@ -215,32 +202,15 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         Duration::ZERO..=3650 * DAY,
         SECOND,
     );
-
-    certificates?;
-    Ok(Config {
-        mini_programs: mini_programs?,
-        wechat: wechat::Settings {
-            api_bases: api_bases?,
-            timeout: timeout?,
-            call_timeout: call_timeout?,
-            max_in_flight: max_in_flight?,
-            proxies: proxies?,
-        },
-        sessions: session::Settings {
-            url: url?,
-            ttl: ttl?,
-        },
-        userdata_max_age: Some(userdata_max_age?).filter(|age| !age.is_zero()),
+    Config {
+        mini_programs,
+        wechat,
+        sessions: session::Settings { url, ttl },
+        userdata_max_age: Some(userdata_max_age).filter(|age| !age.is_zero()),
         warnings: Vec::new(),
-    })
+    }
 }
 
 fn store_form(reason: session::InvalidUrl) -> String {
     format!("be file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…: {reason}")
-}
-
-fn vars(vars: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let vars = vars.iter();
-    vars.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
 }

@@ -71,8 +71,8 @@ fn check(config: ServerConfig, with_token: bool) -> ExitCode {
     });
     match checked {
         Ok(report) => {
-            let status = if report.is_good() { 0 } else { FAILURE };
-            print(stdout(), &report.to_string(), status)
+            let status = if report.is_good { 0 } else { FAILURE };
+            print(stdout(), &report.text, status)
         }
         Err(error) => fail(&error),
     }
@@ -86,10 +86,7 @@ fn healthcheck(addr: SocketAddr) -> ExitCode {
 fn serve(config: ServerConfig) -> ExitCode {
     let sockets = PassedSockets::from_env();
     return_memory();
-    let logging = match telemetry::init(&config.log) {
-        Ok(logging) => logging,
-        Err(error) => return fail(&format_args!("cannot start logging: {error}")),
-    };
+    let logging = telemetry::init(&config.log);
     for warning in &config.service.warnings {
         tracing::warn!("{warning}");
     }

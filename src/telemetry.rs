@@ -1,77 +1,62 @@
 //! The log: one subscriber for the process, on standard error, as text or as JSON.
+//!
+//! A thread with a bounded queue writes it. If standard error blocks or its disk is full, lines are dropped and
+//! counted; requests are not delayed.
 
-mod writer;
-
-use std::io::{self, Write};
-use std::str::FromStr;
+use std::io::{self, BufWriter, Stderr, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{FilterExt, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt};
 
-pub use writer::dropped_lines;
-use writer::{Flush, Lines};
+/// Some 1.2 MB of our usual lines.
+const MAX_QUEUED_LINES: usize = 4 * 1024;
+/// The size of a write, in bytes.
+const BUFFER: usize = 64 * 1024;
+/// The pause after each write, so that lines are batched: waking the thread for each line would cost more CPU
+/// than the line itself.
+const BATCH_PAUSE: Duration = Duration::from_millis(10);
+/// How long a blocked standard error may delay the end of the process.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Counts lines that were dropped because the queue was full.
+static QUEUE_FULL: OnceLock<ErrorCounter> = OnceLock::new();
+/// Counts lines that could not be written: the disk is full, or the pipe is closed.
+static WRITE_FAILED: AtomicU64 = AtomicU64::new(0);
 
 /// What is logged, and in which format.
 #[derive(Debug)]
 pub struct Settings {
     /// `RUST_LOG`.
-    pub filter: Filter,
-    /// `LOG_FORMAT`.
-    pub format: Format,
+    pub filter: Targets,
+    /// `LOG_FORMAT`: whether a line is a JSON object.
+    pub is_json: bool,
 }
 
-/// The format of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Human-readable text.
-    Text,
-    /// One JSON object a line.
-    Json,
+/// The filter that `RUST_LOG` describes. Unlike in [`Targets`], a word without `=` must be a level: a mistyped
+/// level would be taken for the name of a target, and would switch all lines off.
+pub(crate) fn parse_filter(text: &str) -> Option<Targets> {
+    let mut words = text.split(',').map(str::trim);
+    let is_clear = |word: &str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
+    words.all(is_clear).then(|| text.parse().ok()).flatten()
 }
 
-impl FromStr for Format {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err(()),
-        }
-    }
+/// The filter without `RUST_LOG`.
+pub(crate) fn default_filter() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO)
 }
 
-/// Which lines are logged.
-#[derive(Debug)]
-pub struct Filter(Targets);
-
-impl Default for Filter {
-    fn default() -> Self {
-        Self(Targets::new().with_default(LevelFilter::INFO))
-    }
-}
-
-impl FromStr for Filter {
-    type Err = ();
-
-    /// Unlike in [`Targets`], a word without `=` must be a level: a mistyped level would be taken for the name
-    /// of a target, and would switch all lines off.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let mut words = text.split(',').map(str::trim);
-        if words.any(|word| !word.contains('=') && word.parse::<LevelFilter>().is_err()) {
-            return Err(());
-        }
-        text.parse().map(Self).map_err(|_| ())
-    }
-}
-
-/// Writes the queued lines when it is dropped, for at most a second.
+/// Writes the queued lines when it is dropped, for at most [`EXIT_TIMEOUT`].
 #[must_use]
 pub struct Logging {
-    lines: Lines,
-    _flush: Flush,
+    lines: NonBlocking,
+    guard: Option<WorkerGuard>,
 }
 
 impl Logging {
@@ -82,32 +67,51 @@ impl Logging {
     }
 }
 
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let guard = self.guard.take();
+        let (flushed, wait) = mpsc::channel::<()>();
+        // In another thread: if the queue is full, the guard prints to standard output, which may block as well.
+        let _thread = thread::Builder::new().spawn(move || {
+            drop(guard);
+            drop(flushed);
+        });
+        // Ends when `flushed` is dropped.
+        let _ = wait.recv_timeout(EXIT_TIMEOUT);
+    }
+}
+
 /// Installs the subscriber of the process, and logs panics. Does nothing if there is a subscriber.
 ///
 /// Lines go to standard error. Those that cannot be written are dropped and counted.
-///
-/// # Errors
-/// If standard error cannot be duplicated: the process is out of file descriptors.
-pub fn init(settings: &Settings) -> io::Result<Logging> {
-    let (lines, flush) = writer::start()?;
-    let layer = fmt::layer().with_writer(lines.clone());
-    let layer = match settings.format {
-        Format::Text => layer.boxed(),
-        Format::Json => layer.json().flatten_event(true).boxed(),
+pub fn init(settings: &Settings) -> Logging {
+    let stderr = StandardError {
+        out: BufWriter::with_capacity(BUFFER, io::stderr()),
+        reported: 0,
     };
-    let filter = settings.filter.0.clone().and(only_ours_below_info());
+    let (lines, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(MAX_QUEUED_LINES)
+        .thread_name("log-writer")
+        .finish(stderr);
+    let layer = fmt::layer().with_writer(lines.clone());
+    let layer = if settings.is_json {
+        layer.json().flatten_event(true).boxed()
+    } else {
+        layer.boxed()
+    };
+    let filter = settings.filter.clone().and(only_ours_below_info());
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        let _ = QUEUE_FULL.set(lines.error_counter());
         // The panic message is not logged: it can quote a secret.
         std::panic::set_hook(Box::new(|panic| {
             let location = panic.location().map(ToString::to_string);
             tracing::error!(location, "panicked");
         }));
     }
-    Ok(Logging {
-        lines,
-        _flush: flush,
-    })
+    let guard = Some(guard);
+    Logging { lines, guard }
 }
 
 /// Below INFO, HTTP libraries log URLs, headers and bodies, and with them the AppSecret, tokens and
@@ -116,4 +120,48 @@ fn only_ours_below_info() -> Targets {
     Targets::new()
         .with_default(LevelFilter::INFO)
         .with_target("wxlogin", LevelFilter::TRACE)
+}
+
+/// How many log lines were dropped since the process started.
+#[must_use]
+pub fn dropped_lines() -> u64 {
+    let queue_full = QUEUE_FULL.get().map_or(0, ErrorCounter::dropped_lines);
+    queue_full as u64 + WRITE_FAILED.load(Ordering::Relaxed)
+}
+
+struct StandardError {
+    out: BufWriter<Stderr>,
+    /// How many dropped lines have been reported in the log.
+    reported: u64,
+}
+
+impl Write for StandardError {
+    /// Takes a whole line. It is dropped on an error: the buffer is full and cannot be written.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.out.write_all(line).is_err() {
+            WRITE_FAILED.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    /// Called when the queue is empty, so that it has room for the warning.
+    fn flush(&mut self) -> io::Result<()> {
+        let written = self.out.flush();
+        thread::sleep(BATCH_PAUSE);
+        if written.is_err() {
+            return Ok(()); // the lines stay in the buffer, for the next attempt
+        }
+        let dropped = dropped_lines();
+        if dropped > self.reported {
+            let lines = dropped - self.reported;
+            tracing::warn!(
+                "{lines} log lines were dropped: standard error was too slow or refused them"
+            );
+            // Not if the warning itself was dropped.
+            if dropped_lines() == dropped {
+                self.reported = dropped;
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,70 +1,63 @@
-//! Reads settings by name, records the names that were read, and collects problems and warnings.
+//! Reads settings by name, records the names that were read, and collects problems and warnings. After a problem
+//! any value is returned: with a problem there is no configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
-#[cfg(feature = "server")]
-use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::sources::Sources;
-use super::{shown, text_file};
+use super::SECOND;
+use super::sources::{self, Sources};
 
 /// The units of durations, for the operator.
 const UNITS: &str = "ms, s, m (minutes), h, d, w, M (months), y";
+/// So many letters and digits in a row can be a secret.
+const SECRET_LEN: usize = 20;
 
-/// The setting has no valid value. The problem is in [`Reader::finish`]'s list.
-pub(super) struct InvalidSetting;
+/// What is wrong with the settings: a line for each, none with the value of a secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Problems(Vec<String>);
+
+impl Problems {
+    pub(super) fn one(problem: String) -> Self {
+        Self(vec![problem])
+    }
+}
 
 pub(super) struct Reader<'a> {
-    vars: &'a BTreeMap<String, String>,
-    /// Where the values come from, if they do not come from the caller.
-    sources: Option<&'a Sources>,
-    names_read: BTreeSet<&'static str>,
+    pub(super) sources: &'a Sources,
+    pub(super) names_read: BTreeSet<&'static str>,
     problems: Vec<String>,
     warnings: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(vars: &'a BTreeMap<String, String>) -> Self {
+    pub(super) fn new(sources: &'a Sources) -> Self {
         Self {
-            vars,
-            sources: None,
+            sources,
             names_read: BTreeSet::new(),
             problems: Vec::new(),
-            warnings: Vec::new(),
-        }
-    }
-
-    pub(super) fn of(sources: &'a Sources) -> Self {
-        Self {
-            sources: Some(sources),
             warnings: sources.warnings.clone(),
-            ..Self::new(&sources.vars)
         }
     }
 
-    pub(super) fn names_read(&self) -> &BTreeSet<&'static str> {
-        &self.names_read
-    }
-
-    #[cfg(feature = "server")]
-    pub(super) fn names_given(&self) -> impl Iterator<Item = &'a String> + use<'a> {
-        self.vars.keys()
-    }
-
-    /// The problems and the warnings.
-    pub(super) fn finish(self) -> (Vec<String>, Vec<String>) {
-        (self.problems, self.warnings)
+    /// The warnings, if there is no problem.
+    pub(super) fn finish(self) -> Result<Vec<String>, Problems> {
+        if self.problems.is_empty() {
+            Ok(self.warnings)
+        } else {
+            Err(Problems(self.problems))
+        }
     }
 
     /// The trimmed value; an empty one counts as not set.
     pub(super) fn get(&mut self, name: &'static str) -> Option<&'a str> {
         self.names_read.insert(name);
-        let value = self.vars.get(name)?.trim();
-        (!value.is_empty()).then_some(value)
+        let (_, value) = self.get_foreign(&[name])?;
+        Some(value)
     }
 
     /// The first of these names that has a value, and the value. For names that are not settings of wxlogin
@@ -72,66 +65,57 @@ impl<'a> Reader<'a> {
     pub(super) fn get_foreign(&self, names: &[&'static str]) -> Option<(&'static str, &'a str)> {
         let mut values = names
             .iter()
-            .filter_map(|name| Some((*name, self.vars.get(*name)?.trim())));
+            .filter_map(|name| Some((*name, self.sources.vars.get(*name)?.trim())));
         values.find(|(_, value)| !value.is_empty())
     }
 
-    /// The value of a variable that a library reads too, also an empty one, and whether it is in `.env`.
-    pub(super) fn library_variable(&self, name: &str) -> Option<(&'a str, bool)> {
-        let value = self.vars.get(name)?;
-        let is_in_dotenv = self.sources.is_some_and(|it| it.lines.contains_key(name));
-        Some((value, is_in_dotenv))
+    pub(super) fn warn(&mut self, warning: impl Into<String>) {
+        self.warnings.push(warning.into());
     }
 
-    pub(super) fn warning(&mut self, warning: String) {
-        self.warnings.push(warning);
-    }
-
-    /// Warns of a value that is not secret.
-    pub(super) fn warn_of_value(&mut self, name: &'static str, what: &str) {
-        let value = self.vars.get(name).map_or("", |value| value.trim());
-        let source = self.source(name);
-        self.warnings.push(format!("{name} {value} {what}{source}"));
-    }
-
-    pub(super) fn problem(&mut self, problem: impl Into<String>) -> InvalidSetting {
+    pub(super) fn problem(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
-        InvalidSetting
     }
 
-    /// The problem with a value that is not secret.
-    pub(super) fn invalid(&mut self, name: &'static str, must: &str) -> InvalidSetting {
-        let value = self.vars.get(name).map_or("", |value| value.trim());
-        let shown = shown::value(value);
-        let told = format!("{name} must {must}{shown}");
-        self.invalid_secret(name, &told)
+    /// The problem with a value that is not secret. It is not quoted if it could be a secret in the wrong place.
+    pub(super) fn invalid(&mut self, name: &'static str, must: &str) {
+        let value = self.get(name).unwrap_or_default();
+        let mut words = value.split(|c: char| !c.is_ascii_alphanumeric());
+        if words.any(|word| word.len() >= SECRET_LEN) {
+            self.invalid_secret(name, must);
+        } else {
+            self.invalid_secret(name, &format!("{must}; it is {value:?}"));
+        }
     }
 
-    /// The problem with a value that may be secret: `told`, a character that does not belong there, and the source.
-    pub(super) fn invalid_secret(&mut self, name: &str, told: &str) -> InvalidSetting {
-        let odd = self
-            .vars
-            .get(name)
-            .and_then(|value| shown::odd_character(value));
-        let odd = odd.map_or_else(String::new, |odd| format!("; it has {odd}"));
+    /// The problem with a value that may be secret.
+    pub(super) fn invalid_secret(&mut self, name: &'static str, must: &str) {
+        let odd = self.get(name).and_then(odd_character).unwrap_or_default();
         let source = self.source(name);
-        self.problem(format!("{told}{odd}{source}"))
+        self.problem(format!("{name} must {must}{odd}{source}"));
     }
 
     fn source(&self, name: &str) -> String {
-        match self.sources.map(|sources| sources.lines.get(name)) {
-            Some(Some(line)) => format!(" (.env, line {line})"),
-            Some(None) => " (environment)".into(),
+        match self.sources.lines.get(name) {
+            Some(line) => format!(" (.env, line {line})"),
+            None if self.sources.is_environment => " (environment)".into(),
             None => String::new(),
         }
     }
 
-    /// What to add to the problem that a setting is missing.
-    pub(super) fn missing_dotenv(&self) -> String {
-        let dir = self.sources.and_then(|sources| sources.no_dotenv.as_ref());
-        dir.map_or_else(String::new, |dir| {
-            format!("; there is no .env in {}", dir.display())
-        })
+    /// Warns of a value that is not secret.
+    pub(super) fn warn_of_value(&mut self, name: &'static str, what: &str) {
+        let (value, source) = (self.get(name).unwrap_or_default(), self.source(name));
+        self.warn(format!("{name} {value} {what}{source}"));
+    }
+
+    /// The problem that a setting is not there.
+    pub(super) fn missing(&mut self, name: &str, what: &str) {
+        let mut problem = format!("{name} is not set: {what}");
+        if let Some(dir) = &self.sources.no_dotenv {
+            problem += &format!("; there is no .env in {}", dir.display());
+        }
+        self.problem(problem);
     }
 
     /// A secret, or the text of the file that `file_name` names, without the end of its last line.
@@ -139,55 +123,42 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &'static str,
         file_name: &'static str,
-    ) -> Result<Option<SecretString>, InvalidSetting> {
-        let (value, path) = (self.get(name), self.get(file_name));
-        let Some(path) = path else {
-            return Ok(value.map(SecretString::from));
+    ) -> Option<SecretString> {
+        let value = self.get(name);
+        let Some(path) = self.get(file_name) else {
+            return value.map(SecretString::from);
         };
         if value.is_some() {
-            return Err(self.problem(format!("{file_name} replaces {name}: set one of them")));
+            self.problem(format!("{file_name} replaces {name}: set one of them"));
+            return None;
         }
         // The path is not shown if it could be a secret, which has neither of these characters.
-        let shown = if path.contains(['/', '.']) {
-            path
-        } else {
-            "a file"
+        let is_path = path.contains(['/', '.']);
+        let shown = if is_path { path } else { "a file" };
+        let problem = match sources::read_text(Path::new(path)).map(SecretString::from) {
+            Ok(text) if text.expose_secret().trim().is_empty() => "is empty".into(),
+            Ok(text) => return Some(text.expose_secret().trim_end().into()),
+            Err(error) => format!("cannot be read: {error}"),
         };
-        match text_file::read(Path::new(path)).map(SecretString::from) {
-            Ok(text) if text.expose_secret().trim().is_empty() => {
-                Err(self.problem(format!("{file_name} names {shown}, which is empty")))
-            }
-            Ok(text) => Ok(Some(text.expose_secret().trim_end().into())),
-            Err(error) => Err(self.problem(format!(
-                "{file_name} names {shown}, which cannot be read: {error}"
-            ))),
-        }
+        self.problem(format!("{file_name} names {shown}, which {problem}"));
+        None
     }
 
-    /// An optional value that parses; `form` describes it in the problem.
-    #[cfg(feature = "server")]
-    pub(super) fn parse_optional<T: FromStr>(
-        &mut self,
-        name: &'static str,
-        form: &str,
-    ) -> Result<Option<T>, InvalidSetting> {
-        match self.get(name).map(str::parse) {
-            None => Ok(None),
-            Some(Ok(value)) => Ok(Some(value)),
-            Some(Err(_)) => Err(self.invalid(name, &format!("be {form}"))),
-        }
-    }
-
-    /// The same with a default.
-    #[cfg(feature = "server")]
-    pub(super) fn parse_or<T: FromStr>(
+    /// What `parse` makes of the value, or the default.
+    pub(super) fn parsed<T>(
         &mut self,
         name: &'static str,
         default: T,
-        form: &str,
-    ) -> Result<T, InvalidSetting> {
-        let value = self.parse_optional(name, form)?;
-        Ok(value.unwrap_or(default))
+        must: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> T {
+        let Some(text) = self.get(name) else {
+            return default;
+        };
+        parse(text).unwrap_or_else(|| {
+            self.invalid(name, must);
+            default
+        })
     }
 
     /// A duration with a unit, such as `4s`, `10m` or `7d`, in whole `unit`s.
@@ -197,48 +168,48 @@ impl<'a> Reader<'a> {
         default: Duration,
         range: RangeInclusive<Duration>,
         unit: Duration,
-    ) -> Result<Duration, InvalidSetting> {
-        let text = self.get(name).unwrap_or_default();
-        let months = text.strip_suffix('M').map(str::trim_end);
-        if months.is_some_and(|count| count.ends_with(|c: char| c.is_ascii_digit())) {
+    ) -> Duration {
+        if self.get(name).is_some_and(|text| text.ends_with('M')) {
             self.warn_of_value(name, "is in months: M is months, m minutes");
         }
-        let is_whole = |value: Duration| value.as_nanos().is_multiple_of(unit.as_nanos());
-        match self.get(name).map(humantime::parse_duration) {
-            None => Ok(default),
-            Some(Ok(value)) if range.contains(&value) && is_whole(value) => Ok(value),
-            Some(_) => {
-                let (start, end) = (
-                    shown::duration(*range.start()),
-                    shown::duration(*range.end()),
-                );
-                let unit = if unit.as_secs() == 1 {
-                    "seconds"
-                } else {
-                    "milliseconds"
-                };
-                Err(self.invalid(
-                    name,
-                    &format!("be a duration with a unit, such as 4s or 7d, from {start} to {end}, in whole {unit}; units are {UNITS}"),
-                ))
-            }
-        }
+        let (start, end) = (shown(*range.start()), shown(*range.end()));
+        let units = if unit == SECOND {
+            "seconds"
+        } else {
+            "milliseconds"
+        };
+        let must = format!(
+            "be a duration with a unit, such as 4s or 7d, from {start} to {end}, in whole {units}; units are {UNITS}"
+        );
+        let is_whole = |value: &Duration| value.as_nanos().is_multiple_of(unit.as_nanos());
+        self.parsed(name, default, &must, |text| {
+            let value = humantime::parse_duration(text).ok()?;
+            (range.contains(&value) && is_whole(&value)).then_some(value)
+        })
     }
+}
 
-    /// A whole number.
-    pub(super) fn number(
-        &mut self,
-        name: &'static str,
-        default: u32,
-        range: RangeInclusive<u32>,
-    ) -> Result<u32, InvalidSetting> {
-        match self.get(name).map(str::parse) {
-            None => Ok(default),
-            Some(Ok(value)) if range.contains(&value) => Ok(value),
-            Some(_) => {
-                let (start, end) = (range.start(), range.end());
-                Err(self.invalid(name, &format!("be a whole number from {start} to {end}")))
-            }
+/// The first character that looks like another or like nothing: of full width, or invisible.
+fn odd_character(value: &str) -> Option<String> {
+    value.chars().find_map(|c| match (c, u32::from(c)) {
+        ('\u{ff01}'..='\u{ff5e}' | '\u{3000}'..='\u{303f}' | '\u{2018}'..='\u{201d}', code) => {
+            Some(format!(
+                "; it has the full-width character {c} (U+{code:04X})"
+            ))
         }
+        (c, code) if !c.is_ascii() && !c.is_alphanumeric() => {
+            Some(format!("; it has the invisible character U+{code:04X}"))
+        }
+        _ => None,
+    })
+}
+
+/// A duration in one unit, as in the documentation.
+fn shown(duration: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    match (duration.as_secs(), duration.subsec_millis()) {
+        (seconds @ 1.., 0) if seconds.is_multiple_of(DAY) => format!("{}d", seconds / DAY),
+        (seconds, 0) => format!("{seconds}s"),
+        _ => format!("{}ms", duration.as_millis()),
     }
 }

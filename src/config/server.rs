@@ -6,13 +6,32 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::reader::{InvalidSetting, Reader};
-use super::{Config, Problems, sources, unknown_names};
+use super::Config;
+use super::reader::{Problems, Reader};
+use super::sources::{self, Sources};
 use crate::telemetry;
 use crate::wechat::parse_path;
 
 /// The shortest `INTERNAL_TOKEN`, in bytes.
 const MIN_TOKEN_LEN: usize = 16;
+/// Names with these prefixes are taken for settings of wxlogin.
+const PREFIXES: [&str; 7] = [
+    "WECHAT_",
+    "SESSION_",
+    "USERDATA_",
+    "LISTEN_",
+    "INTERNAL_",
+    "METRICS_",
+    "LOG_",
+];
+/// Names with these prefixes that other programs use: `SESSION_MANAGER` is X11's, the others are systemd's.
+const FOREIGN_NAMES: [&str; 5] = [
+    "SESSION_MANAGER",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+];
 
 /// The settings of the internal listener.
 #[derive(Debug, Clone, Default)]
@@ -46,8 +65,7 @@ impl ServerConfig {
     /// # Errors
     /// Everything that is wrong, one line for each setting.
     pub fn load(dir: &Path) -> Result<Self, Problems> {
-        let sources = sources::load(dir).map_err(|error| Problems(vec![error.to_string()]))?;
-        Self::read(Reader::of(&sources))
+        Self::read(&sources::load(dir)?)
     }
 
     /// Reads the settings from `vars`. A name that looks like a setting but is not one gives a warning.
@@ -55,113 +73,114 @@ impl ServerConfig {
     /// # Errors
     /// Everything that is wrong, one line for each setting.
     pub fn from_vars(vars: &BTreeMap<String, String>) -> Result<Self, Problems> {
-        Self::read(Reader::new(vars))
+        Self::read(&Sources::of(vars.clone()))
     }
 
-    fn read(mut reader: Reader) -> Result<Self, Problems> {
-        let service = super::read(&mut reader);
-        let config = read(&mut reader);
-        unknown_names::warn(&mut reader);
-        let (problems, warnings) = reader.finish();
-        match (config, service) {
-            (Ok(config), Ok(service)) if problems.is_empty() => Ok(config(Config {
-                warnings,
-                ..service
-            })),
-            _ => Err(Problems(problems)),
-        }
+    fn read(sources: &Sources) -> Result<Self, Problems> {
+        let mut reader = Reader::new(sources);
+        let mut config = read(&mut reader);
+        warn_of_unknown_names(&mut reader);
+        config.service.warnings = reader.finish()?;
+        Ok(config)
     }
 }
 
-/// Reads every setting, and returns a function that adds those of the service.
-pub(super) fn read(
-    reader: &mut Reader,
-) -> Result<impl FnOnce(Config) -> ServerConfig + use<>, InvalidSetting> {
-    let listen_addr = reader.parse_or(
+/// Reads every setting.
+pub(super) fn read(reader: &mut Reader) -> ServerConfig {
+    let service = super::read(reader);
+    let listen_addr = reader.parsed(
         "LISTEN_ADDR",
         SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
-        "an IP address and a port, such as 127.0.0.1:3000",
+        "be an IP address and a port, such as 127.0.0.1:3000",
+        |text| text.parse().ok(),
     );
-    let internal_addr = internal_addr(reader);
-    if let (Ok(listen), Ok(Some(internal))) = (&listen_addr, &internal_addr)
-        && overlap(*listen, *internal)
-    {
-        let _ = reader.invalid(
+    if reader.get_foreign(&["METRICS_ADDR"]).is_some() {
+        reader.problem("METRICS_ADDR must be renamed: it is INTERNAL_ADDR now");
+    }
+    let internal_addr = reader.parsed(
+        "INTERNAL_ADDR",
+        None,
+        "be an IP address and a port, such as 127.0.0.1:9090",
+        |text| text.parse().ok().map(Some),
+    );
+    if internal_addr.is_some_and(|addr| overlap(addr, listen_addr)) {
+        reader.invalid(
             "INTERNAL_ADDR",
             "be another address or port than LISTEN_ADDR",
         );
     }
     let internal = internal(reader);
-    if let (Ok(addr), Ok(internal)) = (&internal_addr, &internal) {
-        warn_of_unlikely_values(reader, *addr, internal);
-    }
-    let filter = reader.parse_or(
+    warn_of_unlikely_values(reader, internal_addr, &internal);
+    let filter = reader.parsed(
         "RUST_LOG",
-        telemetry::Filter::default(),
-        "a level such as info, or target=level pairs",
+        telemetry::default_filter(),
+        "be a level such as info, or target=level pairs",
+        telemetry::parse_filter,
     );
-    let format = reader.parse_or("LOG_FORMAT", telemetry::Format::Text, "text or json");
-    let (listen_addr, internal_addr) = (listen_addr?, internal_addr?);
-    let internal = internal?;
-    let log = telemetry::Settings {
-        filter: filter?,
-        format: format?,
-    };
-    Ok(move |service| ServerConfig {
+    let is_json = reader.parsed("LOG_FORMAT", false, "be text or json", |text| match text {
+        "text" => Some(false),
+        "json" => Some(true),
+        _ => None,
+    });
+    ServerConfig {
         listen_addr,
         internal_addr,
         internal,
-        log,
+        log: telemetry::Settings { filter, is_json },
         service,
-    })
-}
-
-fn internal_addr(reader: &mut Reader) -> Result<Option<SocketAddr>, InvalidSetting> {
-    if reader.get_foreign(&["METRICS_ADDR"]).is_some() {
-        return Err(reader.problem("METRICS_ADDR must be renamed: it is INTERNAL_ADDR now"));
     }
-    reader.parse_optional(
-        "INTERNAL_ADDR",
-        "an IP address and a port, such as 127.0.0.1:9090",
-    )
 }
 
-fn internal(reader: &mut Reader) -> Result<InternalConfig, InvalidSetting> {
+/// Whether the two addresses cannot both be listened on.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_wide = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || is_wide)
+}
+
+fn internal(reader: &mut Reader) -> InternalConfig {
     let tokens = reader.secret_or_file("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
-    let gives_access_tokens = match reader.get("INTERNAL_ACCESS_TOKEN") {
-        None | Some("off") => Ok(false),
-        Some("on") => Ok(true),
-        Some(_) => Err(reader.invalid("INTERNAL_ACCESS_TOKEN", "be on or off")),
-    };
-    let wechat_paths = reader
-        .get("INTERNAL_WECHAT_PATHS")
-        .map(|text| text.split(','));
-    let wechat_paths = wechat_paths.into_iter().flatten().map(parse_path);
-    let wechat_paths = wechat_paths.collect::<Result<_, _>>();
-    let wechat_paths = wechat_paths.map_err(|must| reader.invalid("INTERNAL_WECHAT_PATHS", must));
-    let tokens = match tokens? {
-        None => Vec::new(),
-        Some(text) => internal_tokens(text.expose_secret()).ok_or_else(|| {
-            reader.invalid_secret("INTERNAL_TOKEN", &format!(
-                "INTERNAL_TOKEN must be {MIN_TOKEN_LEN} or more visible ASCII characters, or two different such tokens with a comma between them"
-            ))
-        })?,
-    };
-    Ok(InternalConfig {
-        tokens,
-        gives_access_tokens: gives_access_tokens?,
-        wechat_paths: wechat_paths?,
-    })
+    let tokens = tokens.map(|text| parse_tokens(text.expose_secret()));
+    if tokens.as_ref().is_some_and(Vec::is_empty) {
+        reader.invalid_secret("INTERNAL_TOKEN", &format!(
+            "be {MIN_TOKEN_LEN} or more visible ASCII characters, or two different such tokens with a comma between them"
+        ));
+    }
+    let gives_access_tokens = reader.parsed(
+        "INTERNAL_ACCESS_TOKEN",
+        false,
+        "be on or off",
+        |text| match text {
+            "on" => Some(true),
+            "off" => Some(false),
+            _ => None,
+        },
+    );
+    let paths = reader.get("INTERNAL_WECHAT_PATHS");
+    let paths = paths.map_or(Ok(Vec::new()), |text| {
+        text.split(',').map(parse_path).collect()
+    });
+    let wechat_paths = paths.unwrap_or_else(|must| {
+        reader.invalid("INTERNAL_WECHAT_PATHS", must);
+        Vec::new()
+    });
+    InternalConfig {
+        tokens: tokens.unwrap_or_default(),
+        gives_access_tokens,
+        wechat_paths,
+    }
 }
 
-fn internal_tokens(text: &str) -> Option<Vec<SecretString>> {
+/// One token or two; none if the text is something else.
+fn parse_tokens(text: &str) -> Vec<SecretString> {
     let tokens: Vec<_> = text.split(',').map(str::trim).collect();
     let is_token = |token: &&str| {
         token.len() >= MIN_TOKEN_LEN && token.bytes().all(|byte| byte.is_ascii_graphic())
     };
-    let are_tokens = tokens.iter().all(is_token);
     let are_different = tokens.len() == 1 || (tokens.len() == 2 && tokens[0] != tokens[1]);
-    (are_tokens && are_different).then(|| tokens.into_iter().map(SecretString::from).collect())
+    if !are_different || !tokens.iter().all(is_token) {
+        return Vec::new();
+    }
+    tokens.into_iter().map(SecretString::from).collect()
 }
 
 fn warn_of_unlikely_values(
@@ -175,9 +194,8 @@ fn warn_of_unlikely_values(
     let is_passed = passed.is_some_and(|(_, count)| count == "2");
     match addr {
         None if has_token && !is_passed => {
-            reader.warning(
-                "INTERNAL_TOKEN is set, but not INTERNAL_ADDR: there is no internal listener"
-                    .into(),
+            reader.warn(
+                "INTERNAL_TOKEN is set, but not INTERNAL_ADDR: there is no internal listener",
             );
         }
         Some(addr) if !addr.ip().to_canonical().is_loopback() => {
@@ -186,22 +204,32 @@ fn warn_of_unlikely_values(
             } else {
                 "without INTERNAL_TOKEN it serves metrics and probes only"
             };
-            reader.warning(format!(
+            reader.warn(format!(
                 "INTERNAL_ADDR {addr} is open to other machines, and the internal listener speaks plain HTTP: {served}"
             ));
         }
         _ => {}
     }
     if !internal.wechat_paths.is_empty() && !has_token {
-        reader.warning("INTERNAL_WECHAT_PATHS is set, but INTERNAL_TOKEN is not: no calls are passed through to WeChat".into());
+        reader.warn("INTERNAL_WECHAT_PATHS is set, but INTERNAL_TOKEN is not: no calls are passed through to WeChat");
     }
     if internal.gives_access_tokens && !has_token {
-        reader.warning("INTERNAL_ACCESS_TOKEN is on, but INTERNAL_TOKEN is not set: access_tokens are not given out".into());
+        reader.warn("INTERNAL_ACCESS_TOKEN is on, but INTERNAL_TOKEN is not set: access_tokens are not given out");
     }
 }
 
-/// Whether the two addresses cannot both be listened on.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let is_wide = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || is_wide)
+/// Warns of names with our prefixes that were not read.
+fn warn_of_unknown_names(reader: &mut Reader) {
+    for name in reader.sources.vars.keys() {
+        let upper_case = name.to_ascii_uppercase();
+        let is_ours = PREFIXES.iter().any(|prefix| upper_case.starts_with(prefix));
+        if !is_ours || reader.names_read.contains(&**name) || FOREIGN_NAMES.contains(&&**name) {
+            continue;
+        }
+        let mut warning = format!("{name} is not a setting of wxlogin");
+        if reader.names_read.contains(&*upper_case) {
+            warning += &format!(", but {upper_case} is");
+        }
+        reader.warn(warning);
+    }
 }

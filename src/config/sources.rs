@@ -1,12 +1,18 @@
-//! The sources of settings: the environment and, below it, a `.env` file in the working directory.
+//! The sources of settings: the environment, below it a `.env` file in the working directory, and files that they
+//! name.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::certificates;
-use super::text_file::{self, TextFileError};
+use super::{Problems, shared};
+
+/// The size of the largest file, in bytes.
+const MAX_LEN: u64 = 64 * 1024;
+/// Stands for `$` while `.env` is parsed: no text has this character.
+const DOLLAR: &str = "\u{e000}";
 
 /// The settings by name, and warnings, a sentence each.
 #[derive(Default)]
@@ -14,37 +20,37 @@ pub(super) struct Sources {
     pub(super) vars: BTreeMap<String, String>,
     /// The lines of the values that come from `.env`.
     pub(super) lines: BTreeMap<String, usize>,
+    /// Whether the others come from the environment, and not from the caller.
+    pub(super) is_environment: bool,
     /// The directory, if there is no `.env` in it.
     pub(super) no_dotenv: Option<PathBuf>,
     pub(super) warnings: Vec<String>,
 }
 
-/// Why the settings could not be collected. Holds no line of the file, which has secrets.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SourceError {
-    #[error(".env cannot be read: {0}")]
-    Unreadable(TextFileError),
-    #[error(
-        ".env, line {0}, is not of the form NAME=value, in 'single quotes' if the value has spaces, quotes or $"
-    )]
-    BadLine(usize),
-    #[error(".env sets {0} twice")]
-    Twice(String),
-    #[error("{0} is not UTF-8 text")]
-    NotText(String),
+impl Sources {
+    /// Values that the caller gives.
+    pub(super) fn of(vars: BTreeMap<String, String>) -> Self {
+        Self {
+            vars,
+            ..Self::default()
+        }
+    }
 }
 
 /// Merges the environment over the `.env` file in `dir`. The process' environment is not changed: setting
 /// variables is unsafe in a process with threads.
-pub(super) fn load(dir: &Path) -> Result<Sources, SourceError> {
-    let mut sources = Sources::default();
+pub(super) fn load(dir: &Path) -> Result<Sources, Problems> {
+    let mut sources = Sources {
+        is_environment: true,
+        ..Sources::default()
+    };
     read_dotenv(&dir.join(".env"), &mut sources)?;
     for (name, value) in std::env::vars_os() {
         let Ok(name) = name.into_string() else {
             continue; // no setting of ours has such a name
         };
         match value.into_string() {
-            Ok(value) if value.trim().is_empty() && !certificates::NAMES.contains(&&*name) => {
+            Ok(value) if value.trim().is_empty() && !shared::CERTIFICATES.contains(&&*name) => {
                 if let Some(line) = sources.lines.get(&name) {
                     sources.warnings.push(format!(
                         "{name} is empty in the environment, which counts as not set: the value of .env, line {line}, is used"
@@ -56,7 +62,7 @@ pub(super) fn load(dir: &Path) -> Result<Sources, SourceError> {
                 sources.vars.insert(name, value);
             }
             Err(_) if super::names().contains(name.as_str()) => {
-                return Err(SourceError::NotText(name));
+                return Err(Problems::one(format!("{name} is not UTF-8 text")));
             }
             Err(_) => {}
         }
@@ -64,77 +70,74 @@ pub(super) fn load(dir: &Path) -> Result<Sources, SourceError> {
     Ok(sources)
 }
 
-fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), SourceError> {
-    let text = match text_file::read(path) {
+/// A problem holds no line of the file, which has secrets.
+fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), Problems> {
+    let text = match read_text(path) {
         Ok(text) => text,
-        Err(TextFileError::Io(error)) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             let dir = path.parent().unwrap_or(path);
             sources.no_dotenv = Some(dir.canonicalize().unwrap_or_else(|_| dir.to_owned()));
             return Ok(());
         }
-        Err(error) => return Err(SourceError::Unreadable(error)),
+        Err(error) => return Err(Problems::one(format!(".env cannot be read: {error}"))),
     };
-    let is_public = |mode: u32| mode & 0o004 != 0;
-    if path
-        .metadata()
-        .is_ok_and(|file| is_public(file.permissions().mode()))
-    {
-        sources
-            .warnings
-            .push(".env can be read by every user of this machine: chmod 600 .env".to_owned());
+    let mode = path.metadata().map_or(0, |file| file.permissions().mode());
+    if mode & 0o004 != 0 {
+        let warning = ".env can be read by every user of this machine: chmod 600 .env";
+        sources.warnings.push(warning.into());
     }
-    for line in dotenvy::from_read_iter(text.as_bytes()) {
-        let (name, value) = line.map_err(|_| SourceError::BadLine(first_bad_line(&text)))?;
-        let before = sources.vars.insert(name.clone(), value);
-        if before.is_some_and(|before| !before.trim().is_empty()) {
-            return Err(SourceError::Twice(name));
+    // The library would replace `$` and what follows it by a variable: in a password that is a mistake.
+    let text = text.replace('$', DOLLAR);
+    let (mut entry, mut start) = (String::new(), 1);
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        if entry.is_empty() {
+            start = number;
         }
-        if let Some(line) = line_of(&name, &text) {
-            sources.lines.insert(name, line);
+        entry += line;
+        match dotenvy::from_read_iter(entry.as_bytes()).next() {
+            Some(Err(_)) => continue, // a quote that a later line closes, or a mistake
+            Some(Ok((name, value))) => {
+                let value = value.replace(DOLLAR, "$");
+                let before = sources.vars.insert(name.clone(), value);
+                if before.is_some_and(|before| !before.trim().is_empty()) {
+                    return Err(Problems::one(format!(".env sets {name} twice")));
+                }
+                sources.lines.insert(name, start);
+            }
+            None => {} // a comment, or nothing
         }
+        entry.clear();
     }
-    warn_of_replaced_parts(&text, sources);
+    if !entry.is_empty() {
+        return Err(Problems::one(format!(
+            ".env, line {start}, is not of the form NAME=value, in 'single quotes' if the value has spaces, quotes or $"
+        )));
+    }
     Ok(())
 }
 
-/// The number of the last line that sets a name.
-fn line_of(name: &str, text: &str) -> Option<usize> {
-    let sets = |line: &str| {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        let rest = line.strip_prefix(name);
-        rest.is_some_and(|rest| rest.trim_start().starts_with('='))
-    };
-    (1..)
-        .zip(text.lines())
-        .filter(|(_, line)| sets(line))
-        .map(|(number, _)| number)
-        .last()
-}
-
-/// The number of the line after the longest well-formed beginning.
-fn first_bad_line(text: &str) -> usize {
-    let lines: Vec<_> = text.split_inclusive('\n').collect();
-    let is_well_formed = |count: &usize| {
-        let beginning = lines[..*count].concat();
-        dotenvy::from_read_iter(beginning.as_bytes()).all(|line| line.is_ok())
-    };
-    1 + (0..lines.len()).rev().find(is_well_formed).unwrap_or(0)
-}
-
-/// Outside of single quotes, `$` and what follows it is replaced by a variable: in a password that is a mistake.
-fn warn_of_replaced_parts(text: &str, sources: &mut Sources) {
-    const DOLLAR: &str = "\u{e000}";
-    let kept = text.replace('$', DOLLAR);
-    for (name, value) in dotenvy::from_read_iter(kept.as_bytes()).flatten() {
-        if sources
-            .vars
-            .get(&name)
-            .is_some_and(|read| *read != value.replace(DOLLAR, "$"))
-        {
-            sources.warnings.push(format!(
-                ".env: in the value of {name}, $ and what follows it was replaced by a variable; in single quotes it is kept"
-            ));
-        }
+/// The text of a file as editors of any system write it, without a byte order mark, with `\n` at the end of lines.
+/// An error holds no part of it.
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_LEN + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_LEN {
+        return Err(io::Error::other("it is larger than 64 KiB"));
     }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(io::Error::other("it is UTF-16: save it as UTF-8"));
+    }
+    let not_text = |position: usize| {
+        let before = bytes.iter().take(position);
+        let line = 1 + before.filter(|byte| **byte == b'\n').count();
+        io::Error::other(format!("line {line} is not UTF-8 text"))
+    };
+    if let Some(nul) = bytes.iter().position(|byte| *byte == 0) {
+        return Err(not_text(nul));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|error| not_text(error.valid_up_to()))?;
+    let text = text.trim_start_matches('\u{feff}');
+    Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
 }

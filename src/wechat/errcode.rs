@@ -1,7 +1,7 @@
 //! WeChat's errcodes: their meaning for each call, and the remedy that the operator is given.
 //!
 //! A new errcode is a row of [`MEANINGS`], and one in docs/*/troubleshooting.md; a new [`Meaning`] also needs one in
-//! `refusal_row` (`src/api/problem/table.rs`).
+//! `refusal_row` (`src/problem/table.rs`).
 
 use Call::{CheckSession, CodeToSession, PassedThrough, PhoneNumber, StableToken};
 use Meaning::{

@@ -67,7 +67,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let _logging = telemetry::init(&settings.config().log).unwrap();
+    let _logging = telemetry::init(&settings.config().log);
     let sandbox = Sandbox::start(addresses, options.openness, settings).await;
     tokio::spawn(serve(page, page_and_wechat(&sandbox)));
     tokio::spawn(serve(

@@ -79,11 +79,11 @@ const VALUES: &[Row] = &[
     (&[("SESSION_TTL", "1m")], &["settings: SESSION_TTL 1m is less than five minutes"]),
     (&[("WECHAT_MAX_IN_FLIGHT", "1\u{200b}0")], &["the invisible character U+200B"]),
     (&[("SSL_CERT_FILE", "/nowhere.pem")],
-        &["SSL_CERT_FILE must name certificates", "/nowhere.pem cannot be read: No such file"]),
-    (&[("SSL_CERT_FILE", "")], &["SSL_CERT_FILE must name certificates", "it is empty"]),
-    (&[("SSL_CERT_FILE", "/etc/hostname")], &["/etc/hostname holds no certificate in PEM form"]),
+        &["SSL_CERT_FILE must name certificates", "\"/nowhere.pem\" cannot be read: No such file"]),
+    (&[("SSL_CERT_FILE", "")], &["SSL_CERT_FILE must name certificates", "\"\" cannot be read"]),
+    (&[("SSL_CERT_FILE", "/etc/hostname")], &["\"/etc/hostname\" holds no certificate in PEM form"]),
     (&[("SSL_CERT_DIR", "/nowhere")],
-        &["SSL_CERT_DIR must name certificates", "/nowhere cannot be read as a directory"]),
+        &["SSL_CERT_DIR must name certificates", "\"/nowhere\" cannot be read: No such file"]),
     (&[("NO_PROXY", "localhost,*.example.com")], &["NO_PROXY has \"*.example.com\", which matches no host"]),
     (&[("LISTEN_ADDR", "192.0.2.1:3000")],
         &["LISTEN_ADDR: cannot listen on 192.0.2.1:3000", "no network interface"]),
@@ -289,7 +289,10 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
     for (url, parts) in [
         (
             "file:/nowhere/sessions",
-            &["/nowhere/sessions", "no directory /nowhere"][..],
+            &[
+                "/nowhere/sessions",
+                "cannot make /nowhere/sessions: No such file",
+            ][..],
         ),
         (
             "file:full",
@@ -298,7 +301,7 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
         ("file:full/letter.txt", &["letter.txt is a file"]),
         (
             "file:full/letter.txt/s",
-            &["full/letter.txt is a file, not a directory"],
+            &["cannot make full/letter.txt/s: Not a directory"],
         ),
     ] {
         let settings = vars(&wechat.base(), &[("SESSION_STORE", url)]);
