@@ -95,13 +95,14 @@ impl WxLogin {
             Store::open(&config.sessions, encryption, metrics.clone(), clock.clone())?;
         let login_codes = OneTimeCodes::new(clock.clone());
         // The oldest first: they are forgotten in this order.
-        for exchange in recent.into_iter().rev() {
+        for (code, first) in recent.into_iter().rev() {
+            let age = Duration::from_secs(clock.now().saturating_sub(first.created));
             let known = Known::Stored {
-                first: exchange.session,
+                first,
                 further: 0,
                 endings: 0,
             };
-            login_codes.insert(exchange.code, known, Duration::from_secs(exchange.age));
+            login_codes.insert(code, known, age);
         }
         Ok(Self(Arc::new(Parts {
             mini_programs: config.mini_programs.into_iter().map(Arc::new).collect(),

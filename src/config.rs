@@ -88,7 +88,7 @@ impl Config {
     /// # Errors
     /// [`Problems`]: this is no such place.
     pub fn with_session_store(mut self, url: &str) -> Result<Self, Problems> {
-        self.sessions.url = url.parse().map_err(|reason: session::InvalidUrl| {
+        self.sessions.url = url.parse().map_err(|reason| {
             Problems(vec![format!("SESSION_STORE must {}", store_form(reason))])
         })?;
         Ok(self)
@@ -183,11 +183,13 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
         MILLISECOND,
     );
     let max_in_flight = reader.number("WECHAT_MAX_IN_FLIGHT", 1024, 1..=1_000_000);
-    let url = match reader.get("SESSION_STORE").map(str::parse) {
+    let url = match reader
+        .get("SESSION_STORE")
+        .map(str::parse::<session::StoreUrl>)
+    {
         None => Ok(session::StoreUrl::default()),
         Some(Ok(url)) => Ok(url),
         Some(Err(reason)) => {
-            let reason: session::InvalidUrl = reason;
             // A URL can hold a password.
             let is_shown = reader
                 .get("SESSION_STORE")
@@ -235,7 +237,7 @@ fn read(reader: &mut Reader) -> Result<Config, InvalidSetting> {
     })
 }
 
-fn store_form(reason: session::InvalidUrl) -> String {
+fn store_form(reason: &str) -> String {
     format!("be file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…: {reason}")
 }
 

@@ -7,7 +7,7 @@
 use redis::{Cmd, cmd};
 
 use super::names::{keys_at, owned_at};
-use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, UserId};
+use super::{EXCHANGE_TTL, EncryptedKey, UserId};
 
 /// Adds the session ARGV[1], which lives for ARGV[2] seconds, and the exchange ARGV[3] to the list, unless that
 /// is empty. It is remembered for ARGV[4] seconds. ARGV[5], if given, is its `session_key`, encrypted; ARGV[6]
@@ -43,7 +43,7 @@ const LOG_IN: &str = "
     end";
 
 /// Returns the newest key if a session is alive, unless there have been ARGV[1] failures.
-const NEWEST_KEY: &str = "
+pub(super) const NEWEST_KEY: &str = "
     local time = redis.call('TIME')
     local sessions = redis.call('ZCOUNT', KEYS[2], time[1] + time[2] / 1000000, '+inf')
     local failures = redis.call('HGET', KEYS[1], 'failures') or 0
@@ -52,13 +52,13 @@ const NEWEST_KEY: &str = "
     end
     return redis.call('HGET', KEYS[1], 'newest')";
 
-const COUNT_FAILURE: &str = "
+pub(super) const COUNT_FAILURE: &str = "
     if redis.call('HGET', KEYS[1], 'newest') then
         redis.call('HINCRBY', KEYS[1], 'failures', 1)
     end";
 
 /// Removes ARGV from the list, and the keys unless the user has logged in since.
-const FORGET_ALL: &str = "
+pub(super) const FORGET_ALL: &str = "
     for i = 1, #ARGV do
         redis.call('ZREM', KEYS[2], ARGV[i])
     end
@@ -86,19 +86,8 @@ pub(super) fn log_in(
     command
 }
 
-pub(super) fn forget_all(user: UserId<'_>, names: &[String]) -> Cmd {
-    script(FORGET_ALL, user).arg(names).take()
-}
-
-pub(super) fn newest_key(user: UserId<'_>) -> Cmd {
-    script(NEWEST_KEY, user).arg(MAX_FAILURES).take()
-}
-
-pub(super) fn count_failure(user: UserId<'_>) -> Cmd {
-    script(COUNT_FAILURE, user)
-}
-
-fn script(text: &str, user: UserId<'_>) -> Cmd {
+/// A script for the keys of a user.
+pub(super) fn script(text: &str, user: UserId<'_>) -> Cmd {
     cmd("EVAL")
         .arg(text)
         .arg(2)

@@ -2,13 +2,14 @@
 //! searched one by one, so that a login changes one of some thirty pages. With larger buckets each commit writes more
 //! pages; with smaller ones there are more to search.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, Error, OptionalExtension, Result, params};
 
 use super::connection::{execute, number};
-use crate::session::records::{EncryptedExchange, Row};
+use crate::session::logins::{EncryptedExchange, Login, Logins, Row};
 use crate::session::{EXCHANGE_TTL, EncryptedKey, RecentExchange, Session, Token, UserId};
 
 /// The most exchanges that are remembered: a thousand a second.
@@ -24,20 +25,6 @@ pub(super) struct Counts {
     pub(super) sessions: i64,
     /// Whether a login is among the writes of a commit, which must leave room for the end of sessions.
     pub(super) is_growing: bool,
-}
-
-/// What a search reads of a session.
-#[derive(Clone)]
-pub(super) struct Login {
-    pub(super) id: i64,
-    /// The key that this login brought.
-    pub(super) key: Option<EncryptedKey>,
-    /// Failed decryptions since this login.
-    pub(super) failures: u8,
-    pub(super) is_ended: bool,
-    pub(super) unionid: Option<String>,
-    pub(super) created: u64,
-    pub(super) expires: u64,
 }
 
 impl Counts {
@@ -118,14 +105,13 @@ pub(super) fn erase(db: &Connection, ids: &[i64], counts: &mut Counts) -> Result
     Ok(0)
 }
 
-/// The user's sessions that expire after `now`, the newest first, also ended ones: so many that they are enough.
-pub(super) fn search(
+/// Reads the user's logins that expire after `now`, also those that were ended, the newest first.
+pub(super) fn search<T>(
     db: &Connection,
     user: UserId<'_>,
     now: u64,
-    mut enough: impl FnMut(&Login) -> bool,
-) -> Result<Vec<Login>> {
-    let mut logins = Vec::new();
+    read: impl FnOnce(Logins<'_, '_>) -> T,
+) -> Result<T> {
     // One snapshot for all buckets.
     let _transaction = db.unchecked_transaction()?;
     let oldest = number(db, "SELECT coalesce(min(bucket), 0) FROM session")?;
@@ -133,7 +119,8 @@ pub(super) fn search(
     if newest.saturating_sub(oldest) > MAX_BUCKETS {
         return Err(Error::IntegralValueOutOfRange(0, newest));
     }
-    let sql = "SELECT id, session_key, failures, ended, unionid, created, expires FROM session
+    let sql = "SELECT appid, openid, unionid, created, expires, id, session_key, failures, ended
+        FROM session
         WHERE bucket = ?1 AND user = ?2 AND appid = ?3 AND openid = ?4 AND expires > ?5
         ORDER BY login DESC";
     let mut statement = db.prepare_cached(sql)?;
@@ -141,32 +128,42 @@ pub(super) fn search(
     statement.raw_bind_parameter(3, user.appid)?;
     statement.raw_bind_parameter(4, user.openid)?;
     statement.raw_bind_parameter(5, now)?;
-    for bucket in (oldest..=newest).rev() {
+    let mut in_bucket = |bucket| {
         statement.raw_bind_parameter(1, bucket)?;
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next()? {
-            logins.push(Login {
-                id: row.get(0)?,
-                key: row.get::<_, Option<_>>(1)?.map(EncryptedKey),
-                failures: row.get(2)?,
-                is_ended: row.get(3)?,
-                unionid: row.get(4)?,
-                created: row.get(5)?,
-                expires: row.get(6)?,
-            });
-            if logins.last().is_some_and(&mut enough) {
-                return Ok(logins);
-            }
-        }
-    }
-    Ok(logins)
+        statement
+            .raw_query()
+            .mapped(login)
+            .collect::<Result<Vec<_>>>()
+    };
+    let mut failed = Ok(());
+    // No bucket is read before it is needed.
+    let logins = (oldest..=newest).rev().map_while(|bucket| {
+        let logins = in_bucket(bucket).map_err(|error| failed = Err(error));
+        logins.ok()
+    });
+    let read = read(&mut logins.flatten());
+    failed.map(|()| read)
+}
+
+fn login(row: &rusqlite::Row<'_>) -> Result<Login<'static>> {
+    let session = Session {
+        id: row.get(5)?,
+        ..session(row)?
+    };
+    Ok(Login {
+        session: Cow::Owned(session),
+        key: row.get::<_, Option<_>>(6)?.map(EncryptedKey),
+        failures: row.get(7)?,
+        is_ended: row.get(8)?,
+    })
 }
 
 /// 32 bits of a user. Others may have the same.
 fn hash(user: UserId<'_>) -> u32 {
-    // No appid or openid contains NUL.
-    let user = [user.appid.as_bytes(), user.openid.as_bytes()].join(&0);
-    let bits = digest(&SHA256, &user).as_ref().first_chunk().copied();
+    let bits = digest(&SHA256, &user.to_bytes())
+        .as_ref()
+        .first_chunk()
+        .copied();
     u32::from_be_bytes(bits.unwrap_or_default())
 }
 
@@ -179,9 +176,7 @@ pub(super) fn recent_exchanges(db: &Connection, now: Duration) -> Result<Vec<Rec
     let first = Token::first_id(since.saturating_sub(EXCHANGE_TTL));
     let mut statement = db.prepare(sql)?;
     let rows = statement.query_map((first, since.as_secs(), MAX_EXCHANGES), |row| {
-        let (session, code) = (session(row)?, row.get(5)?);
-        let age = now.as_secs().saturating_sub(session.created);
-        Ok(RecentExchange { code, session, age })
+        Ok((row.get(5)?, session(row)?))
     })?;
     rows.collect()
 }
