@@ -198,6 +198,7 @@ fn meaning(error: &std::io::Error) -> &'static str {
             ". The directory and its files must belong to the user that wxlogin runs as"
         }
         ErrorKind::NotFound => ". The directory above it must exist",
+        ErrorKind::NotADirectory => ". A file is where a directory must be: move it away",
         ErrorKind::ReadOnlyFilesystem => ". It is mounted read-only",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ". The disk is full",
         _ => "",

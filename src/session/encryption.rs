@@ -53,19 +53,15 @@ impl Encryption {
         Ok(Self { by_appid })
     }
 
-    /// The key of a user, encrypted with each AppSecret: the first is to be stored, and all can be in
-    /// the store already.
+    /// The key of a user as it is to be stored.
     pub(super) fn encrypt(
         &self,
         user: UserId<'_>,
         session_key: &SessionKey,
-    ) -> Result<Vec<EncryptedKey>, Unspecified> {
-        let data = user.to_bytes();
-        let ciphers = self.by_appid.get(user.appid).ok_or(Unspecified)?;
-        ciphers
-            .iter()
-            .map(|cipher| cipher.encrypt(&data, session_key))
-            .collect()
+    ) -> Result<EncryptedKey, Unspecified> {
+        let ciphers = self.by_appid.get(user.appid);
+        let first = ciphers.and_then(|ciphers| ciphers.first());
+        (first.ok_or(Unspecified)?).encrypt(&user.to_bytes(), session_key)
     }
 
     /// The key in what was read from the store; `None` if it is encrypted with none of the AppSecrets.

@@ -8,21 +8,23 @@ use super::{EncryptedKey, MAX_FAILURES, Session};
 /// The most different keys of a user in a store: two, each encrypted with up to two AppSecrets.
 const MAX_KEYS: usize = 4;
 
-/// A session as it is stored. The default fits no token.
-#[derive(Clone, Default)]
+/// A seal and a session as they are stored. The default fits no token.
+pub(super) type Sealed = ([u8; 32], Session);
+
+/// What is stored at a login.
 pub(super) struct Row {
     /// [`Token::seal`](super::Token::seal).
     pub(super) seal: [u8; 32],
     pub(super) session: Session,
+    /// If this login exchanged its code.
+    pub(super) exchange: Option<EncryptedExchange>,
 }
 
 /// An exchange as it is stored.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) struct EncryptedExchange {
     pub(super) code: [u8; 32],
-    /// The `session_key`, encrypted with each AppSecret: the first is stored, and the others can be in the
-    /// store already.
-    pub(super) keys: Vec<EncryptedKey>,
+    pub(super) key: EncryptedKey,
 }
 
 /// A login of a user.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use prometheus::IntGauge;
 
-use super::logins::{EncryptedExchange, Login, Logins, Row, newest_with_key};
+use super::logins::{Login, Logins, Row, Sealed, newest_with_key};
 use super::{EncryptedKey, Session, Token, UserId, lock};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -34,7 +34,8 @@ struct Maps {
 }
 
 struct Stored {
-    row: Row,
+    seal: [u8; 32],
+    session: Session,
     /// The key that this login brought.
     key: Option<EncryptedKey>,
     /// Failed decryptions since this login.
@@ -58,43 +59,54 @@ impl MemoryStore {
     }
 
     /// `false` if the id of the token is taken.
-    pub(super) fn create(
-        &self,
-        token: &Token,
-        row: Row,
-        exchange: Option<EncryptedExchange>,
-    ) -> bool {
+    pub(super) fn create(&self, token: &Token, row: Row) -> bool {
         let now = self.clock.monotonic();
-        let life = row.session.expires.saturating_sub(row.session.created);
+        let id = token.id();
+        let session = Session { id, ..row.session };
+        let life = session.expires.saturating_sub(session.created);
         let stored = Stored {
-            key: exchange.and_then(|exchange| exchange.keys.first().copied()),
-            row,
+            seal: row.seal,
+            session,
+            key: row.exchange.map(|exchange| exchange.key),
             failures: 0,
             is_ended: false,
             end: now.saturating_add(Duration::from_secs(life)),
         };
-        let mut maps = lock(&self.maps);
+        let maps = &mut *lock(&self.maps);
         maps.remove_expired(now);
-        maps.insert(token.id(), stored)
+        let Entry::Vacant(free) = maps.sessions.entry(id) else {
+            return false;
+        };
+        let user = hash(stored.session.user());
+        free.insert(stored);
+        maps.by_user.entry(user).or_default().push(id);
+        maps.order.push_back(id);
+        maps.size.inc();
+        true
     }
 
-    pub(super) fn find(&self, token: &Token) -> Option<Row> {
+    pub(super) fn find(&self, token: &Token) -> Option<Sealed> {
         let maps = lock(&self.maps);
         let stored = maps.sessions.get(&token.id())?;
         let is_valid = !stored.is_ended && self.clock.monotonic() < stored.end;
-        is_valid.then(|| stored.row.clone())
+        is_valid.then(|| (stored.seal, stored.session.clone()))
     }
 
-    /// Reads the user's logins that have not expired by either clock.
-    pub(super) fn search<T>(&self, user: UserId<'_>, read: impl FnOnce(Logins<'_, '_>) -> T) -> T {
-        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+    /// Reads the user's logins that expire after `now`, and have not by the monotonic clock.
+    pub(super) fn search<T>(
+        &self,
+        user: UserId<'_>,
+        now: u64,
+        read: impl FnOnce(Logins<'_, '_>) -> T,
+    ) -> T {
+        let monotonic = self.clock.monotonic();
         let maps = lock(&self.maps);
         let ids = maps.by_user.get(&hash(user)).into_iter().flatten().rev();
         let stored = ids.filter_map(|id| maps.sessions.get(id));
         let is_valid =
-            |it: &&Stored| it.is_of(user) && monotonic < it.end && now < it.row.session.expires;
+            |it: &&Stored| it.is_of(user) && monotonic < it.end && now < it.session.expires;
         read(&mut stored.filter(is_valid).map(|it| Login {
-            session: Cow::Borrowed(&it.row.session),
+            session: Cow::Borrowed(&it.session),
             key: it.key,
             failures: it.failures,
             is_ended: it.is_ended,
@@ -102,7 +114,7 @@ impl MemoryStore {
     }
 
     pub(super) fn count_failure(&self, user: UserId<'_>) {
-        let login = self.search(user, newest_with_key);
+        let login = self.search(user, 0, newest_with_key);
         let mut maps = lock(&self.maps);
         if let Some(stored) = login.and_then(|id| maps.sessions.get_mut(&id)) {
             stored.failures = stored.failures.saturating_add(1);
@@ -140,24 +152,11 @@ impl MemoryStore {
 
 impl Stored {
     fn is_of(&self, user: UserId<'_>) -> bool {
-        self.row.session.user() == user
+        self.session.user() == user
     }
 }
 
 impl Maps {
-    /// `false` if the id is taken.
-    fn insert(&mut self, id: i64, stored: Stored) -> bool {
-        let user = hash(stored.row.session.user());
-        let Entry::Vacant(free) = self.sessions.entry(id) else {
-            return false;
-        };
-        free.insert(stored);
-        self.by_user.entry(user).or_default().push(id);
-        self.order.push_back(id);
-        self.size.inc();
-        true
-    }
-
     fn remove_expired(&mut self, now: Duration) {
         for _ in 0..MAX_REMOVED {
             let Some(id) = self.order.front().copied() else {
@@ -167,20 +166,16 @@ impl Maps {
                 return;
             }
             self.order.pop_front();
-            self.remove(id);
-        }
-    }
-
-    /// Removes a session, unless it has been removed.
-    fn remove(&mut self, id: i64) {
-        let Some(stored) = self.sessions.remove(&id) else {
-            return;
-        };
-        self.size.dec();
-        if let Entry::Occupied(mut ids) = self.by_user.entry(hash(stored.row.session.user())) {
-            ids.get_mut().retain(|other| *other != id);
-            if ids.get().is_empty() {
-                ids.remove();
+            // Unless the user has ended all.
+            let Some(stored) = self.sessions.remove(&id) else {
+                continue;
+            };
+            self.size.dec();
+            if let Entry::Occupied(mut ids) = self.by_user.entry(hash(stored.session.user())) {
+                ids.get_mut().retain(|other| *other != id);
+                if ids.get().is_empty() {
+                    ids.remove();
+                }
             }
         }
     }

@@ -24,7 +24,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::answers::Tasks;
-use super::logins::{self, EncryptedExchange, Logins, Row};
+use super::logins::{self, Logins, Row, Sealed};
 use super::{OpenError, RecentExchange, Session, Token, Unavailable, UserId, lock};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -48,7 +48,6 @@ pub(super) struct SqliteStore {
     readers: Arc<Readers>,
     searches: Arc<Semaphore>,
     tasks: Tasks,
-    clock: Clock,
 }
 
 impl SqliteStore {
@@ -63,55 +62,33 @@ impl SqliteStore {
         let damage = Arc::new(Damage::new(metrics.store_damage("database")));
         let refused = |error| directory::refusal(&directory.database(), error);
         let exchanges = rows::recent_exchanges(&db, clock.wall()).map_err(refused)?;
-        let writer = Writer::new(
-            db,
-            directory.clone(),
-            damage.clone(),
-            metrics,
-            clock.clone(),
-        );
-        let writer = writer.map_err(refused)?.start();
-        let writer = writer.map_err(|error| OpenError::Other(format!("no thread: {error}")))?;
+        let writer = Writer::new(db, &directory, &damage, metrics, clock);
+        let writer = writer.map_err(refused)?.start()?;
         let store = Self {
             writer: Mutex::new(Some(writer)),
             readers: Arc::new(Readers::new(directory, damage)),
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
             tasks: Tasks::default(),
-            clock,
         };
         Ok((store, exchanges))
     }
 
     /// `false` if the id of the token is taken.
-    pub(super) async fn create(
-        &self,
-        token: &Token,
-        row: Row,
-        exchange: Option<EncryptedExchange>,
-    ) -> Result<bool, Unavailable> {
+    pub(super) async fn create(&self, token: &Token, row: Row) -> Result<bool, Unavailable> {
         let id = token.id();
-        let insert =
-            self.write(move |db, counts| rows::insert(db, id, counts, &row, exchange.as_ref()));
+        let insert = self.write(move |db, counts| rows::insert(db, id, &row, counts));
         Ok(insert.await? > 0)
     }
 
     /// Reads in this thread. In another one it costs three times as much CPU; here it has no timeout, and a disk
     /// that hangs holds up the other requests of this thread.
     #[expect(clippy::unused_async, reason = "the interface of all stores")]
-    pub(super) async fn find(&self, token: &Token) -> Result<Option<Row>, Unavailable> {
+    pub(super) async fn find(&self, token: &Token) -> Result<Option<Sealed>, Unavailable> {
         self.readers.read(|db| rows::find(db, token.id()))
     }
 
-    /// Reads the user's logins that have not expired, in a thread that may block: it reads each bucket.
+    /// [Searches](rows::search) in a thread that may block: it can read each bucket.
     pub(super) async fn search<T: Send + 'static>(
-        &self,
-        user: UserId<'_>,
-        read: impl FnOnce(Logins<'_, '_>) -> T + Send + 'static,
-    ) -> Result<T, Unavailable> {
-        self.search_since(user, self.clock.now(), read).await
-    }
-
-    async fn search_since<T: Send + 'static>(
         &self,
         user: UserId<'_>,
         now: u64,
@@ -136,7 +113,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
-        if let Some(id) = self.search(user, logins::newest_with_key).await? {
+        if let Some(id) = self.search(user, 0, logins::newest_with_key).await? {
             let sql = "UPDATE session SET failures = min(failures + 1, 255) WHERE id = ?";
             self.write(move |db, _| execute(db, sql, [id])).await?;
         }
@@ -146,8 +123,8 @@ impl SqliteStore {
     pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
         let row = (token.id(), token.seal(session));
         let sql = "UPDATE session SET ended = 1 WHERE id = ? AND token = ?";
-        self.write(move |db, _| execute(db, sql, row)).await?;
-        Ok(())
+        let end = self.write(move |db, _| execute(db, sql, row));
+        end.await.map(drop)
     }
 
     /// Erases the user's rows and that of the token, also expired ones: the wall clock may be wrong.
@@ -164,7 +141,7 @@ impl SqliteStore {
                 .filter(|id| Some(*id) != token);
             others.chain(token).collect::<Vec<_>>()
         };
-        let ids = self.search_since(user, 0, ids).await?;
+        let ids = self.search(user, 0, ids).await?;
         for ids in ids.chunks(MAX_ERASED) {
             let ids = ids.to_vec();
             self.write(move |db, counts| rows::erase(db, &ids, counts))
@@ -183,8 +160,7 @@ impl SqliteStore {
             counts.is_growing = true;
             execute(db, &sql, [])
         });
-        check.await?;
-        Ok(())
+        check.await.map(drop)
     }
 
     /// Commits the writes that wait, closes all connections and releases the directory.

@@ -46,7 +46,7 @@ macro_rules! call {
         call!($self.$method, store, store.$method($($argument),*), store.$method($($argument),*))
     };
     ($self:ident.logins::$method:ident($user:expr)) => {
-        call!($self.$method, store, store.search($user, logins::$method), store.$method($user))
+        call!($self.$method, store, store.search($user, $self.clock.now(), logins::$method), store.$method($user))
     };
     ($self:ident.$method:ident, $store:ident, $here:expr, $in_redis:expr) => {{
         let begin = Instant::now();
@@ -115,10 +115,10 @@ impl Store {
     ) -> Result<Token, Unavailable> {
         let exchange = match exchange {
             Some(Exchange { code, session_key }) => {
-                let keys = self.encryption.encrypt(session.user(), session_key);
-                let keys =
-                    keys.map_err(|_| Unavailable("a session_key cannot be encrypted".into()))?;
-                Some(EncryptedExchange { code, keys })
+                let key = self.encryption.encrypt(session.user(), session_key);
+                let key =
+                    key.map_err(|_| Unavailable("a session_key cannot be encrypted".into()))?;
+                Some(EncryptedExchange { code, key })
             }
             None => None,
         };
@@ -128,12 +128,10 @@ impl Store {
             let token = token.map_err(|_| Unavailable("no random bytes for a token".into()))?;
             let row = Row {
                 seal: token.seal(session),
-                session: Session {
-                    id: token.id(),
-                    ..session.clone()
-                },
+                session: session.clone(),
+                exchange,
             };
-            if call!(self.create(&token, row, exchange.clone()))? {
+            if call!(self.create(&token, row))? {
                 self.metrics.session_opened();
                 return Ok(token);
             }
@@ -142,10 +140,10 @@ impl Store {
 
     /// The valid session of a token.
     pub async fn find(&self, token: &Token) -> Result<Option<Session>, Unavailable> {
-        let Some(row) = call!(self.find(token))? else {
+        let Some((seal, session)) = call!(self.find(token))? else {
             return Ok(None);
         };
-        if row.seal != token.seal(&row.session) {
+        if seal != token.seal(&session) {
             let misfits = self.metrics.store_damage("row");
             misfits.inc();
             if misfits.get() == 1 {
@@ -156,7 +154,7 @@ impl Store {
             return Ok(None);
         }
         let id = token.id();
-        let session = Session { id, ..row.session };
+        let session = Session { id, ..session };
         Ok(Some(session).filter(|session| self.clock.now() < session.expires))
     }
 

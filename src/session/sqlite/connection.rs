@@ -61,8 +61,7 @@ const STATEMENTS: usize = 32;
 
 /// Creates an empty database in an empty file.
 pub(super) fn create(path: &Path) -> Result<()> {
-    let db = open(path, CREATE)?;
-    db.close().map_err(|(_, error)| error)
+    open(path, CREATE)?.close().map_err(|(_, error)| error)
 }
 
 /// Opens the writing connection. Until it is [accepted](accept), no file is changed. `check`: reads every page.

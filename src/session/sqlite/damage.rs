@@ -28,22 +28,18 @@ impl Damage {
         let (is_damage, error) = (is_damage(&error), Unavailable::from(error));
         if is_damage {
             self.reports.inc();
-            let before = lock(&self.last).replace(Instant::now());
-            if !before.is_some_and(is_recent) {
+            if !self.is_recent() {
                 let cause = &error.0;
                 tracing::error!(cause, remedy = REMEDY, "the session store is damaged");
             }
+            *lock(&self.last) = Some(Instant::now());
         }
         error
     }
 
     pub(super) fn is_recent(&self) -> bool {
-        lock(&self.last).is_some_and(is_recent)
+        lock(&self.last).is_some_and(|report| report.elapsed() < UNREADY)
     }
-}
-
-fn is_recent(report: Instant) -> bool {
-    report.elapsed() < UNREADY
 }
 
 pub(super) fn is_damage(error: &Error) -> bool {

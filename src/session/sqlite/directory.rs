@@ -2,7 +2,7 @@
 //! `sessions.sqlite-wal`. A lock on the directory keeps other processes out.
 
 use std::fs::{Permissions, TryLockError};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -34,19 +34,10 @@ impl Directory {
     /// directory that is refused is not changed.
     pub(super) fn open(path: &Path) -> Result<(Self, Connection), OpenError> {
         let shown = path.display();
-        match fs::metadata(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                fs::create_dir(path)?;
-                let parent = path.parent().filter(|parent| *parent != Path::new(""));
-                sync(parent.unwrap_or(Path::new(".")))?;
-            }
-            Ok(metadata) if !metadata.is_dir() => {
-                return Err(OpenError::Refused(format!(
-                    "the session store {shown} is a file, as earlier versions made it, and must be a directory; it was not used. Move it away, and users log in again"
-                )));
-            }
-            Err(error) => return Err(error.into()),
-            Ok(_) => {}
+        if !fs::exists(path)? {
+            fs::create_dir(path)?;
+            let parent = path.parent().filter(|parent| *parent != Path::new(""));
+            sync(parent.unwrap_or(Path::new(".")))?;
         }
         let lock = File::open(path)?;
         match lock.try_lock() {

@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, Error, OptionalExtension, Result, params};
 
 use super::connection::{execute, number};
-use crate::session::logins::{EncryptedExchange, Login, Logins, Row};
+use crate::session::logins::{Login, Logins, Row, Sealed};
 use crate::session::{EXCHANGE_TTL, EncryptedKey, RecentExchange, Session, Token, UserId};
 
 /// The most exchanges that are remembered: a thousand a second.
@@ -17,7 +17,7 @@ const MAX_EXCHANGES: u32 = 1 << 16;
 /// More buckets than there can be: half a billion sessions.
 const MAX_BUCKETS: i64 = 1 << 16;
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Counts {
     /// The number of the last login.
     login: i64,
@@ -29,33 +29,24 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn read(db: &Connection) -> Result<Self> {
-        let first = "SELECT login FROM session ORDER BY id LIMIT 1";
-        let newest = "SELECT max(bucket) FROM session";
-        let login =
-            format!("SELECT coalesce(max(login), 0) FROM session WHERE bucket = ({newest})");
-        let login = number(db, &login)?;
-        let sessions = login - number(db, &format!("SELECT coalesce(({first}), 1)"))? + 1;
+        let last = "SELECT coalesce(max(login), 0) FROM session
+            WHERE bucket = (SELECT max(bucket) FROM session)";
+        let first = "SELECT coalesce((SELECT login FROM session ORDER BY id LIMIT 1), 1)";
+        let login = number(db, last)?;
         Ok(Self {
             login,
-            sessions,
-            ..Self::default()
+            sessions: login - number(db, first)? + 1,
+            is_growing: false,
         })
     }
 }
 
 /// Returns 0 if the id is taken.
-pub(super) fn insert(
-    db: &Connection,
-    id: i64,
-    counts: &mut Counts,
-    row: &Row,
-    exchange: Option<&EncryptedExchange>,
-) -> Result<i64> {
+pub(super) fn insert(db: &Connection, id: i64, row: &Row, counts: &mut Counts) -> Result<i64> {
     counts.login += 1;
     counts.sessions += 1;
     counts.is_growing = true;
-    let session = &row.session;
-    let key = exchange.and_then(|exchange| exchange.keys.first());
+    let (session, exchange) = (&row.session, row.exchange);
     let sql = "INSERT OR IGNORE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)";
     let values = params![
         id,
@@ -66,7 +57,7 @@ pub(super) fn insert(
         session.created,
         session.expires,
         exchange.map(|exchange| exchange.code),
-        key.map(|key| key.0),
+        exchange.map(|exchange| exchange.key.0),
         hash(session.user()),
         counts.login,
     ];
@@ -74,16 +65,13 @@ pub(super) fn insert(
 }
 
 /// Reads a session that was not ended.
-pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Row>> {
+pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Sealed>> {
     let sql = "SELECT appid, openid, unionid, created, expires, token FROM session
         WHERE id = ? AND NOT ended";
-    let row = |columns: &rusqlite::Row<'_>| {
-        let (session, seal) = (session(columns)?, columns.get(5)?);
-        Ok::<_, Error>(Row { seal, session })
-    };
+    let sealed = |row: &rusqlite::Row<'_>| Ok::<_, Error>((row.get(5)?, session(row)?));
     let mut statement = db.prepare_cached(sql)?;
     // One that the disk changed so that it is no text fits no token: its holder logs in anew.
-    let found = statement.query_row([id], |columns| Ok(row(columns).unwrap_or_default()));
+    let found = statement.query_row([id], |row| Ok(sealed(row).unwrap_or_default()));
     found.optional()
 }
 

@@ -53,8 +53,8 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         db: Connection,
-        directory: Arc<Directory>,
-        damage: Arc<Damage>,
+        directory: &Arc<Directory>,
+        damage: &Arc<Damage>,
         metrics: &Metrics,
         clock: Clock,
     ) -> Result<Self> {
@@ -62,8 +62,8 @@ impl Writer {
             counts: Counts::read(&db)?,
             expiry: Expiry::new(&db, clock)?,
             db,
-            directory,
-            damage,
+            directory: directory.clone(),
+            damage: damage.clone(),
             sessions: metrics.sessions(),
             bytes: metrics.store_bytes(),
             is_failing: false,
@@ -177,9 +177,9 @@ impl Writer {
         self.is_full |= !has_room || checkpointed.is_err();
         if self.counts.is_growing {
             checkpointed?;
-            has_room
-                .then_some(())
-                .ok_or(Error::SqliteFailure(ffi::Error::new(SQLITE_FULL), None))?;
+            if !has_room {
+                return Err(Error::SqliteFailure(ffi::Error::new(SQLITE_FULL), None));
+            }
         }
         execute(&self.db, "COMMIT", [])?;
         self.sessions.set(self.counts.sessions);
@@ -196,7 +196,11 @@ impl Writer {
         }
         if self.wal_length > 0 {
             // On a full disk, what is truncated would be gone.
-            let mode = ["TRUNCATE", "RESTART"][usize::from(self.is_failing)];
+            let mode = if self.is_failing {
+                "RESTART"
+            } else {
+                "TRUNCATE"
+            };
             let _ = checkpoint(&self.db, mode);
             self.directory.files.hold(0);
         }

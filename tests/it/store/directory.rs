@@ -257,19 +257,16 @@ async fn a_store_that_a_crash_left_is_refused_without_its_database_and_otherwise
 #[tokio::test]
 async fn what_is_not_ours_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    let old = dir.path().join("wxlogin.redb");
-    fs::write(&old, "sessions of an earlier version").unwrap();
+    let old = dir.path().join("a.file");
+    fs::write(&old, "somebody's").unwrap();
     let error = open(&old).err().unwrap();
-    assert!(
-        is_refused(&error, "is a file, as earlier versions made it"),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::Io(_)), "{error}");
     let said = error.to_string();
     assert!(
-        said.contains("Move it away, and users log in again"),
+        said.contains("A file is where a directory must be"),
         "{said}"
     );
-    assert_eq!(fs::read(&old).unwrap(), b"sessions of an earlier version");
+    assert_eq!(fs::read(&old).unwrap(), b"somebody's");
 
     let (error, said) = refused(dir.path(), "the files of others");
     assert!(
@@ -277,7 +274,7 @@ async fn what_is_not_ours_is_refused_and_left_as_it_is() {
         "{said}"
     );
     assert!(said.contains("empty"), "{said}");
-    assert_eq!(names(dir.path()), ["wxlogin.redb"]);
+    assert_eq!(names(dir.path()), ["a.file"]);
 
     let dir = tempfile::tempdir().unwrap();
     let db = Connection::open(dir.path().join("sessions.sqlite")).unwrap();

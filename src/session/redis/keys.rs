@@ -1,39 +1,33 @@
-//! The Lua scripts for what a user has: keys, and the list of sessions and exchanges. A script changes them
-//! atomically, also with several processes.
+//! The names of keys, and the Lua scripts for what a user has: `session_key`s, and the list of sessions and exchanges.
+//! A script changes them atomically, also with several processes.
 //!
 //! Each call in a script names its key as `KEYS[1]` or `KEYS[2]`: proxies of managed Redis clusters refuse a
 //! script that holds a key or its index in a variable.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use redis::{Cmd, cmd};
 
-use super::names::{keys_at, owned_at};
-use super::{EXCHANGE_TTL, EncryptedKey, UserId};
+use super::{Token, UserId};
 
-/// Adds the session ARGV[1], which lives for ARGV[2] seconds, and the exchange ARGV[3] to the list, unless that
-/// is empty. It is remembered for ARGV[4] seconds. ARGV[5], if given, is its `session_key`, encrypted; ARGV[6]
-/// and further ones are the same key encrypted with other AppSecrets.
+/// Adds the session ARGV[1], which lives for ARGV[2] seconds, to the list. ARGV[3], if given, is the exchange of its
+/// code, remembered for ARGV[4] seconds, and ARGV[5] its `session_key`, encrypted.
 ///
 /// The time is that of Redis, by which keys expire. The clock of a process may be wrong, and a session that is
 /// removed from the list too early would survive `?all=true`.
-const LOG_IN: &str = "
+pub(super) const LOG_IN: &str = "
     local seconds = tonumber(ARGV[2])
     local time = redis.call('TIME')
     local now = time[1] + time[2] / 1000000
-    if ARGV[5] then
+    redis.call('ZREMRANGEBYSCORE', KEYS[2], -now, now)
+    redis.call('ZADD', KEYS[2], now + seconds, ARGV[1])
+    if ARGV[3] then
+        redis.call('ZADD', KEYS[2], -now - ARGV[4], ARGV[3])
         local newest = redis.call('HGET', KEYS[1], 'newest')
-        local same = false
-        for i = 5, #ARGV do
-            same = same or newest == ARGV[i]
-        end
-        if newest and not same then
+        if newest and newest ~= ARGV[5] then
             redis.call('HSET', KEYS[1], 'previous', newest)
         end
         redis.call('HSET', KEYS[1], 'newest', ARGV[5], 'failures', 0)
-    end
-    redis.call('ZREMRANGEBYSCORE', KEYS[2], -now, now)
-    redis.call('ZADD', KEYS[2], now + seconds, ARGV[1])
-    if ARGV[3] ~= '' then
-        redis.call('ZADD', KEYS[2], -now - ARGV[4], ARGV[3])
     end
     if redis.call('PTTL', KEYS[1]) < seconds * 1000 then
         redis.call('EXPIRE', KEYS[1], seconds)
@@ -66,26 +60,6 @@ pub(super) const FORGET_ALL: &str = "
         redis.call('DEL', KEYS[1])
     end";
 
-/// `session` and `exchange` are names, `seconds` is the life of the session. `keys` is the `session_key` of the
-/// exchange, encrypted with each AppSecret.
-pub(super) fn log_in(
-    user: UserId<'_>,
-    session: &str,
-    seconds: u64,
-    exchange: Option<&str>,
-    keys: &[EncryptedKey],
-) -> Cmd {
-    let mut command = script(LOG_IN, user);
-    command.arg(session).arg(seconds);
-    command
-        .arg(exchange.unwrap_or_default())
-        .arg(EXCHANGE_TTL.as_secs());
-    for key in keys {
-        command.arg(&key.0[..]);
-    }
-    command
-}
-
 /// A script for the keys of a user.
 pub(super) fn script(text: &str, user: UserId<'_>) -> Cmd {
     cmd("EVAL")
@@ -94,4 +68,30 @@ pub(super) fn script(text: &str, user: UserId<'_>) -> Cmd {
         .arg(keys_at(user))
         .arg(owned_at(user))
         .take()
+}
+
+pub(super) fn session_name(token: &Token) -> String {
+    format!("session:{}", encode(&token.hash()))
+}
+
+pub(super) fn exchange_name(code: &[u8; 32]) -> String {
+    format!("exchange:{}", encode(code))
+}
+
+/// The key of this name.
+pub(super) fn at(name: &str) -> String {
+    format!("wxlogin2:{name}")
+}
+
+pub(super) fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+pub(super) fn keys_at(user: UserId<'_>) -> String {
+    at(&format!("keys:{{{}:{}}}", user.appid, user.openid))
+}
+
+/// The hash tag in braces: both keys of a script must be in the same cluster slot.
+pub(super) fn owned_at(user: UserId<'_>) -> String {
+    at(&format!("owned:{{{}:{}}}", user.appid, user.openid))
 }
