@@ -97,9 +97,9 @@ impl WxLogin {
             Store::open(&config.sessions, encryption, metrics.clone(), clock.clone())?;
         let login_codes = OneTimeCodes::new(clock.clone());
         // The oldest first: they are forgotten in this order.
-        for exchange in recent.into_iter().rev() {
-            let known = Known::stored(exchange.session, 0);
-            login_codes.insert(exchange.code, known, Duration::from_secs(exchange.age));
+        for (code, first) in recent.into_iter().rev() {
+            let age = Duration::from_secs(clock.now().saturating_sub(first.created));
+            login_codes.insert(code, Known::stored(first, 0), age);
         }
         Ok(Self(Arc::new(Parts {
             mini_programs: config.mini_programs.into_iter().map(Arc::new).collect(),

@@ -83,7 +83,7 @@ impl Config {
     /// # Errors
     /// [`Problems`]: this is no such place.
     pub fn with_session_store(mut self, url: &str) -> Result<Self, Problems> {
-        self.sessions.url = url.parse().map_err(|reason: session::InvalidUrl| {
+        self.sessions.url = url.parse().map_err(|reason| {
             Problems::one(format!("SESSION_STORE must {}", store_form(reason)))
         })?;
         Ok(self)
@@ -211,6 +211,6 @@ fn read(reader: &mut Reader) -> Config {
     }
 }
 
-fn store_form(reason: session::InvalidUrl) -> String {
+fn store_form(reason: &str) -> String {
     format!("be file:PATH, memory:, redis://…, rediss://… or redis+cluster://host,host…: {reason}")
 }

@@ -4,12 +4,11 @@
 
 #[cfg(feature = "file-store")]
 mod answers;
-mod damage;
 mod encryption;
 #[cfg(feature = "file-store")]
 mod files;
+mod logins;
 mod memory;
-mod records;
 mod redis;
 #[cfg(feature = "file-store")]
 mod sqlite;
@@ -20,14 +19,14 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::redis::{InvalidUrl, RedisUrl};
+pub use self::redis::RedisUrl;
 use encryption::EncryptedKey;
 pub use encryption::{Encryption, SessionKey};
-pub use records::{Exchange, RecentExchange};
 pub use store::Store;
 pub use token::Token;
 
@@ -80,24 +79,25 @@ impl fmt::Display for StoreUrl {
 }
 
 impl FromStr for StoreUrl {
-    type Err = InvalidUrl;
+    /// What is wrong. Holds no part of the text, which can hold a password.
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+    fn from_str(text: &str) -> Result<Self, &'static str> {
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
-            Some(("memory", _)) => Err(InvalidUrl("nothing follows memory:")),
-            Some(("file", "")) => Err(InvalidUrl("a path follows file:")),
+            Some(("memory", _)) => Err("nothing follows memory:"),
+            Some(("file", "")) => Err("a path follows file:"),
             Some(("file", path)) if path.starts_with("//") && !path.starts_with("///") => {
-                Err(InvalidUrl("a path follows file:, and no host"))
+                Err("a path follows file:, and no host")
             }
             Some(("file", path)) if path.starts_with('~') => {
-                Err(InvalidUrl("~ is not replaced by a directory"))
+                Err("~ is not replaced by a directory")
             }
             Some(("file", path)) => Ok(Self::File(path.into())),
             Some(("redis" | "rediss" | "redis+cluster" | "rediss+cluster", _)) => {
                 text.parse().map(Self::Redis)
             }
-            _ => Err(InvalidUrl("it begins with none of these")),
+            _ => Err("it begins with none of these"),
         }
     }
 }
@@ -131,6 +131,25 @@ pub struct UserId<'a> {
     pub openid: &'a str,
 }
 
+/// The exchange of a code, stored with its first session.
+#[derive(Clone, Copy)]
+pub struct Exchange<'a> {
+    /// SHA-256 of appid and code.
+    pub code: [u8; 32],
+    /// WeChat's `session_key` of the user.
+    pub session_key: &'a SessionKey,
+}
+
+/// An exchange of the last minute before the store was opened: SHA-256 of appid and code, and its first session.
+pub type RecentExchange = ([u8; 32], Session);
+
+impl UserId<'_> {
+    /// appid, NUL, openid. NUL is in neither.
+    fn to_bytes(self) -> Vec<u8> {
+        [self.appid.as_bytes(), self.openid.as_bytes()].join(&0)
+    }
+}
+
 impl Session {
     /// A session that begins at `created`.
     #[must_use]
@@ -159,62 +178,15 @@ impl Session {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The file system refused something. The source says what was tried, on which file or directory.
-    #[error("the session store: {source}{}", meaning(source))]
-    Io {
-        /// What was tried, and what the system said.
-        #[from]
-        source: std::io::Error,
-    },
-    /// The file system refused a lock on the directory.
-    #[error(
-        "the session store: cannot lock {}: {source}. Network file systems have no such locks, or lose them: name a directory on a local disk",
-        .path.display()
-    )]
-    Lock {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error("the session store: {0}{meaning}", meaning = meaning(.0))]
+    Io(#[from] std::io::Error),
     /// Another process has locked it.
     #[error("the session store {} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// A file where there should be a directory.
-    #[error(
-        "the session store {} is a file, as earlier versions made it, and must be a directory; it was not used. Move it away, and users log in again",
-        .0.display()
-    )]
-    NotADirectory(PathBuf),
-    /// A directory with other files.
-    #[error(
-        "the directory {} holds files and no session store; it was not used. Name one that is empty or not there yet",
-        .0.display()
-    )]
-    NotOurs(PathBuf),
-    /// A store of an earlier or later version.
-    #[error(
-        "the session store {} was made by another version of wxlogin; it was not used. Run that version, or move it away, and users log in again",
-        .0.display()
-    )]
-    OtherVersion(PathBuf),
-    /// Not a session store, or a damaged one.
-    #[error(
-        "the session store is damaged: {}: {reason}; it was not used. Restore its directory from a backup, or move it away to start with no sessions",
-        .path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The crate is built without the feature `file-store`.
-    #[cfg(not(feature = "file-store"))]
-    #[error(
-        "this build keeps no sessions in files (feature file-store): set SESSION_STORE to memory: or a redis:// URL"
-    )]
-    NoFileStore,
-    /// A fault that has nothing to do with a file.
+    /// Damaged, of another version, or no session store at all. It was not used, and is as it was.
+    #[error("{0}")]
+    Refused(String),
+    /// Something else.
     #[error("cannot set up the session store: {0}")]
     Other(String),
 }
@@ -226,16 +198,18 @@ fn meaning(error: &std::io::Error) -> &'static str {
             ". The directory and its files must belong to the user that wxlogin runs as"
         }
         ErrorKind::NotFound => ". The directory above it must exist",
+        ErrorKind::NotADirectory => ". A file is where a directory must be: move it away",
         ErrorKind::ReadOnlyFilesystem => ". It is mounted read-only",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ". The disk is full",
         _ => "",
     }
 }
 
-/// How the cause of [`Unavailable`] begins where the store has found damage.
-const DAMAGED: &str = "it is damaged: ";
-
 /// The store does not answer. The operation may have been done, or not.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the session store does not answer: {0}")]
 pub struct Unavailable(pub String);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

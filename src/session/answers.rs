@@ -9,24 +9,22 @@ use tokio::sync::oneshot;
 
 use super::Unavailable;
 
-pub(super) type Answer<T> = Result<T, Unavailable>;
+pub(super) type Answer = Result<i64, Unavailable>;
 
 /// A task in each runtime sends the answers to its requests. So a thread that answers many at once wakes the runtime's
 /// thread once; to wake it for each answer costs more CPU than the writes of a commit.
-type Task<T> = UnboundedSender<(oneshot::Sender<Answer<T>>, Answer<T>)>;
+type Task = UnboundedSender<(oneshot::Sender<Answer>, Answer)>;
 
-/// The task of a thread, with its runtime.
-type OfThread<T> = RefCell<Option<(Id, Task<T>)>>;
-
+/// The task of each thread, with its runtime.
 #[derive(Default)]
-pub(super) struct Tasks<T: Send>(ThreadLocal<OfThread<T>>);
+pub(super) struct Tasks(ThreadLocal<RefCell<Option<(Id, Task)>>>);
 
 /// Whoever waits for an answer, and the task that sends it.
-pub(super) struct Waiting<T>(oneshot::Sender<Answer<T>>, Task<T>);
+pub(super) struct Waiting(oneshot::Sender<Answer>, Task);
 
-impl<T: Send + 'static> Tasks<T> {
+impl Tasks {
     /// Begins to wait in the current runtime.
-    pub(super) fn wait(&self) -> (Waiting<T>, oneshot::Receiver<Answer<T>>) {
+    pub(super) fn wait(&self) -> (Waiting, oneshot::Receiver<Answer>) {
         let runtime = Handle::current().id();
         let mut task = self.0.get_or_default().borrow_mut();
         // This thread may have had another runtime, or taken the place of a thread that is gone.
@@ -39,16 +37,16 @@ impl<T: Send + 'static> Tasks<T> {
     }
 }
 
-impl<T> Waiting<T> {
-    pub(super) fn answer(self, answer: Answer<T>) {
+impl Waiting {
+    pub(super) fn answer(self, answer: Answer) {
         // Its runtime may have ended, and whoever asked with it.
         let _ = self.1.send((self.0, answer));
     }
 }
 
 /// The task ends when the last clone of its sender is dropped.
-fn spawn<T: Send + 'static>() -> Task<T> {
-    let (sender, mut answers) = unbounded_channel::<(oneshot::Sender<Answer<T>>, Answer<T>)>();
+fn spawn() -> Task {
+    let (sender, mut answers) = unbounded_channel::<(oneshot::Sender<Answer>, Answer)>();
     tokio::spawn(async move {
         while let Some((waiting, answer)) = answers.recv().await {
             // Whoever asked may have gone away meanwhile.

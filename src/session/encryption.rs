@@ -11,8 +11,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::hmac;
-use secrecy::zeroize::Zeroizing;
-use secrecy::{ExposeSecret, SecretBox, SecretString};
+use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretString};
 
 use super::UserId;
 
@@ -54,24 +53,20 @@ impl Encryption {
         Ok(Self { by_appid })
     }
 
-    /// The key of a user, encrypted with each AppSecret: the first is to be stored, and all can be in
-    /// the store already.
+    /// The key of a user as it is to be stored.
     pub(super) fn encrypt(
         &self,
         user: UserId<'_>,
         session_key: &SessionKey,
-    ) -> Result<Vec<EncryptedKey>, Unspecified> {
-        let data = associated_data(user);
-        let ciphers = self.by_appid.get(user.appid).ok_or(Unspecified)?;
-        ciphers
-            .iter()
-            .map(|cipher| cipher.encrypt(&data, session_key))
-            .collect()
+    ) -> Result<EncryptedKey, Unspecified> {
+        let ciphers = self.by_appid.get(user.appid);
+        let first = ciphers.and_then(|ciphers| ciphers.first());
+        (first.ok_or(Unspecified)?).encrypt(&user.to_bytes(), session_key)
     }
 
     /// The key in what was read from the store; `None` if it is encrypted with none of the AppSecrets.
     pub(super) fn decrypt(&self, user: UserId<'_>, stored: &EncryptedKey) -> Option<SessionKey> {
-        let data = associated_data(user);
+        let data = user.to_bytes();
         let ciphers = self.by_appid.get(user.appid)?;
         ciphers
             .iter()
@@ -82,11 +77,6 @@ impl Encryption {
 impl EncryptedKey {
     /// Decrypts to nothing: the readiness check stores it.
     pub(super) const ZERO: Self = Self([0; ENCRYPTED_KEY_LEN]);
-}
-
-/// appid, NUL, openid. NUL is in neither.
-fn associated_data(user: UserId<'_>) -> Vec<u8> {
-    [user.appid.as_bytes(), user.openid.as_bytes()].join(&0)
 }
 
 impl KeyCipher {
@@ -110,11 +100,9 @@ impl KeyCipher {
         context.update(data);
         let mac = context.sign();
 
-        let mut encrypted = [0; ENCRYPTED_KEY_LEN];
-        let (version, rest) = encrypted.split_at_mut(1);
-        let (nonce, rest) = rest.split_at_mut(NONCE_LEN);
+        let mut encrypted = [VERSION; ENCRYPTED_KEY_LEN];
+        let (nonce, rest) = encrypted[1..].split_at_mut(NONCE_LEN);
         let (key, tag) = rest.split_at_mut(KEY_LEN);
-        version[0] = VERSION;
         nonce.copy_from_slice(&mac.as_ref()[..NONCE_LEN]);
         key.copy_from_slice(session_key.expose_secret());
         let nonce = Nonce::try_assume_unique_for_key(nonce)?;
@@ -129,17 +117,17 @@ impl KeyCipher {
         let (&[VERSION], rest) = stored.0.split_first_chunk()? else {
             return None;
         };
-        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LEN>()?;
-        let mut buffer = Zeroizing::new([0; ENCRYPTED_KEY_LEN - 1 - NONCE_LEN]);
-        buffer.copy_from_slice(ciphertext);
+        let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>()?;
+        let (ciphertext, tag) = rest.split_at(KEY_LEN);
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let key = self
-            .aead
-            .open_in_place(nonce, Aad::from(data), buffer.as_mut())
-            .ok()?;
-        let key: &[u8; KEY_LEN] = (&*key).try_into().ok()?;
-        Some(SecretBox::init_with_mut(|kept: &mut [u8; KEY_LEN]| {
-            kept.copy_from_slice(key);
-        }))
+        let mut key = SecretBox::new(Box::new([0; KEY_LEN]));
+        let opened = self.aead.open_separate_gather(
+            nonce,
+            Aad::from(data),
+            ciphertext,
+            tag,
+            key.expose_secret_mut(),
+        );
+        opened.ok().map(|()| key)
     }
 }

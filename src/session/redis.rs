@@ -15,8 +15,7 @@
 mod connection;
 mod error;
 mod health;
-mod names;
-mod scripts;
+mod keys;
 mod url;
 
 use std::time::Duration;
@@ -28,13 +27,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::UserId;
-use super::records::{EncryptedExchange, Row};
+use super::logins::{EncryptedExchange, Row, Sealed};
 use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, OpenError, Session, Token, Unavailable};
 use crate::clock::Clock;
 use connection::Connections;
 use error::describe;
-use names::{at, encode, exchange_name, keys_at, owned_at, session_name};
-pub use url::{InvalidUrl, RedisUrl};
+use keys::{
+    COUNT_FAILURE, FORGET_ALL, LOG_IN, NEWEST_KEY, at, encode, exchange_name, keys_at, owned_at,
+    script, session_name,
+};
+pub use url::RedisUrl;
 
 /// The longest time for an operation; longer than for an answer, so that the connection sees the failure and is
 /// replaced.
@@ -45,7 +47,7 @@ const MAX_ENDED: usize = 200;
 
 /// The store in Redis.
 pub(super) struct RedisStore {
-    connections: Box<Connections>,
+    connections: Connections,
     url: RedisUrl,
     clock: Clock,
 }
@@ -56,45 +58,41 @@ impl RedisStore {
         let connections =
             Connections::new(url).map_err(|error| OpenError::Other(describe(&error, &[])))?;
         Ok(Self {
-            connections: Box::new(connections),
+            connections,
             url: url.clone(),
             clock,
         })
     }
 
     /// Returns `true`: no two tokens have the same key.
-    pub(super) async fn create(
-        &self,
-        token: &Token,
-        row: Row,
-        exchange: Option<EncryptedExchange>,
-    ) -> Result<bool, Unavailable> {
+    pub(super) async fn create(&self, token: &Token, row: Row) -> Result<bool, Unavailable> {
         let (name, session) = (session_name(token), &row.session);
         // From the session itself: the wall clock may have been set since it was made.
         let seconds = session.expires.saturating_sub(session.created).max(1);
-        let exchange_name = exchange.as_ref().map(|it| exchange_name(&it.code));
-        let keys = exchange.map(|exchange| exchange.keys).unwrap_or_default();
-        let user = session.user();
-        // The exchange comes last: another process that finds it must find the user's key too.
-        let mut commands = vec![
-            set(&name, &(encode(&row.seal), session), seconds)?,
-            scripts::log_in(user, &name, seconds, exchange_name.as_deref(), &keys),
-        ];
-        if let Some(name) = &exchange_name {
-            commands.push(set(name, session, EXCHANGE_TTL.as_secs())?);
-        }
+        let store = set(&name, &(encode(&row.seal), session), seconds)?;
+        let mut log_in = script(LOG_IN, session.user());
+        log_in.arg(&name).arg(seconds);
+        let commands = match row.exchange {
+            Some(EncryptedExchange { code, key }) => {
+                let (name, seconds) = (exchange_name(&code), EXCHANGE_TTL.as_secs());
+                log_in.arg(&name).arg(seconds).arg(&key.0[..]);
+                // The exchange comes last: another process that finds it must find the user's key too.
+                vec![store, log_in, set(&name, session, seconds)?]
+            }
+            None => vec![store, log_in],
+        };
         self.run(&commands).await?;
         Ok(true)
     }
 
-    pub(super) async fn find(&self, token: &Token) -> Result<Option<Row>, Unavailable> {
+    pub(super) async fn find(&self, token: &Token) -> Result<Option<Sealed>, Unavailable> {
         let stored: Option<(String, Session)> = self.get(&session_name(token)).await?;
-        let row = stored.map(|(seal, session)| {
-            let seal = URL_SAFE_NO_PAD.decode(seal).ok()?.try_into().ok()?;
-            Some(Row { seal, session })
-        });
-        row.map(|row| row.ok_or_else(|| self.foreign_value()))
-            .transpose()
+        let Some((seal, session)) = stored else {
+            return Ok(None);
+        };
+        let seal = URL_SAFE_NO_PAD.decode(seal).ok();
+        let seal = seal.and_then(|seal| seal.try_into().ok());
+        Ok(Some((seal.ok_or_else(|| self.foreign_value())?, session)))
     }
 
     pub(super) async fn exchanged(&self, code: &[u8; 32]) -> Result<Option<Session>, Unavailable> {
@@ -116,12 +114,13 @@ impl RedisStore {
         &self,
         user: UserId<'_>,
     ) -> Result<Option<EncryptedKey>, Unavailable> {
-        let newest: Option<Vec<u8>> = self.query(scripts::newest_key(user)).await?;
+        let command = script(NEWEST_KEY, user).arg(MAX_FAILURES).take();
+        let newest: Option<Vec<u8>> = self.query(command).await?;
         Ok(newest.and_then(encrypted_key))
     }
 
     pub(super) async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>, Unavailable> {
-        let owned: Vec<String> = self.query(Cmd::zrange(owned_at(user), 0, -1)).await?;
+        let owned = self.owned(user).await?;
         let sessions = owned.iter().filter(|name| name.starts_with("session:"));
         let reads: Vec<_> = sessions.map(|name| Cmd::get(at(name))).collect();
         let mut found = Vec::new();
@@ -136,7 +135,7 @@ impl RedisStore {
 
     /// May count a failure twice, if the connection is closed meanwhile.
     pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
-        self.query(scripts::count_failure(user)).await
+        self.query(script(COUNT_FAILURE, user)).await
     }
 
     pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
@@ -154,38 +153,35 @@ impl RedisStore {
         token: Option<&Token>,
     ) -> Result<(), Unavailable> {
         let last = token.map(session_name);
-        let owned = async || {
-            self.query::<Vec<String>>(Cmd::zrange(owned_at(user), 0, -1))
-                .await
-        };
+        let forget = |names: &[String]| script(FORGET_ALL, user).arg(names).take();
         // Exchanges before sessions: another process that stores a further session looks for its exchange afterwards.
-        let exchanges = owned()
-            .await?
-            .into_iter()
-            .filter(|name| name.starts_with("exchange:"));
-        let deletes: Vec<_> = exchanges.map(|name| Cmd::del(at(&name))).collect();
-        self.run(&deletes).await?;
-        let owned = owned().await?;
+        let mut owned = self.owned(user).await?;
+        owned.retain(|name| name.starts_with("exchange:"));
+        self.run(&deletes(&owned)).await?;
+        let owned = self.owned(user).await?;
         let is_last = |name: &String| Some(name) == last.as_ref();
         let (last_of_all, others): (Vec<_>, Vec<_>) = owned.into_iter().partition(is_last);
         for names in others.chunks(MAX_ENDED) {
-            let deletes = names.iter().map(|name| Cmd::del(at(name)));
-            let forget = scripts::forget_all(user, names);
-            self.run(&deletes.chain([forget]).collect::<Vec<_>>())
-                .await?;
+            let mut commands = deletes(names);
+            commands.push(forget(names));
+            self.run(&commands).await?;
         }
         let ended: u64 = match &last {
             Some(name) => self.query(Cmd::del(at(name))).await?,
             None => 0,
         };
-        self.query::<()>(scripts::forget_all(user, &last_of_all))
-            .await?;
+        self.query::<()>(forget(&last_of_all)).await?;
         // Then Redis has evicted the list, and other sessions may be alive.
         if ended > 0 && last_of_all.is_empty() {
             let cause = "the list of a user's sessions is incomplete: keys were evicted";
             return Err(self.unavailable(cause));
         }
         Ok(())
+    }
+
+    /// The names of the user's sessions and exchanges.
+    async fn owned(&self, user: UserId<'_>) -> Result<Vec<String>, Unavailable> {
+        self.query(Cmd::zrange(owned_at(user), 0, -1)).await
     }
 
     async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Unavailable> {
@@ -228,6 +224,10 @@ impl RedisStore {
     fn unavailable(&self, cause: &str) -> Unavailable {
         Unavailable(format!("{}: {cause}", self.url))
     }
+}
+
+fn deletes(names: &[String]) -> Vec<Cmd> {
+    names.iter().map(|name| Cmd::del(at(name))).collect()
 }
 
 fn set(name: &str, value: &impl Serialize, seconds: u64) -> Result<Cmd, Unavailable> {

@@ -6,15 +6,15 @@
 //! matches no token.
 
 mod connection;
+mod damage;
 mod directory;
 mod expiry;
 mod rows;
-mod users;
 mod writer;
 
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,11 +24,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::answers::Tasks;
-use super::records::{EncryptedExchange, Row};
-use super::{OpenError, RecentExchange, Session, Token, Unavailable, UserId};
+use super::logins::{self, Logins, Row, Sealed};
+use super::{OpenError, RecentExchange, Session, Token, Unavailable, UserId, lock};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use connection::{Readers, VERSION, execute};
+use damage::Damage;
 use directory::Directory;
 use rows::Counts;
 use writer::{Job, Writer};
@@ -46,8 +47,7 @@ pub(super) struct SqliteStore {
     writer: Mutex<Option<(SyncSender<Job>, JoinHandle<()>)>>,
     readers: Arc<Readers>,
     searches: Arc<Semaphore>,
-    tasks: Tasks<i64>,
-    clock: Clock,
+    tasks: Tasks,
 }
 
 impl SqliteStore {
@@ -59,52 +59,74 @@ impl SqliteStore {
     ) -> Result<(Self, Vec<RecentExchange>), OpenError> {
         let (directory, db) = Directory::open(path)?;
         let directory = Arc::new(directory);
+        let damage = Arc::new(Damage::new(
+            metrics.store_damage.with_label_values(&["database"]),
+        ));
         let refused = |error| directory::refusal(&directory.database(), error);
         let exchanges = rows::recent_exchanges(&db, clock.wall()).map_err(refused)?;
-        let writer = Writer::new(db, directory.clone(), metrics, clock.clone());
-        let writer = writer.map_err(refused)?.start();
-        let writer = writer.map_err(|error| OpenError::Other(format!("no thread: {error}")))?;
+        let writer = Writer::new(db, &directory, &damage, metrics, clock);
+        let writer = writer.map_err(refused)?.start()?;
         let store = Self {
             writer: Mutex::new(Some(writer)),
-            readers: Arc::new(Readers::new(directory)),
+            readers: Arc::new(Readers::new(directory, damage)),
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
             tasks: Tasks::default(),
-            clock,
         };
         Ok((store, exchanges))
     }
 
     /// `false` if the id of the token is taken.
-    pub(super) async fn create(
-        &self,
-        token: &Token,
-        row: Row,
-        exchange: Option<EncryptedExchange>,
-    ) -> Result<bool, Unavailable> {
+    pub(super) async fn create(&self, token: &Token, row: Row) -> Result<bool, Unavailable> {
         let id = token.id();
-        let insert =
-            self.write(move |db, counts| rows::insert(db, id, counts, &row, exchange.as_ref()));
+        let insert = self.write(move |db, counts| rows::insert(db, id, &row, counts));
         Ok(insert.await? > 0)
     }
 
     /// Reads in this thread. In another one it costs three times as much CPU; here it has no timeout, and a disk
     /// that hangs holds up the other requests of this thread.
     #[expect(clippy::unused_async, reason = "the interface of all stores")]
-    pub(super) async fn find(&self, token: &Token) -> Result<Option<Row>, Unavailable> {
+    pub(super) async fn find(&self, token: &Token) -> Result<Option<Sealed>, Unavailable> {
         self.readers.read(|db| rows::find(db, token.id()))
     }
 
-    /// No other process exchanges codes for this store.
-    #[expect(clippy::unused_async, reason = "the interface of all stores")]
-    pub(super) async fn exchanged(&self, _: &[u8; 32]) -> Result<Option<Session>, Unavailable> {
-        Ok(None)
+    /// [Searches](rows::search) in a thread that may block: it can read each bucket.
+    pub(super) async fn search<T: Send + 'static>(
+        &self,
+        user: UserId<'_>,
+        now: u64,
+        read: impl FnOnce(Logins<'_, '_>) -> T + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let (readers, searches) = (self.readers.clone(), self.searches.clone());
+        let (appid, openid) = (user.appid.to_owned(), user.openid.to_owned());
+        let search = async {
+            // Kept by the thread after the timeout, so that no more threads hang.
+            let permit = searches.acquire_owned().await;
+            let search = spawn_blocking(move || {
+                let _permit = permit;
+                let (appid, openid) = (&*appid, &*openid);
+                readers.read(|db| rows::search(db, UserId { appid, openid }, now, read))
+            });
+            search.await
+        };
+        match timeout(TIMEOUT, search).await {
+            Ok(found) => found.unwrap_or_else(|_| Err(closed())),
+            Err(_) => Err(Unavailable("no read in time".into())),
+        }
+    }
+
+    pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
+        if let Some(id) = self.search(user, 0, logins::newest_with_key).await? {
+            let sql = "UPDATE session SET failures = min(failures + 1, 255) WHERE id = ?";
+            self.write(move |db, _| execute(db, sql, [id])).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
         let row = (token.id(), token.seal(session));
         let sql = "UPDATE session SET ended = 1 WHERE id = ? AND token = ?";
-        self.write(move |db, _| execute(db, sql, row)).await?;
-        Ok(())
+        let end = self.write(move |db, _| execute(db, sql, row));
+        end.await.map(drop)
     }
 
     /// Erases the user's rows and that of the token, also expired ones: the wall clock may be wrong.
@@ -113,10 +135,15 @@ impl SqliteStore {
         user: UserId<'_>,
         token: Option<&Token>,
     ) -> Result<(), Unavailable> {
-        let (logins, token) = (self.search(user, 0, |_| false).await?, token.map(Token::id));
-        let ids = logins.into_iter().map(|login| login.id);
+        let token = token.map(Token::id);
         // That of the token last, so that a request that failed can be repeated.
-        let ids: Vec<_> = ids.filter(|id| Some(*id) != token).chain(token).collect();
+        let ids = move |logins: Logins<'_, '_>| {
+            let others = logins
+                .map(|login| login.session.id)
+                .filter(|id| Some(*id) != token);
+            others.chain(token).collect::<Vec<_>>()
+        };
+        let ids = self.search(user, 0, ids).await?;
         for ids in ids.chunks(MAX_ERASED) {
             let ids = ids.to_vec();
             self.write(move |db, counts| rows::erase(db, &ids, counts))
@@ -126,14 +153,16 @@ impl SqliteStore {
     }
 
     pub(super) async fn check(&self) -> Result<(), Unavailable> {
+        if self.readers.damage.is_recent() {
+            return Err(Unavailable("it is damaged: see the log".into()));
+        }
         // Writes the first page, if a login would find room.
         let sql = format!("PRAGMA user_version = {VERSION}");
         let check = self.write(move |db, counts| {
             counts.is_growing = true;
             execute(db, &sql, [])
         });
-        check.await?;
-        Ok(())
+        check.await.map(drop)
     }
 
     /// Commits the writes that wait, closes all connections and releases the directory.
@@ -168,10 +197,6 @@ impl SqliteStore {
             Err(_) => Err(Unavailable("no write in time".into())),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn closed() -> Unavailable {

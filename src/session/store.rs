@@ -9,24 +9,19 @@ use std::time::Instant;
 
 use secrecy::ExposeSecret;
 
-use super::damage::{self, Damage};
+use super::logins::{self, EncryptedExchange, Row};
 use super::memory::MemoryStore;
-use super::records::{EncryptedExchange, Exchange, RecentExchange, Row};
 use super::redis::RedisStore;
 #[cfg(feature = "file-store")]
 use super::sqlite::SqliteStore;
 use super::{
-    DAMAGED, Encryption, OpenError, Session, SessionKey, Settings, StoreUrl, Token, Unavailable,
-    UserId,
+    Encryption, Exchange, OpenError, RecentExchange, Session, SessionKey, Settings, StoreUrl,
+    Token, Unavailable, UserId,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// How often a token is made anew because its id is taken.
-const MAX_TOKENS: usize = 8;
 const MAX_KEYS: usize = 2;
-/// The most different keys of a user in a store: two, each encrypted with up to two AppSecrets.
-pub(super) const MAX_STORED_KEYS: usize = 4;
 
 /// The session store.
 pub struct Store {
@@ -34,7 +29,6 @@ pub struct Store {
     encryption: Encryption,
     metrics: Arc<Metrics>,
     clock: Clock,
-    damage: Damage,
 }
 
 /// The three stores. They have the same methods.
@@ -45,21 +39,25 @@ enum Adapter {
     Redis(Box<RedisStore>),
 }
 
-/// Calls a method of the adapter, and counts and times it under its name.
+/// Calls a method of the adapter, and counts and times it under its name. Of `logins`, it is a function of what the
+/// adapter finds of a user; Redis does it itself.
 macro_rules! call {
-    ($self:ident.$method:ident($($argument:expr),*)) => {{
+    ($self:ident.$method:ident($($argument:expr),*)) => {
+        call!($self.$method, store, store.$method($($argument),*), store.$method($($argument),*))
+    };
+    ($self:ident.logins::$method:ident($user:expr)) => {
+        call!($self.$method, store, store.search($user, $self.clock.now(), logins::$method), store.$method($user))
+    };
+    ($self:ident.$method:ident, $store:ident, $here:expr, $in_redis:expr) => {{
         let begin = Instant::now();
         let result = match &$self.adapter {
-            Adapter::Memory(store) => Ok(store.$method($($argument),*)),
+            Adapter::Memory($store) => Ok($here),
             #[cfg(feature = "file-store")]
-            Adapter::Sqlite(store) => store.$method($($argument),*).await,
+            Adapter::Sqlite($store) => $here.await,
             // Boxed: its futures are large, and many logins wait for WeChat at a time.
-            Adapter::Redis(store) => Box::pin(store.$method($($argument),*)).await,
+            Adapter::Redis($store) => Box::pin($in_redis).await,
         };
         $self.metrics.store_operation(stringify!($method), begin.elapsed(), result.is_err());
-        if let Err(error) = &result && error.0.starts_with(DAMAGED) {
-            $self.damage.of_store(error, &$self.metrics, &$self.clock);
-        }
         result
     }};
 }
@@ -87,7 +85,7 @@ impl Store {
                 (Adapter::Sqlite(Box::new(store)), recent)
             }
             #[cfg(not(feature = "file-store"))]
-            StoreUrl::File(_) => return Err(OpenError::NoFileStore),
+            StoreUrl::File(_) => return Err(OpenError::Refused("this build keeps no sessions in files (feature file-store): set SESSION_STORE to memory: or a redis:// URL".into())),
             StoreUrl::Redis(url) => {
                 let store = RedisStore::new(url, clock.clone())?;
                 (Adapter::Redis(Box::new(store)), Vec::new())
@@ -98,7 +96,6 @@ impl Store {
             encryption,
             metrics,
             clock,
-            damage: Damage::default(),
         };
         Ok((store, recent))
     }
@@ -116,51 +113,61 @@ impl Store {
         session: &Session,
         exchange: Option<Exchange<'_>>,
     ) -> Result<Token, Unavailable> {
-        let exchange = exchange.map(|exchange| self.encrypted(session.user(), exchange));
-        let exchange = exchange.transpose()?;
-        for _ in 0..MAX_TOKENS {
+        let exchange = match exchange {
+            Some(Exchange { code, session_key }) => {
+                let key = self.encryption.encrypt(session.user(), session_key);
+                let key =
+                    key.map_err(|_| Unavailable("a session_key cannot be encrypted".into()))?;
+                Some(EncryptedExchange { code, key })
+            }
+            None => None,
+        };
+        // Now and then an id is taken.
+        loop {
             let token = Token::generate(self.clock.wall());
             let token = token.map_err(|_| Unavailable("no random bytes for a token".into()))?;
             let row = Row {
                 seal: token.seal(session),
                 session: session.clone(),
+                exchange,
             };
-            if call!(self.create(&token, row, exchange.clone()))? {
+            if call!(self.create(&token, row))? {
                 self.metrics.sessions_opened.inc();
                 return Ok(token);
             }
         }
-        Err(Unavailable("no free id for a session".into()))
-    }
-
-    fn encrypted(
-        &self,
-        user: UserId<'_>,
-        exchange: Exchange<'_>,
-    ) -> Result<EncryptedExchange, Unavailable> {
-        let keys = self.encryption.encrypt(user, exchange.session_key);
-        let keys = keys.map_err(|_| Unavailable("a session_key cannot be encrypted".into()))?;
-        let code = exchange.code;
-        Ok(EncryptedExchange { code, keys })
     }
 
     /// The valid session of a token.
     pub async fn find(&self, token: &Token) -> Result<Option<Session>, Unavailable> {
-        let Some(row) = call!(self.find(token))? else {
+        let Some((seal, session)) = call!(self.find(token))? else {
             return Ok(None);
         };
-        if row.seal != token.seal(&row.session) {
-            damage::of_row(&self.metrics);
+        if seal != token.seal(&session) {
+            let misfits = self.metrics.store_damage.with_label_values(&["row"]);
+            misfits.inc();
+            if misfits.get() == 1 {
+                tracing::warn!(
+                    "a session does not fit its token: somebody altered the token, or the disk the session"
+                );
+            }
             return Ok(None);
         }
         let id = token.id();
-        let session = Session { id, ..row.session };
+        let session = Session { id, ..session };
         Ok(Some(session).filter(|session| self.clock.now() < session.expires))
     }
 
-    /// The first session of a code that another process exchanged in the last minute.
+    /// The first session of a code that was exchanged in the last minute, if another process may have done it.
     pub async fn exchanged(&self, code: &[u8; 32]) -> Result<Option<Session>, Unavailable> {
-        call!(self.exchanged(code))
+        let Adapter::Redis(store) = &self.adapter else {
+            return Ok(None);
+        };
+        let begin = Instant::now();
+        let result = Box::pin(store.exchanged(code)).await;
+        self.metrics
+            .store_operation("exchanged", begin.elapsed(), result.is_err());
+        result
     }
 
     /// The two newest `session_key`s of a user, the newest first; none after [`MAX_FAILURES`](super::MAX_FAILURES)
@@ -168,7 +175,7 @@ impl Store {
     pub async fn keys(&self, user: UserId<'_>) -> Result<Vec<SessionKey>, Unavailable> {
         // The same key may be stored several times, encrypted with different AppSecrets.
         let mut keys: Vec<SessionKey> = Vec::with_capacity(MAX_KEYS);
-        for stored in call!(self.keys(user))? {
+        for stored in call!(self.logins::keys(user))? {
             let Some(key) = self.encryption.decrypt(user, &stored) else {
                 continue;
             };
@@ -183,14 +190,14 @@ impl Store {
     /// The user's newest `session_key`, if the user has a valid session and the key can be decrypted. An older
     /// one is never returned in its place: WeChat knows the newest alone.
     pub async fn newest_key(&self, user: UserId<'_>) -> Result<Option<SessionKey>, Unavailable> {
-        let stored = call!(self.newest_key(user))?;
+        let stored = call!(self.logins::newest_key(user))?;
         Ok(stored.and_then(|key| self.encryption.decrypt(user, &key)))
     }
 
     /// The user's valid sessions, the newest first.
     pub async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>, Unavailable> {
-        let (mut sessions, now) = (call!(self.list(user))?, self.clock.now());
-        sessions.retain(|session| session.user() == user && now < session.expires);
+        let (mut sessions, now) = (call!(self.logins::list(user))?, self.clock.now());
+        sessions.retain(|session| now < session.expires);
         sessions.sort_by_key(|session| Reverse(session.created));
         Ok(sessions)
     }
@@ -220,9 +227,6 @@ impl Store {
 
     /// Checks that the store answers and can be written to.
     pub async fn check(&self) -> Result<(), Unavailable> {
-        if self.damage.is_recent(&self.clock) {
-            return Err(Unavailable(format!("{DAMAGED}see the log")));
-        }
         call!(self.check())
     }
 
@@ -230,9 +234,7 @@ impl Store {
     pub async fn warnings(&self) -> Vec<String> {
         match &self.adapter {
             Adapter::Redis(store) => store.warnings().await,
-            Adapter::Memory(_) => Vec::new(),
-            #[cfg(feature = "file-store")]
-            Adapter::Sqlite(_) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 

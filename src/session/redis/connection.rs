@@ -1,7 +1,7 @@
 //! Connections to a server or to a cluster. All requests of a thread share one, since a connection belongs to
 //! the runtime in which it was made.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -14,6 +14,7 @@ use thread_local::ThreadLocal;
 use tokio::runtime::{self, Handle};
 
 use super::RedisUrl;
+use crate::session::lock;
 
 /// The longest time for connecting and for each answer.
 const TIMEOUT: Duration = Duration::from_millis(1500);
@@ -61,13 +62,15 @@ impl Connections {
         if commands.is_empty() {
             return Ok(Vec::new()); // there would be no answer to wait for
         }
-        let link = self.link()?;
+        let link = self.link(Duration::MAX)?;
         let result = match link.run(commands).await {
             Err(error) if error.is_connection_dropped() => link.run(commands).await,
             result => result,
         };
         if result.is_err() {
-            self.replace()?;
+            // The redis crate reconnects after some errors only, and not when a primary was demoted, a host stopped
+            // answering, or a password was refused. A new connection looks up the name again.
+            self.link(MIN_AGE_TO_REPLACE)?;
         }
         result
     }
@@ -77,33 +80,14 @@ impl Connections {
         server_link(&self.first)?.run(&[cmd("INFO")]).await
     }
 
-    /// The connection of this thread, a new one if it has none in this runtime.
-    fn link(&self) -> Result<Link, RedisError> {
+    /// The connection of this thread, a new one if it has none in this runtime that is younger than `max_age`.
+    fn link(&self, max_age: Duration) -> Result<Link, RedisError> {
         let runtime = Handle::current().id();
-        let mut slot = self.slot().lock().unwrap_or_else(PoisonError::into_inner);
-        match &*slot {
-            Some(connection) if connection.runtime == runtime => Ok(connection.link.clone()),
-            _ => self.connect(&mut slot),
+        let mut slot = lock(self.of_threads.get_or_default());
+        let is_fit = |it: &&Connection| it.runtime == runtime && it.since.elapsed() < max_age;
+        if let Some(connection) = slot.as_ref().filter(is_fit) {
+            return Ok(connection.link.clone());
         }
-    }
-
-    /// Replaces the connection after a failure. The redis crate reconnects after some errors only, and not when
-    /// a primary was demoted, a host stopped answering, or a password was refused. The new one looks up the name
-    /// again.
-    fn replace(&self) -> Result<(), RedisError> {
-        let mut slot = self.slot().lock().unwrap_or_else(PoisonError::into_inner);
-        let is_old = |it: &Connection| it.since.elapsed() >= MIN_AGE_TO_REPLACE;
-        if slot.as_ref().is_some_and(is_old) {
-            self.connect(&mut slot)?;
-        }
-        Ok(())
-    }
-
-    fn slot(&self) -> &Mutex<Option<Connection>> {
-        self.of_threads.get_or_default()
-    }
-
-    fn connect(&self, slot: &mut Option<Connection>) -> Result<Link, RedisError> {
         let link = match &self.cluster {
             None => server_link(&self.first)?,
             Some(cluster) => {
@@ -116,7 +100,7 @@ impl Connections {
         *slot = Some(Connection {
             link: link.clone(),
             since: Instant::now(),
-            runtime: Handle::current().id(),
+            runtime,
         });
         Ok(link)
     }

@@ -5,10 +5,8 @@ use std::time::{Duration, Instant};
 
 use redis::{Value, cmd};
 
-use super::{
-    EXCHANGE_TTL, EncryptedExchange, EncryptedKey, RedisStore, Row, Session, Token, Unavailable,
-    UserId,
-};
+use super::{EXCHANGE_TTL, EncryptedKey, RedisStore, Row, Session, Token, Unavailable, UserId};
+use crate::session::logins::EncryptedExchange;
 
 /// Who logs in. The keys of this user and this code are in different halves of a cluster's slots, so that a
 /// cluster behind `redis://` shows.
@@ -47,17 +45,17 @@ impl RedisStore {
         let row = Row {
             seal: [0; 32],
             session: session.clone(),
-        };
-        let exchange = EncryptedExchange {
-            code: CODE,
-            keys: vec![EncryptedKey::ZERO],
+            exchange: Some(EncryptedExchange {
+                code: CODE,
+                key: EncryptedKey::ZERO,
+            }),
         };
         if self.url.is_cluster {
             // Without slots the library sends each command to any of the hosts.
             let slots = cmd("CLUSTER").arg("SLOTS").take();
             self.query::<Value>(slots).await?;
         }
-        self.create(&token, row, Some(exchange)).await?;
+        self.create(&token, row).await?;
         self.exchanged(&CODE).await?;
         self.find(&token).await?;
         self.keys(USER).await?;

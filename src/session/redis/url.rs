@@ -15,34 +15,21 @@ pub struct RedisUrl {
     pub(super) is_tls: bool,
 }
 
-/// Why a text is not the URL of a Redis. Holds no part of the text, which can hold a password.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidUrl(pub(crate) &'static str);
-
-const FORM: InvalidUrl = InvalidUrl(
-    "redis:// and rediss:// are followed by [user]:password@ if needed, a host, and if needed :port and /database",
-);
-const UNESCAPED: InvalidUrl = InvalidUrl(
-    "in a user name or password, percent-encode all but letters, digits, - . _ ~ and , (# is %23, / is %2F, : is %3A, ? is %3F, @ is %40, % is %25)",
-);
-const NO_PASSWORD: InvalidUrl = InvalidUrl(
-    "a password follows a colon, as in redis://:password@host or redis://user:password@host",
-);
-const HOST: InvalidUrl = InvalidUrl(
-    "a host is a name or an address, [in brackets] if it is IPv6, with a port from 1 to 65535 if needed",
-);
-const SEVERAL: InvalidUrl = InvalidUrl("several hosts, after commas, need redis+cluster://");
-const TWICE: InvalidUrl = InvalidUrl("the same host stands there twice");
-const DATABASE: InvalidUrl =
-    InvalidUrl("after the host, only the number of a database can follow, as in /0");
-const CLUSTER_DATABASE: InvalidUrl = InvalidUrl("a cluster has no other database than 0");
+// Why a text is not such a URL. None holds a part of the text, which can hold a password.
+const FORM: &str = "redis:// and rediss:// are followed by [user]:password@ if needed, a host, and if needed :port and /database";
+const UNESCAPED: &str = "in a user name or password, percent-encode all but letters, digits, - . _ ~ and , (# is %23, / is %2F, : is %3A, ? is %3F, @ is %40, % is %25)";
+const NO_PASSWORD: &str =
+    "a password follows a colon, as in redis://:password@host or redis://user:password@host";
+const HOST: &str = "a host is a name or an address, [in brackets] if it is IPv6, with a port from 1 to 65535 if needed";
+const SEVERAL: &str = "several hosts, after commas, need redis+cluster://";
+const DATABASE: &str =
+    "after the host, only the number of a database can follow, as in /0; a cluster has 0 alone";
 
 impl FromStr for RedisUrl {
-    type Err = InvalidUrl;
+    type Err = &'static str;
 
     /// Stricter than a URL parser: ambiguous text is refused.
-    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+    fn from_str(text: &str) -> Result<Self, &'static str> {
         let (scheme, rest) = text.split_once("://").ok_or(FORM)?;
         let (scheme, is_cluster) = match scheme {
             "redis" | "rediss" => (scheme, false),
@@ -50,38 +37,33 @@ impl FromStr for RedisUrl {
             "rediss+cluster" => ("rediss", true),
             _ => return Err(FORM),
         };
-        let (credentials, place) = match rest.rsplit_once('@') {
-            Some((credentials, place)) => (check_credentials(credentials)?, place),
-            None => ("", rest),
-        };
+        let (credentials, place) = rest.split_at(rest.rfind('@').map_or(0, |at| at + 1));
+        if let Some(credentials) = credentials.strip_suffix('@') {
+            check_credentials(credentials)?;
+        }
         let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
-        check_database(database, is_cluster)?;
+        let is_number =
+            |number: u16| database == number.to_string() && (number == 0 || !is_cluster);
+        if !database.is_empty() && !database.parse().is_ok_and(is_number) {
+            return Err(DATABASE);
+        }
         if hosts.contains(',') && !is_cluster {
             return Err(SEVERAL);
         }
-        let at = if rest.contains('@') { "@" } else { "" };
-        let mut nodes: Vec<ConnectionInfo> = Vec::new();
-        for host in hosts.split(',') {
-            if !is_host(host) {
-                return Err(HOST);
-            }
-            let url = format!("{scheme}://{credentials}{at}{host}/{database}");
-            let node = url.into_connection_info().map_err(|_| HOST)?;
-            if nodes.iter().any(|known| known.addr() == node.addr()) {
-                return Err(TWICE);
-            }
-            nodes.push(node);
-        }
-        let is_tls = scheme == "rediss";
+        let node = |host| {
+            let url = format!("{scheme}://{credentials}{host}/{database}");
+            let node = url.into_connection_info().ok();
+            node.filter(|_| is_host(host)).ok_or(HOST)
+        };
         Ok(Self {
-            nodes,
+            nodes: hosts.split(',').map(node).collect::<Result<_, _>>()?,
             is_cluster,
-            is_tls,
+            is_tls: scheme == "rediss",
         })
     }
 }
 
-fn check_credentials(credentials: &str) -> Result<&str, InvalidUrl> {
+fn check_credentials(credentials: &str) -> Result<(), &'static str> {
     let (user, password) = credentials.split_once(':').ok_or(NO_PASSWORD)?;
     if !is_escaped(user) || !is_escaped(password) {
         return Err(UNESCAPED);
@@ -89,7 +71,7 @@ fn check_credentials(credentials: &str) -> Result<&str, InvalidUrl> {
     if password.is_empty() {
         return Err(NO_PASSWORD);
     }
-    Ok(credentials)
+    Ok(())
 }
 
 /// Unreserved characters and sub-delims (RFC 3986), or `%` and two hex digits.
@@ -105,16 +87,6 @@ fn is_host(text: &str) -> bool {
     let is_fit = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
     let has_no_port = text.trim_end_matches('0').ends_with(':');
     text.bytes().all(is_fit) && !has_no_port
-}
-
-fn check_database(database: &str, is_cluster: bool) -> Result<(), InvalidUrl> {
-    match database.parse::<u16>() {
-        _ if matches!(database, "" | "0") => Ok(()),
-        Ok(number) if number.to_string() != database => Err(DATABASE),
-        Ok(_) if is_cluster => Err(CLUSTER_DATABASE),
-        Ok(_) => Ok(()),
-        Err(_) => Err(DATABASE),
-    }
 }
 
 impl fmt::Display for RedisUrl {

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
 use rusqlite::ffi::{self, SQLITE_CORRUPT};
-use rusqlite::{Connection, Error, ErrorCode, OpenFlags, Params, Result};
+use rusqlite::{Connection, Error, OpenFlags, Params, Result};
 use thread_local::ThreadLocal;
 
-use super::{Directory, Unavailable, closed, lock};
-use crate::session::DAMAGED;
+use super::{Damage, Directory, Unavailable, closed, lock};
 
 /// As in [`CREATE`]: "wxlg" and the version of the schema.
 pub(super) const APPLICATION_ID: u32 = 0x7778_6c67;
@@ -62,8 +61,7 @@ const STATEMENTS: usize = 32;
 
 /// Creates an empty database in an empty file.
 pub(super) fn create(path: &Path) -> Result<()> {
-    let db = open(path, CREATE)?;
-    db.close().map_err(|(_, error)| error)
+    open(path, CREATE)?.close().map_err(|(_, error)| error)
 }
 
 /// Opens the writing connection. Until it is [accepted](accept), no file is changed. `check`: reads every page.
@@ -122,13 +120,15 @@ pub(super) struct Readers {
     by_thread: ThreadLocal<Mutex<Option<Connection>>>,
     /// `None` once all are closed. Locked while one is opened, so that `close` finds it.
     directory: Mutex<Option<Arc<Directory>>>,
+    pub(super) damage: Arc<Damage>,
 }
 
 impl Readers {
-    pub(super) fn new(directory: Arc<Directory>) -> Self {
+    pub(super) fn new(directory: Arc<Directory>, damage: Arc<Damage>) -> Self {
         Self {
             by_thread: ThreadLocal::new(),
             directory: Mutex::new(Some(directory)),
+            damage,
         }
     }
 
@@ -141,10 +141,11 @@ impl Readers {
             let directory = lock(&self.directory);
             let directory = directory.as_ref().ok_or_else(closed)?;
             directory.files.verify()?;
-            *reader = Some(open(&directory.database(), READER)?);
+            let opened = open(&directory.database(), READER);
+            *reader = Some(opened.map_err(|error| self.damage.note(error))?);
         }
         let db = reader.as_ref().ok_or_else(closed)?;
-        Ok(query(db)?)
+        query(db).map_err(|error| self.damage.note(error))
     }
 
     /// Closes the connections of all threads, and waits for what they read.
@@ -153,22 +154,5 @@ impl Readers {
         for reader in &self.by_thread {
             *lock(reader) = None;
         }
-    }
-}
-
-impl From<Error> for Unavailable {
-    fn from(error: Error) -> Self {
-        let code = error.sqlite_error_code();
-        let cause = match error {
-            // With the extended result code.
-            Error::SqliteFailure(kind, Some(message)) => format!("{message} ({kind})"),
-            other => other.to_string(),
-        };
-        Self(match code {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                DAMAGED.to_owned() + &cause
-            }
-            _ => cause,
-        })
     }
 }

@@ -2,7 +2,7 @@
 //! `sessions.sqlite-wal`. A lock on the directory keeps other processes out.
 
 use std::fs::{Permissions, TryLockError};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ use fs_err::{self as fs, File, OpenOptions};
 use rusqlite::{Connection, ErrorCode};
 
 use super::connection::{self, APPLICATION_ID, PAGE_SIZE, VERSION};
+use super::damage::is_damage;
 use super::{OpenError, Unavailable};
-use crate::session::DAMAGED;
 use crate::session::files::Files;
 
 const DATABASE: &str = "sessions.sqlite";
@@ -33,35 +33,35 @@ impl Directory {
     /// Opens a store, with its writing connection. Creates it if the directory is empty or does not exist. A
     /// directory that is refused is not changed.
     pub(super) fn open(path: &Path) -> Result<(Self, Connection), OpenError> {
-        match fs::metadata(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                fs::create_dir(path)?;
-                let parent = path.parent().filter(|parent| *parent != Path::new(""));
-                sync(parent.unwrap_or(Path::new(".")))?;
-            }
-            Ok(metadata) if !metadata.is_dir() => {
-                return Err(OpenError::NotADirectory(path.into()));
-            }
-            Err(error) => return Err(error.into()),
-            Ok(_) => {}
+        let shown = path.display();
+        if !fs::exists(path)? {
+            fs::create_dir(path)?;
+            let parent = path.parent().filter(|parent| *parent != Path::new(""));
+            sync(parent.unwrap_or(Path::new(".")))?;
         }
-        let (path, lock) = (path.to_owned(), File::open(path)?);
+        let lock = File::open(path)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path)),
-            Err(TryLockError::Error(source)) => return Err(OpenError::Lock { path, source }),
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.into())),
+            Err(TryLockError::Error(error)) => {
+                return Err(OpenError::Io(io::Error::other(format!(
+                    "cannot lock {shown}: {error}. Network file systems have no such locks, or lose them: name a directory on a local disk"
+                ))));
+            }
         }
         let database = path.join(DATABASE);
         if !fs::exists(&database)? {
             if fs::exists(path.join(WAL))? {
                 return Err(damaged(&database, "it is not there"));
             }
-            for file in fs::read_dir(&path)? {
+            for file in fs::read_dir(path)? {
                 if file?.file_name() != UNFINISHED {
-                    return Err(OpenError::NotOurs(path));
+                    return Err(OpenError::Refused(format!(
+                        "the directory {shown} holds files and no session store; it was not used. Name one that is empty or not there yet"
+                    )));
                 }
             }
-            create(&path)?;
+            create(path)?;
         }
         let db = open_database(&database)?;
         // A restored backup may have other modes.
@@ -70,7 +70,7 @@ impl Directory {
         }
         let files = Files::open(&database, &path.join(WAL))?;
         let directory = Self {
-            path,
+            path: path.into(),
             files,
             _lock: lock,
         };
@@ -104,7 +104,10 @@ fn open_database(path: &Path) -> Result<Connection, OpenError> {
         return Err(damaged(path, "it is the file of another program"));
     }
     if header[60..64] != VERSION.to_be_bytes() {
-        return Err(OpenError::OtherVersion(path.with_file_name("")));
+        return Err(OpenError::Refused(format!(
+            "the session store {} was made by another version of wxlogin; it was not used. Run that version, or move it away, and users log in again",
+            path.with_file_name("").display()
+        )));
     }
     let length = fs::metadata(path)?.len();
     let wal = path.with_file_name(WAL);
@@ -124,18 +127,20 @@ fn open_database(path: &Path) -> Result<Connection, OpenError> {
 
 /// The reason why SQLite does not open a database.
 pub(super) fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
-    use ErrorCode::{DatabaseBusy, DatabaseCorrupt, DatabaseLocked, NotADatabase};
-    let (code, Unavailable(reason)) = (error.sqlite_error_code(), error.into());
+    let (code, is_damage) = (error.sqlite_error_code(), is_damage(&error));
+    let Unavailable(reason) = error.into();
     match code {
-        Some(DatabaseBusy | DatabaseLocked) => OpenError::InUse(path.to_owned()),
-        Some(DatabaseCorrupt | NotADatabase) => damaged(path, reason.trim_start_matches(DAMAGED)),
+        _ if is_damage => damaged(path, &reason),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::InUse(path.into()),
         _ => OpenError::Other(format!("cannot open {}: {reason}", path.display())),
     }
 }
 
 fn damaged(path: &Path, reason: &str) -> OpenError {
-    let (path, reason) = (path.to_owned(), reason.to_owned());
-    OpenError::Damaged { path, reason }
+    OpenError::Refused(format!(
+        "the session store is damaged: {}: {reason}; it was not used. Restore its directory from a backup, or move it away to start with no sessions",
+        path.display()
+    ))
 }
 
 /// What was created or renamed in a directory is durable.

@@ -66,52 +66,43 @@ impl Expiry {
             tracing::warn!("the clock was set: for five minutes no expired session is deleted");
             self.baseline = (now, monotonic);
         } else if elapsed >= CLOCKS_AGREE_FOR && monotonic >= self.next {
-            let done = delete(
-                db,
-                writes,
-                now.saturating_sub(DELETE_AFTER),
-                &mut self.looked,
-            );
-            let (rows, is_unfinished) = done.unwrap_or_else(|error| {
+            let rows = MIN_ROWS.max(3 * writes);
+            let deleted = self.delete(db, rows, now.saturating_sub(DELETE_AFTER));
+            if !self.is_unfinished {
+                self.next = monotonic + PAUSE;
+            }
+            return deleted.unwrap_or_else(|error| {
                 tracing::warn!(%error, "expired sessions cannot be deleted");
-                (0, false)
+                0
             });
-            let pause = if is_unfinished { Duration::ZERO } else { PAUSE };
-            (self.is_unfinished, self.next) = (is_unfinished, monotonic + pause);
-            return rows;
         }
         0
     }
-}
 
-/// Deletes what has expired of the rows at the front, or else of those that were not looked at, or else returns free
-/// pages. Returns the number of rows, and whether there may be more.
-fn delete(
-    db: &mut Connection,
-    writes: usize,
-    before: u64,
-    looked: &mut i64,
-) -> Result<(i64, bool)> {
-    let savepoint = db.savepoint()?;
-    let rows = MIN_ROWS.max(3 * writes);
-    let sql = "DELETE FROM session
-        WHERE id IN (SELECT id FROM session WHERE id > ? ORDER BY id LIMIT ?) AND expires <= ?";
-    let mut deleted = execute(&savepoint, sql, (0, rows, before))?;
-    if deleted == 0 {
-        // SESSION_TTL may have been longer when those at the front were made.
-        deleted = execute(&savepoint, sql, (*looked, rows, before))?;
+    /// Deletes what has expired of the rows at the front, or else of those that were not looked at, or else returns
+    /// free pages. Returns the number of rows.
+    fn delete(&mut self, db: &mut Connection, rows: usize, before: u64) -> Result<i64> {
+        let savepoint = db.savepoint()?;
+        let sql = "DELETE FROM session
+            WHERE id IN (SELECT id FROM session WHERE id > ? ORDER BY id LIMIT ?) AND expires <= ?";
+        let mut deleted = execute(&savepoint, sql, (0, rows, before))?;
+        if deleted == 0 {
+            // SESSION_TTL may have been longer when those at the front were made.
+            deleted = execute(&savepoint, sql, (self.looked, rows, before))?;
+        }
+        if deleted == 0 {
+            let last = "SELECT coalesce(max(id), 0)
+                FROM (SELECT id FROM session WHERE id > ? ORDER BY id LIMIT ?)";
+            self.looked = savepoint.query_row(last, (self.looked, rows), |row| row.get(0))?;
+        }
+        let free = number(&savepoint, "PRAGMA freelist_count")?;
+        // What is free is used by the next logins, unless it is much.
+        let has_many = free >= 1024.max(number(&savepoint, "PRAGMA page_count")? / 4);
+        if deleted == 0 && has_many {
+            savepoint.execute_batch("PRAGMA incremental_vacuum(32)")?;
+        }
+        savepoint.commit()?;
+        self.is_unfinished = deleted > 0 || has_many;
+        Ok(deleted)
     }
-    if deleted == 0 {
-        let last = "SELECT coalesce(max(id), 0)
-            FROM (SELECT id FROM session WHERE id > ? ORDER BY id LIMIT ?)";
-        *looked = savepoint.query_row(last, (*looked, rows), |row| row.get(0))?;
-    }
-    let free = number(&savepoint, "PRAGMA freelist_count")?;
-    // What is free is used by the next logins, unless it is much.
-    let has_many = free >= 1024.max(number(&savepoint, "PRAGMA page_count")? / 4);
-    if deleted == 0 && has_many {
-        savepoint.execute_batch("PRAGMA incremental_vacuum(32)")?;
-    }
-    savepoint.commit()?;
-    Ok((deleted, deleted > 0 || has_many))
 }

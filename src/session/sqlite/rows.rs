@@ -2,13 +2,14 @@
 //! searched one by one, so that a login changes one of some thirty pages. With larger buckets each commit writes more
 //! pages; with smaller ones there are more to search.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, Error, OptionalExtension, Result, params};
 
 use super::connection::{execute, number};
-use crate::session::records::{EncryptedExchange, Row};
+use crate::session::logins::{Login, Logins, Row, Sealed};
 use crate::session::{EXCHANGE_TTL, EncryptedKey, RecentExchange, Session, Token, UserId};
 
 /// The most exchanges that are remembered: a thousand a second.
@@ -16,7 +17,7 @@ const MAX_EXCHANGES: u32 = 1 << 16;
 /// More buckets than there can be: half a billion sessions.
 const MAX_BUCKETS: i64 = 1 << 16;
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Counts {
     /// The number of the last login.
     login: i64,
@@ -26,49 +27,26 @@ pub(super) struct Counts {
     pub(super) is_growing: bool,
 }
 
-/// What a search reads of a session.
-#[derive(Clone)]
-pub(super) struct Login {
-    pub(super) id: i64,
-    /// The key that this login brought.
-    pub(super) key: Option<EncryptedKey>,
-    /// Failed decryptions since this login.
-    pub(super) failures: u8,
-    pub(super) is_ended: bool,
-    pub(super) unionid: Option<String>,
-    pub(super) created: u64,
-    pub(super) expires: u64,
-}
-
 impl Counts {
     pub(super) fn read(db: &Connection) -> Result<Self> {
-        let first = "SELECT login FROM session ORDER BY id LIMIT 1";
-        let newest = "SELECT max(bucket) FROM session";
-        let login =
-            format!("SELECT coalesce(max(login), 0) FROM session WHERE bucket = ({newest})");
-        let login = number(db, &login)?;
-        let sessions = login - number(db, &format!("SELECT coalesce(({first}), 1)"))? + 1;
+        let last = "SELECT coalesce(max(login), 0) FROM session
+            WHERE bucket = (SELECT max(bucket) FROM session)";
+        let first = "SELECT coalesce((SELECT login FROM session ORDER BY id LIMIT 1), 1)";
+        let login = number(db, last)?;
         Ok(Self {
             login,
-            sessions,
-            ..Self::default()
+            sessions: login - number(db, first)? + 1,
+            is_growing: false,
         })
     }
 }
 
 /// Returns 0 if the id is taken.
-pub(super) fn insert(
-    db: &Connection,
-    id: i64,
-    counts: &mut Counts,
-    row: &Row,
-    exchange: Option<&EncryptedExchange>,
-) -> Result<i64> {
+pub(super) fn insert(db: &Connection, id: i64, row: &Row, counts: &mut Counts) -> Result<i64> {
     counts.login += 1;
     counts.sessions += 1;
     counts.is_growing = true;
-    let session = &row.session;
-    let key = exchange.and_then(|exchange| exchange.keys.first());
+    let (session, exchange) = (&row.session, row.exchange);
     let sql = "INSERT OR IGNORE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)";
     let values = params![
         id,
@@ -79,7 +57,7 @@ pub(super) fn insert(
         session.created,
         session.expires,
         exchange.map(|exchange| exchange.code),
-        key.map(|key| key.0),
+        exchange.map(|exchange| exchange.key.0),
         hash(session.user()),
         counts.login,
     ];
@@ -87,16 +65,13 @@ pub(super) fn insert(
 }
 
 /// Reads a session that was not ended.
-pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Row>> {
+pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Sealed>> {
     let sql = "SELECT appid, openid, unionid, created, expires, token FROM session
         WHERE id = ? AND NOT ended";
-    let row = |columns: &rusqlite::Row<'_>| {
-        let (session, seal) = (session(columns)?, columns.get(5)?);
-        Ok::<_, Error>(Row { seal, session })
-    };
+    let sealed = |row: &rusqlite::Row<'_>| Ok::<_, Error>((row.get(5)?, session(row)?));
     let mut statement = db.prepare_cached(sql)?;
     // One that the disk changed so that it is no text fits no token: its holder logs in anew.
-    let found = statement.query_row([id], |columns| Ok(row(columns).unwrap_or_default()));
+    let found = statement.query_row([id], |row| Ok(sealed(row).unwrap_or_default()));
     found.optional()
 }
 
@@ -118,14 +93,13 @@ pub(super) fn erase(db: &Connection, ids: &[i64], counts: &mut Counts) -> Result
     Ok(0)
 }
 
-/// The user's sessions that expire after `now`, the newest first, also ended ones: so many that they are enough.
-pub(super) fn search(
+/// Reads the user's logins that expire after `now`, also those that were ended, the newest first.
+pub(super) fn search<T>(
     db: &Connection,
     user: UserId<'_>,
     now: u64,
-    mut enough: impl FnMut(&Login) -> bool,
-) -> Result<Vec<Login>> {
-    let mut logins = Vec::new();
+    read: impl FnOnce(Logins<'_, '_>) -> T,
+) -> Result<T> {
     // One snapshot for all buckets.
     let _transaction = db.unchecked_transaction()?;
     let oldest = number(db, "SELECT coalesce(min(bucket), 0) FROM session")?;
@@ -133,7 +107,8 @@ pub(super) fn search(
     if newest.saturating_sub(oldest) > MAX_BUCKETS {
         return Err(Error::IntegralValueOutOfRange(0, newest));
     }
-    let sql = "SELECT id, session_key, failures, ended, unionid, created, expires FROM session
+    let sql = "SELECT appid, openid, unionid, created, expires, id, session_key, failures, ended
+        FROM session
         WHERE bucket = ?1 AND user = ?2 AND appid = ?3 AND openid = ?4 AND expires > ?5
         ORDER BY login DESC";
     let mut statement = db.prepare_cached(sql)?;
@@ -141,32 +116,42 @@ pub(super) fn search(
     statement.raw_bind_parameter(3, user.appid)?;
     statement.raw_bind_parameter(4, user.openid)?;
     statement.raw_bind_parameter(5, now)?;
-    for bucket in (oldest..=newest).rev() {
+    let mut in_bucket = |bucket| {
         statement.raw_bind_parameter(1, bucket)?;
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next()? {
-            logins.push(Login {
-                id: row.get(0)?,
-                key: row.get::<_, Option<_>>(1)?.map(EncryptedKey),
-                failures: row.get(2)?,
-                is_ended: row.get(3)?,
-                unionid: row.get(4)?,
-                created: row.get(5)?,
-                expires: row.get(6)?,
-            });
-            if logins.last().is_some_and(&mut enough) {
-                return Ok(logins);
-            }
-        }
-    }
-    Ok(logins)
+        statement
+            .raw_query()
+            .mapped(login)
+            .collect::<Result<Vec<_>>>()
+    };
+    let mut failed = Ok(());
+    // No bucket is read before it is needed.
+    let logins = (oldest..=newest).rev().map_while(|bucket| {
+        let logins = in_bucket(bucket).map_err(|error| failed = Err(error));
+        logins.ok()
+    });
+    let read = read(&mut logins.flatten());
+    failed.map(|()| read)
+}
+
+fn login(row: &rusqlite::Row<'_>) -> Result<Login<'static>> {
+    let session = Session {
+        id: row.get(5)?,
+        ..session(row)?
+    };
+    Ok(Login {
+        session: Cow::Owned(session),
+        key: row.get::<_, Option<_>>(6)?.map(EncryptedKey),
+        failures: row.get(7)?,
+        is_ended: row.get(8)?,
+    })
 }
 
 /// 32 bits of a user. Others may have the same.
 fn hash(user: UserId<'_>) -> u32 {
-    // No appid or openid contains NUL.
-    let user = [user.appid.as_bytes(), user.openid.as_bytes()].join(&0);
-    let bits = digest(&SHA256, &user).as_ref().first_chunk().copied();
+    let bits = digest(&SHA256, &user.to_bytes())
+        .as_ref()
+        .first_chunk()
+        .copied();
     u32::from_be_bytes(bits.unwrap_or_default())
 }
 
@@ -179,9 +164,7 @@ pub(super) fn recent_exchanges(db: &Connection, now: Duration) -> Result<Vec<Rec
     let first = Token::first_id(since.saturating_sub(EXCHANGE_TTL));
     let mut statement = db.prepare(sql)?;
     let rows = statement.query_map((first, since.as_secs(), MAX_EXCHANGES), |row| {
-        let (session, code) = (session(row)?, row.get(5)?);
-        let age = now.as_secs().saturating_sub(session.created);
-        Ok(RecentExchange { code, session, age })
+        Ok((row.get(5)?, session(row)?))
     })?;
     rows.collect()
 }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Error, Result};
 
 use super::connection::{self, MAX_WAL, PAGE_SIZE, checkpoint, execute, number};
 use super::expiry::Expiry;
-use super::{Counts, Directory, Unavailable};
+use super::{Counts, Damage, Directory, Unavailable};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::session::answers::{Answer, Waiting};
@@ -30,7 +30,7 @@ const IDLE: Duration = Duration::from_secs(1);
 const DELETING: Duration = Duration::from_millis(20);
 
 /// A change within a transaction, and whoever waits for it.
-pub(super) type Job = (Write, Waiting<i64>);
+pub(super) type Job = (Write, Waiting);
 /// Returns the number of rows.
 type Write = Box<dyn FnMut(&Connection, &mut Counts) -> Result<i64> + Send>;
 
@@ -38,6 +38,7 @@ pub(super) struct Writer {
     /// The only writing connection, closed before the directory is unlocked.
     db: Connection,
     directory: Arc<Directory>,
+    damage: Arc<Damage>,
     counts: Counts,
     expiry: Expiry,
     sessions: IntGauge,
@@ -52,7 +53,8 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         db: Connection,
-        directory: Arc<Directory>,
+        directory: &Arc<Directory>,
+        damage: &Arc<Damage>,
         metrics: &Metrics,
         clock: Clock,
     ) -> Result<Self> {
@@ -60,7 +62,8 @@ impl Writer {
             counts: Counts::read(&db)?,
             expiry: Expiry::new(&db, clock)?,
             db,
-            directory,
+            directory: directory.clone(),
+            damage: damage.clone(),
             sessions: metrics.shown(&metrics.sessions),
             bytes: metrics.shown(&metrics.store_bytes),
             is_failing: false,
@@ -105,7 +108,7 @@ impl Writer {
 
     /// Commits the writes together, or where the disk is full each by itself, which then needs the least room. What
     /// is answered as done is durable.
-    fn commit(&mut self, writes: &mut [Write]) -> Vec<Answer<i64>> {
+    fn commit(&mut self, writes: &mut [Write]) -> Vec<Answer> {
         self.is_full = false;
         match self.try_commit(writes) {
             Ok(done) => done.into_iter().map(Ok).collect(),
@@ -125,18 +128,20 @@ impl Writer {
     fn try_commit(&mut self, writes: &mut [Write]) -> Result<Vec<i64>, Unavailable> {
         let counts = self.counts;
         self.counts.is_growing = false;
-        let done = self.transaction(writes);
-        if let Err(error) = &done {
-            let code = error.sqlite_error().map(|error| error.extended_code);
-            self.is_full |= matches!(code, Some(SQLITE_FULL | SQLITE_IOERR_WRITE));
-            // Some errors have already rolled it back.
-            let _ = self.db.execute_batch("ROLLBACK");
-        }
-        let wal_length = self.directory.files.verify();
-        let done = done.map_err(Unavailable::from).and_then(|done| {
-            self.wal_length = wal_length?;
-            Ok(done)
-        });
+        let done = match self.transaction(writes) {
+            Ok(done) => self.directory.files.verify().map(|wal_length| {
+                self.wal_length = wal_length;
+                done
+            }),
+            Err(error) => {
+                let code = error.sqlite_error().map(|error| error.extended_code);
+                self.is_full |= matches!(code, Some(SQLITE_FULL | SQLITE_IOERR_WRITE));
+                // Some errors have already rolled it back.
+                let _ = self.db.execute_batch("ROLLBACK");
+                self.counts = counts;
+                Err(self.damage.note(error))
+            }
+        };
         match &done {
             Err(Unavailable(cause)) if !self.is_failing => {
                 tracing::error!(cause, "cannot write to the session store");
@@ -148,9 +153,6 @@ impl Writer {
                 self.is_failing = false;
             }
             _ => {}
-        }
-        if done.is_err() {
-            self.counts = counts;
         }
         done
     }
@@ -175,9 +177,9 @@ impl Writer {
         self.is_full |= !has_room || checkpointed.is_err();
         if self.counts.is_growing {
             checkpointed?;
-            has_room
-                .then_some(())
-                .ok_or(Error::SqliteFailure(ffi::Error::new(SQLITE_FULL), None))?;
+            if !has_room {
+                return Err(Error::SqliteFailure(ffi::Error::new(SQLITE_FULL), None));
+            }
         }
         execute(&self.db, "COMMIT", [])?;
         self.sessions.set(self.counts.sessions);
@@ -194,7 +196,11 @@ impl Writer {
         }
         if self.wal_length > 0 {
             // On a full disk, what is truncated would be gone.
-            let mode = ["TRUNCATE", "RESTART"][usize::from(self.is_failing)];
+            let mode = if self.is_failing {
+                "RESTART"
+            } else {
+                "TRUNCATE"
+            };
             let _ = checkpoint(&self.db, mode);
             self.directory.files.hold(0);
         }

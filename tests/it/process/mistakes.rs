@@ -298,7 +298,10 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
             "file:full",
             &["the directory full holds files and no session store"],
         ),
-        ("file:full/letter.txt", &["letter.txt is a file"]),
+        (
+            "file:full/letter.txt",
+            &["letter.txt", "A file is where a directory must be"],
+        ),
         (
             "file:full/letter.txt/s",
             &["cannot make full/letter.txt/s: Not a directory"],

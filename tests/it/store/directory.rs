@@ -89,7 +89,7 @@ async fn a_path_that_cannot_be_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("no/such/dir");
     let error = open(&path).err().unwrap();
-    assert!(matches!(error, OpenError::Io { .. }), "{error}");
+    assert!(matches!(error, OpenError::Io(_)), "{error}");
     let said = error.to_string();
     let tried = format!("failed to create directory `{}`", path.display());
     assert!(said.contains(&tried), "{said}");
@@ -185,6 +185,10 @@ fn refused(path: &Path, case: &str) -> (OpenError, String) {
     (error, said)
 }
 
+fn is_refused(error: &OpenError, why: &str) -> bool {
+    matches!(error, OpenError::Refused(said) if said.contains(why))
+}
+
 type Damage = fn(&mut Vec<u8>);
 
 #[tokio::test]
@@ -217,7 +221,7 @@ async fn a_damaged_store_is_refused_and_left_as_it_is() {
         damage(&mut bytes);
         fs::write(&file, &bytes).unwrap();
         let (error, said) = refused(&path, case);
-        assert!(matches!(error, OpenError::Damaged { .. }), "{case}: {said}");
+        assert!(is_refused(&error, "is damaged"), "{case}: {said}");
         assert!(
             said.contains("move it away") && said.contains("sessions.sqlite"),
             "{case}: {said}"
@@ -235,10 +239,10 @@ async fn a_store_that_a_crash_left_is_refused_without_its_database_and_otherwise
     let good = fs::read(&file).unwrap();
     fs::write(&file, vec![b'x'; good.len()]).unwrap();
     let (error, said) = refused(&path, "a text");
-    assert!(matches!(error, OpenError::Damaged { .. }), "{said}");
+    assert!(is_refused(&error, "is damaged"), "{said}");
     fs::remove_file(&file).unwrap();
     let (error, said) = refused(&path, "no database");
-    assert!(matches!(error, OpenError::Damaged { .. }), "{said}");
+    assert!(is_refused(&error, "is damaged"), "{said}");
     fs::write(&file, good).unwrap();
     let store = open(&path).unwrap();
     for login in 0..100 {
@@ -253,27 +257,30 @@ async fn a_store_that_a_crash_left_is_refused_without_its_database_and_otherwise
 #[tokio::test]
 async fn what_is_not_ours_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    let old = dir.path().join("wxlogin.redb");
-    fs::write(&old, "sessions of an earlier version").unwrap();
+    let old = dir.path().join("a.file");
+    fs::write(&old, "somebody's").unwrap();
     let error = open(&old).err().unwrap();
-    assert!(matches!(error, OpenError::NotADirectory(_)), "{error}");
+    assert!(matches!(error, OpenError::Io(_)), "{error}");
     let said = error.to_string();
     assert!(
-        said.contains("Move it away, and users log in again"),
+        said.contains("A file is where a directory must be"),
         "{said}"
     );
-    assert_eq!(fs::read(&old).unwrap(), b"sessions of an earlier version");
+    assert_eq!(fs::read(&old).unwrap(), b"somebody's");
 
     let (error, said) = refused(dir.path(), "the files of others");
-    assert!(matches!(error, OpenError::NotOurs(_)), "{said}");
+    assert!(
+        is_refused(&error, "holds files and no session store"),
+        "{said}"
+    );
     assert!(said.contains("empty"), "{said}");
-    assert_eq!(names(dir.path()), ["wxlogin.redb"]);
+    assert_eq!(names(dir.path()), ["a.file"]);
 
     let dir = tempfile::tempdir().unwrap();
     let db = Connection::open(dir.path().join("sessions.sqlite")).unwrap();
     db.execute_batch("CREATE TABLE session (id)").unwrap();
     let (error, said) = refused(dir.path(), "another program's database");
-    assert!(matches!(error, OpenError::Damaged { .. }), "{said}");
+    assert!(is_refused(&error, "is damaged"), "{said}");
     assert!(said.contains("another program"), "{said}");
 
     let dir = tempfile::tempdir().unwrap();
@@ -286,7 +293,10 @@ async fn what_is_not_ours_is_refused_and_left_as_it_is() {
         ))
         .unwrap();
         let (error, said) = refused(dir.path(), "another version's");
-        assert!(matches!(error, OpenError::OtherVersion(_)), "{said}");
+        assert!(
+            is_refused(&error, "was made by another version of wxlogin"),
+            "{said}"
+        );
         assert!(
             said.contains("move it away, and users log in again"),
             "{said}"

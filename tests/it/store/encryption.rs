@@ -32,11 +32,12 @@ async fn a_new_secret_opens_what_it_sealed_and_the_old_one_what_it_did() {
         let kept = create(&old, session("oAlice", None), None).await;
         old.close().await;
 
-        // During the rotation both AppSecrets decrypt, and the same key again is stored once.
+        // During the rotation both AppSecrets decrypt. Redis keeps two keys, also if they are the same.
         let both = open(&place, &["new", "old"]);
         assert_eq!(keys(&both, "oAlice").await, [2, 1]);
         log_in(&both, "oAlice", 2).await;
-        assert_eq!(keys(&both, "oAlice").await, [2, 1]);
+        let both_keys = if both.is_shared() { &[2][..] } else { &[2, 1] };
+        assert_eq!(keys(&both, "oAlice").await, both_keys);
         log_in(&both, "oBob", 4).await;
         both.close().await;
 

@@ -1,0 +1,61 @@
+//! Damage of the database, and what the operator is told of it.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
+use rusqlite::{Error, ErrorCode};
+
+use super::{Unavailable, lock};
+
+/// How long the store is not ready after a report: SQLite can take a single read that failed for damage.
+const UNREADY: Duration = Duration::from_secs(10);
+const REMEDY: &str = "stop wxlogin, check the disk, and restore the directory of the store from a backup, or move it away to start with no sessions";
+
+pub(super) struct Damage {
+    reports: IntCounter,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Damage {
+    pub(super) fn new(reports: IntCounter) -> Self {
+        let last = Mutex::new(None);
+        Self { reports, last }
+    }
+
+    /// Counts what SQLite reports as damage. Reports that follow each other are one line of the log.
+    pub(super) fn note(&self, error: Error) -> Unavailable {
+        let (is_damage, error) = (is_damage(&error), Unavailable::from(error));
+        if is_damage {
+            self.reports.inc();
+            if !self.is_recent() {
+                let cause = &error.0;
+                tracing::error!(cause, remedy = REMEDY, "the session store is damaged");
+            }
+            *lock(&self.last) = Some(Instant::now());
+        }
+        error
+    }
+
+    pub(super) fn is_recent(&self) -> bool {
+        lock(&self.last).is_some_and(|report| report.elapsed() < UNREADY)
+    }
+}
+
+pub(super) fn is_damage(error: &Error) -> bool {
+    use ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(
+        error.sqlite_error_code(),
+        Some(DatabaseCorrupt | NotADatabase)
+    )
+}
+
+impl From<Error> for Unavailable {
+    fn from(error: Error) -> Self {
+        Self(match error {
+            // With the extended result code.
+            Error::SqliteFailure(kind, Some(message)) => format!("{message} ({kind})"),
+            other => other.to_string(),
+        })
+    }
+}
