@@ -108,7 +108,8 @@ impl WxLogin {
     /// [`BackendError`].
     pub async fn access_token(&self, appid: &str) -> Result<AccessToken, BackendError> {
         let mini_program = self.mini_program(appid).ok_or(BackendError::UnknownApp)?;
-        Ok(self.0.wechat.access_token(mini_program).await?)
+        let wechat = &self.0.wechat;
+        Ok(wechat.access_token(mini_program, wechat.deadline()).await?)
     }
 
     /// The configured Mini Program and the user in it.

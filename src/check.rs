@@ -215,9 +215,6 @@ impl fmt::Display for Finding {
             Ok(()) => f.write_str(": all is well"),
             Err(Error::Refused(refusal)) => {
                 write!(f, ": {refusal}")?;
-                if let Some(at) = refusal.at() {
-                    write!(f, ", {at}")?;
-                }
                 if let Some(ip) = refusal.ip {
                     write!(f, ", this server's address {ip}")?;
                 }

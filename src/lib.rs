@@ -123,6 +123,4 @@ pub use login::{LoggedIn, LoginError, LoginOrigin};
 pub use one_time_codes::CodeError;
 pub use session::{OpenError, Session, Token, Unavailable};
 pub use user_data::UserDataError;
-pub use wechat::{
-    AccessToken, Call, Errcode, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal,
-};
+pub use wechat::{AccessToken, Call, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal};
