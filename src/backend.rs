@@ -119,7 +119,8 @@ impl WxLogin {
     /// [`Problem`].
     pub async fn access_token(&self, appid: &str) -> Result<AccessToken, Problem> {
         let mini_program = self.mini_program(appid).ok_or(Problem::UnknownAppInPath)?;
-        let token = self.0.wechat.access_token(mini_program).await;
+        let wechat = &self.0.wechat;
+        let token = wechat.access_token(mini_program, wechat.deadline()).await;
         token.map_err(|error| Problem::Wechat(error, Purpose::Call))
     }
 

@@ -89,39 +89,36 @@ async fn check_mini_program(
             1 => appid.to_owned(),
             _ => format!("{appid}, AppSecret {number} of {count}"),
         };
-        let alone = MiniProgram::new(appid.to_owned(), vec![secret.clone()]);
+        let alone = program.with_secret(secret.clone());
         let answer = client.code_to_session(&alone, DUMMY_CODE).await.map(drop);
         let answer = answer.or_else(|error| match error.meaning() {
             Some(Meaning::InvalidCode | Meaning::CodeUsed) => Ok(()),
             _ => Err(error),
         });
         can_log_in |= answer.is_ok();
-        report.add(&what, &shown(answer));
+        report.add(&what, &shown(program, answer));
         if with_token {
             let answer = client.stable_token(&alone).await.map(drop);
             has_token |= answer.is_ok();
-            report.add(&format!("{what}, access_token"), &shown(answer));
+            report.add(&format!("{what}, access_token"), &shown(program, answer));
         }
     }
     report.is_good &= can_log_in && has_token;
 }
 
 /// WeChat's answer, with what the operator can do about it.
-fn shown(answer: Result<(), Error>) -> String {
+fn shown(program: &MiniProgram, answer: Result<(), Error>) -> String {
     let refusal = match answer {
         Ok(()) => return "all is well".into(),
         Err(Error::Refused(refusal)) => refusal,
         Err(error) => return error.to_string(),
     };
     let mut text = refusal.to_string();
-    if let Some(at) = refusal.at() {
-        text += &format!(", {at}");
-    }
     if let Some(ip) = refusal.ip {
         text += &format!(", this server's address {ip}");
     }
     match refusal.meaning() {
-        Meaning::Misconfigured(remedy) => format!("{text}: {remedy}"),
+        Meaning::Misconfigured(remedy) => format!("{text}: {}", program.remedy(remedy)),
         Meaning::QuotaExhausted => format!("{text}: the daily quota is used up"),
         _ => text,
     }

@@ -121,6 +121,4 @@ pub use config::{Config, Problems};
 pub use login::{LoggedIn, LoginOrigin};
 pub use problem::{Action, Problem, Purpose};
 pub use session::{OpenError, Session, Token, Unavailable};
-pub use wechat::{
-    AccessToken, Call, Errcode, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal,
-};
+pub use wechat::{AccessToken, Call, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal};

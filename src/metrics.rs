@@ -106,7 +106,7 @@ impl Metrics {
         if let Some(refusal) = refusal {
             let errcode = match refusal.meaning() {
                 Meaning::Unknown => "other".to_owned(),
-                _ => refusal.errcode.0.to_string(),
+                _ => refusal.errcode.to_string(),
             };
             let labels = [call, appid, &errcode];
             self.wechat_refusals.with_label_values(&labels).inc();

@@ -86,9 +86,7 @@ impl Problem {
     /// WeChat's errcode, if it sent one.
     #[must_use]
     pub fn errcode(&self) -> Option<i64> {
-        self.wechat()
-            .and_then(wechat::Error::errcode)
-            .map(|errcode| errcode.0)
+        self.wechat().and_then(wechat::Error::errcode)
     }
 
     fn wechat(&self) -> Option<&wechat::Error> {

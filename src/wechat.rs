@@ -18,13 +18,12 @@ mod refusal;
 mod stable_token;
 mod user_data;
 
-pub use check_session::parse_check_session;
 pub(crate) use client::SLOT_TIMEOUT;
 pub use client::{Client, Observer, Settings};
 pub use code_to_session::CodeSession;
 use errcode::ACCESS_TOKEN_REMEDY;
 pub(crate) use errcode::MEANINGS;
-pub use errcode::{Call, Errcode, Meaning};
+pub use errcode::{Call, Meaning};
 pub use error::{Error, Invalid};
 pub use http::Proxies;
 pub(crate) use http::is_on_this_machine;

@@ -46,7 +46,7 @@ pub(super) async fn pass(
     let path = path.ok_or(Problem::PathNotAllowed)?;
     if !may_be_sent(head.uri.query().unwrap_or_default()) {
         return Err(Problem::MalformedQuery(
-            "The query must not name an access_token or from_appid, and ' must be %27 in it.",
+            "The query must not name an access_token or from_appid, nor encode a name, and ' must be %27 in it.",
         ));
     }
     // From the first byte of the body to the last one of the answer.
@@ -71,7 +71,7 @@ pub(super) async fn pass(
         appid,
         path,
         status,
-        errcode = refusal.map(|it| it.errcode.0),
+        errcode = refusal.map(|it| it.errcode),
         rid = refusal
             .and_then(|it| it.rid.as_ref())
             .map(tracing::field::display),

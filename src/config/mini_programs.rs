@@ -46,7 +46,10 @@ fn one(reader: &mut Reader) -> Vec<MiniProgram> {
     match (appid, secret) {
         (Some(appid), Some(secret)) if is_fit(appid) && is_fit(secret) => {
             check_usual_forms(reader, "WECHAT_APPID", "WECHAT_SECRET", appid, secret);
-            vec![MiniProgram::new(appid.to_owned(), vec![secret.into()])]
+            let file = reader.get("WECHAT_SECRET_FILE");
+            let setting = file.map_or("WECHAT_SECRET", |_| "WECHAT_SECRET_FILE");
+            let secrets = vec![secret.into()];
+            vec![MiniProgram::new(appid.to_owned(), secrets, setting)]
         }
         _ => Vec::new(),
     }
@@ -96,7 +99,7 @@ fn several(reader: &mut Reader) -> Vec<MiniProgram> {
     }
     let programs = apps
         .into_iter()
-        .map(|(appid, secrets)| MiniProgram::new(appid.into(), secrets));
+        .map(|(appid, secrets)| MiniProgram::new(appid.into(), secrets, name));
     programs.collect()
 }
 

@@ -37,7 +37,7 @@ impl WxLogin {
         };
         drop((timer, in_flight, slot));
         let referring = request.referring_appid.as_deref();
-        wechat::log_refused_code(&request.id, mini_program.appid(), referring, &error);
+        wechat::log_refused_code(&request.id, mini_program, referring, &error);
         if !error.was_sent() {
             return Err(failed(error));
         }

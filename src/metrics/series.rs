@@ -69,26 +69,28 @@ impl Metrics {
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
         ))?;
+        let counter = |name: &str, help: &str| counter!(name, help, registry);
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| counters!(name, help, labels, registry);
+        let gauge = |name: &str, help: &str| gauge!(name, help, registry);
         let build_info = opts!(
             "wxlogin_build_info",
             "Always 1; the version is in the label",
             labels! {"version" => env!("CARGO_PKG_VERSION")}
         );
         gauge!(build_info, registry)?.set(1);
-        let logins = counters!(
+        let logins = counters(
             "wxlogin_logins_total",
             "Logins by outcome and WeChat's errcode",
             &["outcome", "errcode"],
-            registry
         )?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let metrics = Self {
             started: now.map_or(0.0, |now| now.as_secs_f64().floor()),
-            requests: counters!(
+            requests: counters(
                 "wxlogin_requests_total",
                 "Requests that were answered; the status 499 is a client that went before",
                 &["method", "route", "status"],
-                registry
             )?,
             request_duration: histograms!(
                 "wxlogin_request_duration_seconds",
@@ -98,29 +100,22 @@ impl Metrics {
                 registry
             )?,
             #[cfg(feature = "server")]
-            connections: gauge!(
-                "wxlogin_connections",
-                "Open connections of clients",
-                registry
-            )?,
+            connections: gauge("wxlogin_connections", "Open connections of clients")?,
             good_logins: logins.with_label_values(&["ok", "none"]),
             logins,
-            login_repeats: counter!(
+            login_repeats: counter(
                 "wxlogin_login_repeats_total",
                 "Logins that were answered from an earlier exchange of the same code",
-                registry
             )?,
-            wechat_calls: counters!(
+            wechat_calls: counters(
                 "wxlogin_wechat_calls_total",
                 "Calls to WeChat by outcome, retries not counted",
                 &["call", "appid", "outcome"],
-                registry
             )?,
-            wechat_refusals: counters!(
+            wechat_refusals: counters(
                 "wxlogin_wechat_refusals_total",
                 "Calls to WeChat that it refused, by its errcode",
                 &["call", "appid", "errcode"],
-                registry
             )?,
             exchange_duration: histogram!(
                 "wxlogin_exchange_duration_seconds",
@@ -128,20 +123,14 @@ impl Metrics {
                 EXCHANGE_BUCKETS.to_vec(),
                 registry
             )?,
-            exchanges_in_flight: gauge!(
-                "wxlogin_exchanges_in_flight",
-                "Exchanges in flight",
-                registry
-            )?,
-            sessions_opened: counter!(
+            exchanges_in_flight: gauge("wxlogin_exchanges_in_flight", "Exchanges in flight")?,
+            sessions_opened: counter(
                 "wxlogin_sessions_opened_total",
                 "Sessions that began with a login",
-                registry
             )?,
-            sessions_ended: counter!(
+            sessions_ended: counter(
                 "wxlogin_sessions_ended_total",
                 "Requests that ended one session or all of a user; expiry is not counted",
-                registry
             )?,
             store_duration: histograms!(
                 "wxlogin_store_duration_seconds",
@@ -150,17 +139,15 @@ impl Metrics {
                 STORE_BUCKETS.to_vec(),
                 registry
             )?,
-            store_errors: counters!(
+            store_errors: counters(
                 "wxlogin_store_errors_total",
                 "Operations of the session store that failed",
                 &["operation"],
-                registry
             )?,
-            store_damage: counters!(
+            store_damage: counters(
                 "wxlogin_store_damage_total",
                 "Damage that SQLite has reported, and sessions that do not fit their token",
                 &["what"],
-                registry
             )?,
             sessions: IntGauge::new(
                 "wxlogin_sessions",

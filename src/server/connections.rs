@@ -74,7 +74,8 @@ impl Connections {
             let slot = self.slot().await;
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    self.serve(stream, router, (slot, Counted::new(&metrics.connections)))
+                    let open = Counted::new(&metrics.connections);
+                    self.serve(stream, router, (slot, open));
                 }
                 Err(error) => {
                     self.warn(&format_args!("cannot accept connections: {error}"));

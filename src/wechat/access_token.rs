@@ -48,9 +48,8 @@ impl TokenSlot {
     fn usable(&self, clock: &Clock) -> Option<(AccessToken, Duration)> {
         let state = self.state();
         let Fetched { token, at } = state.fetched.as_ref()?;
-        let now = [clock.monotonic(), clock.wall()];
-        let ages = [0, 1].map(|clock| now[clock].saturating_sub(at[clock]));
-        let age = ages[0].max(ages[1]);
+        let age = clock.monotonic().saturating_sub(at[0]);
+        let age = clock.wall().saturating_sub(at[1]).max(age);
         let left = AccessToken {
             expires_in: token.expires_in.saturating_sub(age.as_secs()),
             ..token.clone()
@@ -80,15 +79,7 @@ impl Client {
     pub async fn access_token(
         self: &Arc<Self>,
         mini_program: &Arc<MiniProgram>,
-    ) -> Result<AccessToken, Error> {
-        self.access_token_before(self.deadline(), mini_program)
-            .await
-    }
-
-    pub(super) async fn access_token_before(
-        self: &Arc<Self>,
         deadline: Instant,
-        mini_program: &Arc<MiniProgram>,
     ) -> Result<AccessToken, Error> {
         let slot = &mini_program.token;
         let Some((token, age)) = slot.usable(&self.clock) else {
@@ -113,52 +104,41 @@ impl Client {
     ) -> Result<T, Error> {
         let _slot = slot(&self.call_slots).await?;
         let deadline = self.deadline();
-        let token = self.access_token_before(deadline, mini_program).await;
+        let token = self.access_token(mini_program, deadline).await;
         let token = token.map_err(|error| Error::NoAccessToken(error.into()))?;
         let ask = || self.send(request(&token), &parse);
         let error = match self.retry(call, mini_program, deadline, ask).await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        if error.meaning() != Some(Meaning::InvalidAccessToken) {
-            error.log_refusal(mini_program.appid());
-            return Err(error);
-        }
-        // Whatever is wrong with the first token is logged by the fetch.
-        let other = self.fetch(mini_program, Some((token, error)), deadline);
-        let other = other.await.map_err(Error::unreachable_as_broken)?;
+        let other = self.another_token(mini_program, token, error, deadline);
+        let other = other.await?;
         let ask = || self.send(request(&other), &parse);
         let result = self.retry(call, mini_program, deadline, ask).await;
         if let Err(error) = &result {
-            self.second_refusal(mini_program, other, error, deadline)
+            let error = error.clone();
+            // Fetches no third one: the second is too new.
+            let _ = self
+                .another_token(mini_program, other, error, deadline)
                 .await;
         }
         result.map_err(Error::unreachable_as_broken)
     }
 
-    /// Logs a refusal of a call's second attempt. A token that was refused as invalid is forgotten.
-    pub(super) async fn second_refusal(
+    /// Another token, if a call failed because WeChat calls this one invalid; else the error.
+    async fn another_token(
         self: &Arc<Self>,
         mini_program: &Arc<MiniProgram>,
         token: AccessToken,
-        error: &Error,
+        error: Error,
         deadline: Instant,
-    ) {
-        let appid = mini_program.appid();
+    ) -> Result<AccessToken, Error> {
         if error.meaning() != Some(Meaning::InvalidAccessToken) {
-            error.log_refusal(appid);
-            return;
+            error.log_refusal(mini_program);
+            return Err(error);
         }
-        let remedy = ACCESS_TOKEN_REMEDY;
-        tracing::error!(
-            appid,
-            remedy,
-            "WeChat refuses one access_token after the other"
-        );
-        // Fetches no third one: the second is too new.
-        let _ = self
-            .fetch(mini_program, Some((token, error.clone())), deadline)
-            .await;
+        let other = self.fetch(mini_program, Some((token, error)), deadline);
+        other.await.map_err(Error::unreachable_as_broken)
     }
 
     /// Fetches a token, or waits for the fetch in flight. It goes on if its request is cancelled. `refused`: a token
@@ -203,6 +183,12 @@ impl Client {
             (Some((token, _)), Some((_, None)), _) => return Ok(token),
             // The one that replaced another a moment ago is refused too.
             (None, Some((end, None)), Some((_, error))) => {
+                let remedy = ACCESS_TOKEN_REMEDY;
+                tracing::error!(
+                    appid,
+                    remedy,
+                    "WeChat refuses one access_token after the other"
+                );
                 slot.state().pause = Some((end, Some(error.clone())));
                 return Err(error.clone());
             }
@@ -220,7 +206,7 @@ impl Client {
             }
             (fetched, _) => {
                 if let Err(error) = &fetched
-                    && !error.log_refusal(appid)
+                    && !error.log_refusal(&mini_program)
                 {
                     tracing::warn!(appid, %error, "no access_token could be fetched");
                 }

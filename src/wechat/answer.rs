@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Call, Errcode, Error, Invalid, Refusal};
+use super::{Call, Error, Invalid, Refusal};
 
 #[derive(Deserialize)]
 struct ErrcodeAndErrmsg {
@@ -19,20 +19,27 @@ pub(super) enum Number {
     Text(String),
 }
 
+impl Number {
+    fn parse(self) -> Result<i64, Invalid> {
+        match self {
+            Self::Number(number) => Ok(number),
+            Self::Text(text) => text.trim().parse().map_err(|_| Invalid::Field("errcode")),
+        }
+    }
+}
+
 /// Parses the body of an answer with HTTP status 200. Other fields than those of `T` are ignored.
 ///
 /// [`Error::Refused`] if it has an errcode other than 0.
 pub(super) fn parse<T: DeserializeOwned>(call: Call, body: &[u8]) -> Result<T, Error> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body); // a gateway's byte order mark
     let status: ErrcodeAndErrmsg = object(body)?;
-    match errcode(status.errcode)? {
-        None | Some(0) => Ok(object(body)?),
-        Some(errcode) => {
-            let errmsg = status.errmsg.unwrap_or_default();
-            let refusal = Refusal::new(call, Errcode(errcode), &errmsg);
-            Err(Error::Refused(refusal))
-        }
+    let errcode = status.errcode.map_or(Ok(0), Number::parse)?;
+    if errcode == 0 {
+        return Ok(object(body)?);
     }
+    let errmsg = status.errmsg.unwrap_or_default();
+    Err(Error::Refused(Refusal::new(call, errcode, &errmsg)))
 }
 
 /// A struct's fields can also be read from an array, which WeChat does not send.
@@ -43,28 +50,12 @@ fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Invalid> {
     serde_json::from_slice(body).map_err(|_| Invalid::NotJson)
 }
 
-fn errcode(number: Option<Number>) -> Result<Option<i64>, Invalid> {
-    match number {
-        None => Ok(None),
-        Some(Number::Number(number)) => Ok(Some(number)),
-        Some(Number::Text(text)) => match text.trim().parse() {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => Err(Invalid::Field("errcode")),
-        },
-    }
-}
-
 /// Checks that a text is visible ASCII: ids and tokens are sent on in JSON, headers and URLs.
 pub(super) fn check_visible(
     field: &'static str,
     text: &str,
     max_len: usize,
 ) -> Result<(), Invalid> {
-    let is_valid =
-        (1..=max_len).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-    if is_valid {
-        Ok(())
-    } else {
-        Err(Invalid::Field(field))
-    }
+    let fits = (1..=max_len).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    fits.then_some(()).ok_or(Invalid::Field(field))
 }

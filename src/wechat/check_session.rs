@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::http::Request;
 use super::{
@@ -12,7 +13,7 @@ use super::{
 /// Unlike other answers, a good one must hold an errcode, which is 0.
 #[derive(Deserialize)]
 struct CheckSessionAnswer {
-    errcode: Option<serde::de::IgnoredAny>,
+    errcode: Option<IgnoredAny>,
 }
 
 impl Client {
@@ -36,23 +37,15 @@ impl Client {
                 .query("signature", &signature)
                 .query("sig_method", "hmac_sha256")
         };
-        let (call, parse) = (Call::CheckSession, parse_check_session);
+        let call = Call::CheckSession;
         match self.with_token(call, mini_program, request, parse).await {
             Err(error) if error.meaning() == Some(Meaning::StaleSessionKey) => Ok(false),
-            result => result.map(|()| true),
+            result => result.map(|_| true),
         }
     }
 }
 
-/// Parses the body of an answer with HTTP status 200.
-///
-/// # Errors
-/// [`Error::Refused`] if WeChat refused, also if the key is not valid; [`Error::Invalid`] if this is
-/// not the documented JSON.
-pub fn parse_check_session(body: &[u8]) -> Result<(), Error> {
+fn parse(body: &[u8]) -> Result<IgnoredAny, Error> {
     let answer: CheckSessionAnswer = answer::parse(Call::CheckSession, body)?;
-    match answer.errcode {
-        Some(_) => Ok(()),
-        None => Err(Invalid::Field("errcode").into()),
-    }
+    Ok(answer.errcode.ok_or(Invalid::Field("errcode"))?)
 }

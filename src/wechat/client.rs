@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use reqwest::header::CONTENT_ENCODING;
 use reqwest::{Response, StatusCode, Url};
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
@@ -11,9 +10,10 @@ use thread_local::ThreadLocal;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::errcode::WRONG_SECRET;
 use super::http::Http;
 use super::http::Request;
-use super::{Call, Errcode, Error, Invalid, Meaning, MiniProgram, Proxies};
+use super::{Call, Error, Invalid, Meaning, MiniProgram, Proxies};
 use crate::clock::Clock;
 
 /// The largest answer that is read, in bytes. WeChat's are a few hundred bytes.
@@ -83,7 +83,7 @@ impl Client {
     }
 
     /// The deadline of a call that begins now.
-    pub(super) fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.settings.timeout
     }
 
@@ -113,9 +113,9 @@ impl Client {
                 Err(error) if error.meaning() == Some(Meaning::CodeUsed) => {
                     Err(Invalid::BusyThenUsed.into())
                 }
-                // An earlier attempt reached WeChat: the error must not say that nothing was sent.
-                Err(Error::Unreachable(_)) => Err(Errcode::BUSY.into()),
-                result => result,
+                // It stays "busy", which WeChat has answered: the error must not say that nothing was sent.
+                Err(Error::Unreachable(_)) => break,
+                other => other,
             };
         }
         (self.observer)(call, mini_program.appid(), result.as_ref().err());
@@ -132,12 +132,12 @@ impl Client {
         parse: fn(&[u8]) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let ask = || async {
-            let mut result = Err(Errcode::WRONG_SECRET.into());
+            let mut result = Err(Error::Unreachable(String::new())); // there is at least one
             let mut was_sent = false;
             for (place, secret) in mini_program.secrets_to_try() {
                 result = self.send(request(secret), parse).await;
                 let error = result.as_ref().err();
-                if error.and_then(Error::errcode) != Some(Errcode::WRONG_SECRET) {
+                if error.and_then(Error::errcode) != Some(WRONG_SECRET) {
                     if error.is_none_or(Error::is_about_the_code) {
                         mini_program.record_accepted(place);
                     }
@@ -163,7 +163,6 @@ impl Client {
         if response.status() != StatusCode::OK {
             return Err(Invalid::Status(response.status().as_u16()).into());
         }
-        let is_encoded = is_encoded(&response);
         let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_CAPACITY));
         while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > MAX_ANSWER {
@@ -171,31 +170,22 @@ impl Client {
             }
             body.extend_from_slice(&chunk);
         }
-        match parse(&body) {
-            Err(Error::Invalid(Invalid::NotJson)) if is_encoded => Err(Invalid::Encoded.into()),
-            result => result,
-        }
+        parse(&body)
     }
 
     /// Sends a request to the first host that can be reached. The body of the answer is not read.
     pub(super) async fn execute(&self, request: &Request<'_>) -> Result<Response, Error> {
-        let mut result = Err(Error::Unreachable("no host is configured".into()));
+        let mut error = Error::Unreachable(String::new()); // there is at least one host
         for api_base in &self.settings.api_bases {
             let client = self.http()?.client_for(api_base);
             let response = client.execute(request.to(api_base)).await;
-            result = response.map_err(Error::from);
-            if !matches!(result, Err(Error::Unreachable(_))) {
-                break;
+            match response.map_err(Error::from) {
+                Err(unreachable @ Error::Unreachable(_)) => error = unreachable,
+                result => return result,
             }
         }
-        result
+        Err(error)
     }
-}
-
-/// Whether the body of an answer is compressed, although `identity` was asked for.
-pub(super) fn is_encoded(response: &Response) -> bool {
-    let encoding = response.headers().get(CONTENT_ENCODING);
-    encoding.is_some_and(|encoding| encoding != "identity")
 }
 
 /// Waits for a slot. Dropping the permit frees it.

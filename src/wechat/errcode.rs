@@ -24,11 +24,14 @@ pub enum Call {
     PassedThrough,
 }
 
-/// WeChat's own error number, which can be any number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Errcode(pub i64);
+/// The request came from an address that is not in the IP whitelist.
+pub(super) const IP_NOT_LISTED: i64 = 40164;
+/// The AppSecret is not the Mini Program's.
+pub(super) const WRONG_SECRET: i64 = 40125;
+/// The daily quota of calls is used up.
+pub(super) const QUOTA_EXHAUSTED: i64 = 45009;
 
-/// What an [`Errcode`] means.
+/// What an errcode means, WeChat's own error number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
     /// WeChat does not know the code (any more), or it belongs to another Mini Program.
@@ -75,27 +78,16 @@ impl Call {
     }
 }
 
-impl Errcode {
-    /// WeChat is busy.
-    pub const BUSY: Self = Self(-1);
-    /// The request came from an address that is not in the IP whitelist.
-    pub const IP_NOT_LISTED: Self = Self(40164);
-    /// The AppSecret is not the Mini Program's.
-    pub const WRONG_SECRET: Self = Self(40125);
-    /// The daily quota of calls is used up.
-    pub const QUOTA_EXHAUSTED: Self = Self(45009);
-
-    /// Its meaning for a call.
+impl Meaning {
+    /// The meaning of an errcode, which can be any number, for a call.
     #[must_use]
-    pub fn meaning(self, call: Call) -> Meaning {
+    pub fn of(call: Call, errcode: i64) -> Self {
         let mut rows = MEANINGS.iter();
         let row =
-            rows.find(|(errcodes, calls, _)| errcodes.contains(&self.0) && calls.contains(&call));
-        row.map_or(Meaning::Unknown, |(.., meaning)| *meaning)
+            rows.find(|(errcodes, calls, _)| errcodes.contains(&errcode) && calls.contains(&call));
+        row.map_or(Self::Unknown, |(.., meaning)| *meaning)
     }
-}
 
-impl Meaning {
     /// The outcome of a call, in the metrics.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -149,7 +141,7 @@ pub(crate) const MEANINGS: &[(&[i64], &[Call], Meaning)] = &[
     (&[40013], ALL, Misconfigured(
         "WeChat does not know this AppID: compare WECHAT_APPID with the one in the WeChat admin console")),
     (&[40001, 40125], ALL, Misconfigured(
-        "the AppSecret is wrong: it was reset or mistyped; set the one from the WeChat admin console as WECHAT_SECRET")),
+        "the AppSecret is wrong: it was reset or mistyped; set the one from the WeChat admin console in WECHAT_SECRET")),
     (&[40164], ALL, Misconfigured(
         "this server's IP address is not in the IP whitelist of the WeChat admin console: add it there")),
     (&[40243], ALL, Misconfigured(

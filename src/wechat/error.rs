@@ -1,6 +1,7 @@
 //! Errors of calls to WeChat.
 
-use super::{Errcode, Meaning, Refusal};
+use super::errcode::QUOTA_EXHAUSTED;
+use super::{Meaning, MiniProgram, Refusal};
 
 /// Why a call to WeChat failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,9 +45,9 @@ impl Error {
 
     /// The errcode, if WeChat refused.
     #[must_use]
-    pub fn errcode(&self) -> Option<Errcode> {
+    pub fn errcode(&self) -> Option<i64> {
         match self {
-            Self::QuotaPause => Some(Errcode::QUOTA_EXHAUSTED),
+            Self::QuotaPause => Some(QUOTA_EXHAUSTED),
             _ => self.refusal().map(|refusal| refusal.errcode),
         }
     }
@@ -58,9 +59,9 @@ impl Error {
     }
 
     /// Logs a refusal that the operator can do something about. Returns whether it was logged.
-    pub(super) fn log_refusal(&self, appid: &str) -> bool {
+    pub(super) fn log_refusal(&self, mini_program: &MiniProgram) -> bool {
         let refusal = self.refusal();
-        refusal.is_some_and(|refusal| refusal.log(None, appid))
+        refusal.is_some_and(|refusal| refusal.log(None, mini_program))
     }
 
     /// Whether WeChat refused a code, so that it has accepted the AppSecret.
@@ -90,12 +91,6 @@ impl Error {
             Self::Unreachable(cause) => Self::Broken(cause),
             other => other,
         }
-    }
-}
-
-impl From<Errcode> for Error {
-    fn from(errcode: Errcode) -> Self {
-        Self::Refused(errcode.into())
     }
 }
 

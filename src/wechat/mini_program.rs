@@ -12,6 +12,8 @@ use super::access_token::TokenSlot;
 pub struct MiniProgram {
     appid: String,
     secrets: Vec<SecretString>,
+    /// The name of the setting that has its AppSecrets.
+    setting: &'static str,
     /// The index of the secret that WeChat accepted last.
     accepted: AtomicUsize,
     /// The end of the pause after WeChat's answer that the quota is used up, in seconds by the monotonic clock.
@@ -24,12 +26,13 @@ pub struct MiniProgram {
 pub(crate) const QUOTA_PAUSE: u64 = 10;
 
 impl MiniProgram {
-    /// `secrets` are tried in this order: the next one when WeChat refuses one as wrong.
+    /// `secrets` are tried in this order: the next one when WeChat refuses one as wrong. `setting` has them.
     #[must_use]
-    pub fn new(appid: String, secrets: Vec<SecretString>) -> Self {
+    pub fn new(appid: String, secrets: Vec<SecretString>, setting: &'static str) -> Self {
         Self {
             appid,
             secrets,
+            setting,
             accepted: AtomicUsize::new(0),
             quota_pause_end: AtomicU64::new(0),
             token: TokenSlot::default(),
@@ -40,7 +43,21 @@ impl MiniProgram {
     #[must_use]
     pub fn with_secrets_of(&self, other: &Self) -> Self {
         let secrets = [&*self.secrets, &*other.secrets].concat();
-        Self::new(self.appid.clone(), secrets)
+        Self::new(self.appid.clone(), secrets, self.setting)
+    }
+
+    /// The same with one of its AppSecrets.
+    #[must_use]
+    pub fn with_secret(&self, secret: SecretString) -> Self {
+        Self::new(self.appid.clone(), vec![secret], self.setting)
+    }
+
+    /// A remedy, with the names of the settings that this Mini Program comes from.
+    pub(crate) fn remedy(&self, remedy: &str) -> String {
+        let is_of_several = self.setting.starts_with("WECHAT_APPS");
+        let appid_setting = ["WECHAT_APPID", self.setting][usize::from(is_of_several)];
+        let remedy = remedy.replace("WECHAT_APPID", appid_setting);
+        remedy.replace("WECHAT_SECRET", self.setting)
     }
 
     /// The AppID.

@@ -8,13 +8,13 @@ use futures_util::stream::{BoxStream, StreamExt, once};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Bytes;
 use hyper::http::request::Parts;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Body, Method, Response, StatusCode};
 use secrecy::zeroize::Zeroizing;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
-use super::client::{MAX_ANSWER, is_encoded};
+use super::client::MAX_ANSWER;
 use super::http::Request;
 use super::{AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, Refusal, answer};
 
@@ -27,8 +27,8 @@ const FORBIDDEN: [&str; 14] = [
     "/wxa/resetusersessionkey", "/wxa/getsnticket", "/wxa/checksession", "/wxa/business/getuserphonenumber",
     "/wxa/business/getuserencryptkey",
 ];
-/// What the name of a parameter must not contain, in lower case: all kinds of tokens, and another app.
-const RESERVED: [&str; 2] = ["access_token", "from_appid"];
+/// What the name of a parameter must not contain, in lower case: all kinds of tokens, another app, and encoded bytes.
+const RESERVED: [&str; 3] = ["access_token", "from_appid", "%"];
 /// The headers that come back, beside those that begin with `wechatmp-`.
 #[rustfmt::skip]
 const ANSWERED_HEADERS: [&str; 6] =
@@ -43,6 +43,14 @@ pub(crate) struct PassedAnswer {
     pub(crate) body: BoxStream<'static, Result<Bytes, Box<dyn std::error::Error + Send + Sync>>>,
     /// If the errcode is not 0.
     pub(crate) refusal: Option<Refusal>,
+}
+
+impl PassedAnswer {
+    /// WeChat's refusal of the `access_token`.
+    fn invalid_token(&self) -> Option<Error> {
+        let error = Error::Refused(self.refusal.clone()?);
+        (error.meaning() == Some(Meaning::InvalidAccessToken)).then_some(error)
+    }
 }
 
 /// Reads a path for the list; the error is what the list must do.
@@ -61,24 +69,16 @@ pub(crate) fn parse_path(path: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Whether a query names neither a token nor another app, however encoded, and stays as it is in a URL.
+/// Whether a query names neither a token nor another app, and stays as it is in a URL. Names are not decoded, so one
+/// that is encoded is refused.
 pub(crate) fn may_be_sent(query: &str) -> bool {
     let is_kept = |byte: u8| byte.is_ascii_graphic() && !b"\"#'<>".contains(&byte);
-    query.bytes().all(is_kept) && !query.split(['&', ';']).any(is_reserved)
-}
-
-/// Also if the name is encoded several times.
-fn is_reserved(parameter: &str) -> bool {
-    let name = parameter.split('=').next().unwrap_or_default();
-    let mut name = name.to_ascii_lowercase();
-    loop {
-        let decoded = percent_encoding::percent_decode_str(&name).decode_utf8_lossy();
-        let decoded = decoded.to_ascii_lowercase();
-        if decoded == name {
-            return RESERVED.iter().any(|reserved| name.contains(reserved));
-        }
-        name = decoded;
-    }
+    let is_plain = |parameter: &str| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        let name = name.to_ascii_lowercase();
+        !RESERVED.iter().any(|reserved| name.contains(reserved))
+    };
+    query.bytes().all(is_kept) && query.split(['&', ';']).all(is_plain)
 }
 
 impl Client {
@@ -105,12 +105,11 @@ impl Client {
             request.body = Some(body);
         }
         let no_token = |error: Error| Error::NoAccessToken(error.into());
-        let token = self.access_token_before(deadline, mini_program).await;
+        let token = self.access_token(mini_program, deadline).await;
         let token = token.map_err(no_token)?;
         let answer = self.pass(request.clone(), &token).await?;
-        let error = match answer.refusal.clone().map(Error::Refused) {
-            Some(error) if error.meaning() == Some(Meaning::InvalidAccessToken) => error,
-            _ => return Ok(answer),
+        let Some(error) = answer.invalid_token() else {
+            return Ok(answer);
         };
         let other = self.fetch(mini_program, Some((token, error)), deadline);
         let other = match other.await {
@@ -120,9 +119,9 @@ impl Client {
             other => other.map_err(no_token)?,
         };
         let answer = self.pass(request, &other).await?;
-        if let Some(error) = answer.refusal.clone().map(Error::Refused) {
-            self.second_refusal(mini_program, other, &error, deadline)
-                .await;
+        if let Some(error) = answer.invalid_token() {
+            let refused = Some((other, error));
+            let _ = self.fetch(mini_program, refused, deadline).await;
         }
         Ok(answer)
     }
@@ -164,9 +163,10 @@ fn check(response: &Response) -> Result<(), Invalid> {
     let status = response.status();
     let kind = response.headers().get(CONTENT_TYPE);
     let kind = kind.map(|kind| kind.as_bytes().to_ascii_lowercase());
+    let encoding = response.headers().get(CONTENT_ENCODING);
     if status.is_informational() || status.is_redirection() {
         Err(Invalid::Status(status.as_u16()))
-    } else if is_encoded(response) {
+    } else if encoding.is_some_and(|encoding| encoding != "identity") {
         Err(Invalid::Encoded)
     } else if kind.is_some_and(|kind| contains(&kind, b"problem+json")) {
         Err(Invalid::Field("Content-Type"))

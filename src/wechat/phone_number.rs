@@ -1,9 +1,8 @@
 //! `getuserphonenumber`: exchanges a code of the phone number button for the user's phone number.
 
-use std::fmt;
 use std::sync::Arc;
 
-use secrecy::zeroize::Zeroizing;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -15,11 +14,11 @@ use super::{AccessToken, Call, Client, Error, Invalid, MiniProgram};
 const MAX_LEN: usize = 64;
 
 /// A user's phone number, from WeChat. `Debug` does not show it, and its memory is zeroized on drop.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct PhoneNumber {
-    full: Zeroizing<String>,
-    pure: Zeroizing<String>,
-    country_code: Zeroizing<String>,
+    full: SecretString,
+    pure: SecretString,
+    country_code: SecretString,
 }
 
 #[derive(Deserialize)]
@@ -30,8 +29,8 @@ struct PhoneNumberAnswer {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PhoneInfo {
-    phone_number: Option<String>,
-    pure_phone_number: Option<String>,
+    phone_number: Option<SecretString>,
+    pure_phone_number: Option<SecretString>,
     /// Documented as a string, but a number in WeChat's sample.
     country_code: Option<Number>,
     watermark: Option<Watermark>,
@@ -76,54 +75,44 @@ impl PhoneNumber {
     pub fn from_json(body: &[u8], appid: &str) -> Result<Self, Error> {
         let answer: PhoneNumberAnswer = answer::parse(Call::PhoneNumber, body)?;
         let info = answer.phone_info.ok_or(Invalid::Field("phone_info"))?;
-        let country_code = info.country_code.map(|code| match code {
-            Number::Number(code) => code.to_string(),
-            Number::Text(code) => code,
-        });
-        // Zeroized also if one of them is not valid.
-        let [full, pure, country_code] = [info.phone_number, info.pure_phone_number, country_code]
-            .map(|text| Zeroizing::new(text.unwrap_or_default()));
         let watermark = info.watermark.and_then(|watermark| watermark.appid);
         if watermark.as_deref() != Some(appid) {
             return Err(Invalid::Field("watermark").into());
         }
-        for (name, text) in [
-            ("phoneNumber", &full),
-            ("purePhoneNumber", &pure),
-            ("countryCode", &country_code),
-        ] {
-            if !(1..=MAX_LEN).contains(&text.len()) || text.contains(char::is_control) {
-                return Err(Invalid::Field(name).into());
-            }
-        }
+        let country_code = info.country_code.map(|code| match code {
+            Number::Number(code) => code.to_string().into(),
+            Number::Text(code) => code.into(),
+        });
         Ok(Self {
-            full,
-            pure,
-            country_code,
+            full: part("phoneNumber", info.phone_number)?,
+            pure: part("purePhoneNumber", info.pure_phone_number)?,
+            country_code: part("countryCode", country_code)?,
         })
     }
 
     /// The number, with the country code if it is a foreign one.
     #[must_use]
     pub fn phone_number(&self) -> &str {
-        &self.full
+        self.full.expose_secret()
     }
 
     /// The number without a country code.
     #[must_use]
     pub fn pure_phone_number(&self) -> &str {
-        &self.pure
+        self.pure.expose_secret()
     }
 
     /// The country code, such as `86`.
     #[must_use]
     pub fn country_code(&self) -> &str {
-        &self.country_code
+        self.country_code.expose_secret()
     }
 }
 
-impl fmt::Debug for PhoneNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PhoneNumber").finish_non_exhaustive()
-    }
+fn part(name: &'static str, text: Option<SecretString>) -> Result<SecretString, Invalid> {
+    let fits = |text: &SecretString| {
+        let text = text.expose_secret();
+        (1..=MAX_LEN).contains(&text.len()) && !text.contains(char::is_control)
+    };
+    text.filter(fits).ok_or(Invalid::Field(name))
 }

@@ -3,11 +3,11 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::time::{Duration, UNIX_EPOCH};
 
 use tracing::field::display;
 
-use super::{Call, Errcode, Error, Meaning};
+use super::errcode::IP_NOT_LISTED;
+use super::{Call, Error, Meaning, MiniProgram};
 
 /// WeChat's refusal of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Refusal {
     /// The call that was refused.
     pub call: Call,
     /// The reason.
-    pub errcode: Errcode,
+    pub errcode: i64,
     /// WeChat's id of the request, such as `66c69111-5ccc9dc8-0fd94c9e`. WeChat's console cannot look up those of
     /// `jscode2session`.
     pub rid: Option<String>,
@@ -25,9 +25,9 @@ pub struct Refusal {
 
 impl Refusal {
     /// Parses `errmsg`.
-    pub(super) fn new(call: Call, errcode: Errcode, errmsg: &str) -> Self {
+    pub(super) fn new(call: Call, errcode: i64, errmsg: &str) -> Self {
         let ip = match errcode {
-            Errcode::IP_NOT_LISTED => ip_in(errmsg),
+            IP_NOT_LISTED => ip_in(errmsg),
             _ => None,
         };
         Self {
@@ -41,32 +41,23 @@ impl Refusal {
     /// What the errcode means for the call.
     #[must_use]
     pub fn meaning(&self) -> Meaning {
-        self.errcode.meaning(self.call)
-    }
-
-    /// When WeChat received the request, by WeChat's clock, such as `2024-08-22T01:14:57Z`: the first group of
-    /// the rid.
-    #[must_use]
-    pub fn at(&self) -> Option<String> {
-        let first = self.rid.as_ref()?.split('-').next()?;
-        let seconds = Duration::from_secs(u64::from_str_radix(first, 16).ok()?);
-        Some(humantime::format_rfc3339_seconds(UNIX_EPOCH + seconds).to_string())
+        Meaning::of(self.call, self.errcode)
     }
 
     /// Logs what the operator can do something about. Returns whether it was logged.
-    pub(super) fn log(&self, request_id: Option<&str>, appid: &str) -> bool {
-        let (call, errcode) = (self.call.name(), self.errcode.0);
-        let (rid, at) = (self.rid.as_ref().map(display), self.at());
+    pub(super) fn log(&self, request_id: Option<&str>, mini_program: &MiniProgram) -> bool {
+        let appid = mini_program.appid();
+        let (call, errcode) = (self.call.name(), self.errcode);
+        let rid = self.rid.as_ref().map(display);
         match self.meaning() {
             Meaning::Misconfigured(remedy) => {
-                let ip = self.ip.map(display);
+                let (ip, remedy) = (self.ip.map(display), mini_program.remedy(remedy));
                 tracing::error!(
                     request_id,
                     appid,
                     call,
                     errcode,
                     rid,
-                    at,
                     ip,
                     remedy,
                     "WeChat refuses this service"
@@ -79,7 +70,6 @@ impl Refusal {
                     call,
                     errcode,
                     rid,
-                    at,
                     "the Mini Program's daily quota is used up"
                 );
             }
@@ -89,16 +79,9 @@ impl Refusal {
     }
 }
 
-impl From<Errcode> for Refusal {
-    /// A refusal of a login that is made here, not by WeChat, with the errcode only.
-    fn from(errcode: Errcode) -> Self {
-        Self::new(Call::CodeToSession, errcode, "")
-    }
-}
-
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "WeChat answered errcode {}", self.errcode.0)?;
+        write!(f, "WeChat answered errcode {}", self.errcode)?;
         match &self.rid {
             Some(rid) => write!(f, ", rid {rid}"),
             None => Ok(()),
@@ -110,14 +93,15 @@ impl fmt::Display for Refusal {
 /// in the `Referer` of the request.
 pub(crate) fn log_refused_code(
     request_id: &str,
-    appid: &str,
+    mini_program: &MiniProgram,
     referring_appid: Option<&str>,
     error: &Error,
 ) {
     let Some(refusal) = error.refusal() else {
         return;
     };
-    refusal.log(Some(request_id), appid);
+    let appid = mini_program.appid();
+    refusal.log(Some(request_id), mini_program);
     if refusal.meaning() == Meaning::InvalidCode
         && let Some(referring_appid) = referring_appid.filter(|other| *other != appid)
     {
@@ -125,9 +109,8 @@ pub(crate) fn log_refused_code(
             request_id,
             appid,
             referring_appid,
-            errcode = refusal.errcode.0,
+            errcode = refusal.errcode,
             rid = refusal.rid.as_ref().map(display),
-            at = refusal.at(),
             "WeChat does not know the code: it comes from a Mini Program with another \
              AppID than the one asked for; configure that one, or correct the AppID"
         );

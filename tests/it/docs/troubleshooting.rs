@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use wxlogin::wechat::{Call, Errcode, Meaning};
+use wxlogin::wechat::{Call, Meaning};
 
 /// The page and the heading of its table, in each language.
 const TABLES: [(&str, &str); 2] = [
@@ -27,7 +27,7 @@ fn rows(page: &str, heading: &str) -> BTreeSet<i64> {
 #[test]
 fn each_errcode_with_a_meaning_has_a_row_in_both_languages() {
     let has_meaning = |errcode: &i64| {
-        let meanings = Call::ALL.map(|call| Errcode(*errcode).meaning(call));
+        let meanings = Call::ALL.map(|call| Meaning::of(call, *errcode));
         meanings
             .iter()
             .any(|meaning| !matches!(meaning, Meaning::Unknown))

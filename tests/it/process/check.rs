@@ -11,7 +11,7 @@ use crate::support::app::vars;
 use crate::support::process::{Process, command};
 use crate::support::redis_server::RedisServer;
 
-const RID: &str = "rid 66c69111-5ccc9dc8-0fd94c9e, 2024-08-22T01:14:57Z";
+const RID: &str = "rid 66c69111-5ccc9dc8-0fd94c9e";
 
 /// Runs it with these Mini Programs; returns the exit status and the output without warnings about settings.
 async fn check(base: &str, apps: &str) -> (Option<i32>, String) {

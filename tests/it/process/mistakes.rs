@@ -140,6 +140,7 @@ async fn a_mini_program_that_is_not_right_is_named_with_the_cause() {
     let not_utf8 = write("latin1.txt", b"# caf\xe9\n");
     let apps = write("apps.txt", format!("{APPID}:{SECRET}\n{APPID} {SECRET}\n").as_bytes());
     let empty = write("empty.txt", b"\n");
+    let wrong = write("wrong.txt", OTHER_SECRET.as_bytes());
     let quoted = format!("'{SECRET}'");
     let (no_appid, no_secret) = (("WECHAT_APPID", ""), ("WECHAT_SECRET", ""));
     let rows: &[Row] = &[
@@ -151,7 +152,12 @@ async fn a_mini_program_that_is_not_right_is_named_with_the_cause() {
             &["it is \"wx0123456789abcde\u{ff46}\"", "full-width character \u{ff46} (U+FF46)", "(environment)"]),
         (&[("WECHAT_APPID", "wx0123456789abcdeff")],
             &["WECHAT_APPID does not look like one", "40013", "compare WECHAT_APPID"]),
-        (&[("WECHAT_SECRET", OTHER_SECRET)], &[APPID, "40125", "the AppSecret is wrong"]),
+        (&[("WECHAT_SECRET", OTHER_SECRET)], &[APPID, "40125", "the AppSecret is wrong", "in WECHAT_SECRET\n"]),
+        (&[no_secret, ("WECHAT_SECRET_FILE", &wrong)], &["40125", "in WECHAT_SECRET_FILE\n"]),
+        (&[no_appid, no_secret, ("WECHAT_APPS", &format!("{APPID}:{OTHER_SECRET}"))],
+            &["40125", "in WECHAT_APPS\n"]),
+        (&[no_appid, no_secret, ("WECHAT_APPS", "wx0000000000000000:0123456789abcdef0123456789abcdef")],
+            &["40013", "compare WECHAT_APPS with"]),
         (&[("WECHAT_SECRET", &quoted)], &["WECHAT_SECRET must be", "no quotes"]),
         (&[("WECHAT_APPS", "wx1:x")], &["WECHAT_APPS replaces WECHAT_APPID and WECHAT_SECRET"]),
         (&[no_secret, ("WECHAT_SECRET_FILE", "/nowhere/secret")],

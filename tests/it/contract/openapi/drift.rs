@@ -6,7 +6,7 @@ use std::fs;
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use wxlogin::wechat::{Call, Errcode, Meaning};
+use wxlogin::wechat::{Call, Meaning};
 
 use super::problems::{Failures, failures};
 use super::{DESCRIPTION, root};
@@ -180,7 +180,7 @@ async fn every_outcome_of_a_login_and_every_status_has_a_series() {
         names.any(|name| name.starts_with(metric) && name.contains(label))
     };
     for errcode in -1000..100_000 {
-        let meaning = Errcode(errcode).meaning(Call::CodeToSession);
+        let meaning = Meaning::of(Call::CodeToSession, errcode);
         assert!(
             meaning == Meaning::Unknown
                 || has_series("wxlogin_logins_total", &format!("errcode=\"{errcode}\"")),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wxlogin::wechat::{Call, Errcode, Error, Invalid, Meaning, Refusal};
+use wxlogin::wechat::{Call, Error, Invalid, Meaning, Refusal};
 use wxlogin::{Problem, Purpose, Unavailable};
 
 /// Statuses and actions by `code`.
@@ -89,7 +89,7 @@ fn of(purpose: Purpose) -> impl Fn(Error) -> Problem {
 
 /// An error of each kind, and of each errcode that has a meaning for the call; 99,999 has none.
 fn errors(call: Call) -> impl Iterator<Item = Error> {
-    let has_meaning = move |errcode: &i64| Errcode(*errcode).meaning(call) != Meaning::Unknown;
+    let has_meaning = move |errcode: &i64| Meaning::of(call, *errcode) != Meaning::Unknown;
     let errcodes = (-1000..99_999).filter(has_meaning).chain([99_999]);
     let refused = errcodes.map(move |errcode| refused(call, errcode));
     unanswered().into_iter().chain(refused)
@@ -109,7 +109,7 @@ fn unanswered() -> [Error; 6] {
 fn refused(call: Call, errcode: i64) -> Error {
     Error::Refused(Refusal {
         call,
-        errcode: Errcode(errcode),
+        errcode,
         rid: None,
         ip: None,
     })
