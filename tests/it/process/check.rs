@@ -187,7 +187,7 @@ async fn a_session_store_in_a_directory_is_tried_and_not_made() {
     std::fs::write(dir.path().join("text"), "not a store").unwrap();
     let (status, said) = check_store(dir.path(), &wechat, "file:text").await;
     assert_eq!(status, Some(1), "{said}");
-    assert!(said.contains("Move it away"), "{said}");
+    assert!(said.contains("move it away"), "{said}");
 }
 
 #[tokio::test]
