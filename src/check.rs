@@ -25,7 +25,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 /// What was found about the settings, all Mini Programs, the session store and the addresses.
 pub struct Report {
     /// A line for each finding.
-    pub text: String,
+    pub lines: Vec<String>,
     /// Whether users of every Mini Program can log in: one AppSecret of each suffices, the session store can be
     /// used, and the addresses can be listened on.
     pub is_good: bool,
@@ -33,7 +33,7 @@ pub struct Report {
 
 impl Report {
     fn add(&mut self, what: &str, found: &str) {
-        self.text += &format!("{what}: {found}\n");
+        self.lines.push(format!("{what}: {found}\n"));
     }
 
     fn add_failure(&mut self, what: &str, found: &str) {
@@ -49,7 +49,7 @@ impl Report {
 /// If TLS cannot be set up.
 pub async fn check(config: ServerConfig, with_token: bool) -> Result<Report, Error> {
     let mut report = Report {
-        text: String::new(),
+        lines: Vec::new(),
         is_good: true,
     };
     let service = config.service;
@@ -113,10 +113,9 @@ fn shown(program: &MiniProgram, answer: Result<(), Error>) -> String {
         Err(Error::Refused(refusal)) => refusal,
         Err(error) => return error.to_string(),
     };
-    let mut text = refusal.to_string();
-    if let Some(ip) = refusal.ip {
-        text += &format!(", this server's address {ip}");
-    }
+    let mut parts = vec![refusal.to_string()];
+    parts.extend(refusal.ip.map(|ip| format!("this server's address {ip}")));
+    let text = parts.join(", ");
     match refusal.meaning() {
         Meaning::Misconfigured(remedy) => format!("{text}: {}", program.remedy(remedy)),
         Meaning::QuotaExhausted => format!("{text}: the daily quota is used up"),

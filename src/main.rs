@@ -72,7 +72,7 @@ fn check(config: ServerConfig, with_token: bool) -> ExitCode {
     match checked {
         Ok(report) => {
             let status = if report.is_good { 0 } else { FAILURE };
-            print(stdout(), &report.text, status)
+            print(stdout(), &report.lines.concat(), status)
         }
         Err(error) => fail(&error),
     }

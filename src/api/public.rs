@@ -97,7 +97,7 @@ async fn log_in_by(wxlogin: &WxLogin, request: Request) -> Result<LoggedIn, Prob
         referring_appid: referring_appid.as_deref(),
         request_id: request_id.as_str(),
     };
-    Ok(wxlogin.log_in(&code, origin).await?)
+    wxlogin.log_in(&code, origin).await
 }
 
 /// The appid in `Referer: https://servicewechat.com/{appid}/{version}/page-frame.html`, which WeChat

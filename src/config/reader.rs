@@ -111,11 +111,11 @@ impl<'a> Reader<'a> {
 
     /// The problem that a setting is not there.
     pub(super) fn missing(&mut self, name: &str, what: &str) {
-        let mut problem = format!("{name} is not set: {what}");
-        if let Some(dir) = &self.sources.no_dotenv {
-            problem += &format!("; there is no .env in {}", dir.display());
-        }
-        self.problem(problem);
+        let no_dotenv = match &self.sources.no_dotenv {
+            Some(dir) => format!("; there is no .env in {}", dir.display()),
+            None => String::new(),
+        };
+        self.problem(format!("{name} is not set: {what}{no_dotenv}"));
     }
 
     /// A secret, or the text of the file that `file_name` names, without the end of its last line.

@@ -226,10 +226,8 @@ fn warn_of_unknown_names(reader: &mut Reader) {
         if !is_ours || reader.names_read.contains(&**name) || FOREIGN_NAMES.contains(&&**name) {
             continue;
         }
-        let mut warning = format!("{name} is not a setting of wxlogin");
-        if reader.names_read.contains(&*upper_case) {
-            warning += &format!(", but {upper_case} is");
-        }
-        reader.warn(warning);
+        let known = reader.names_read.get(&*upper_case);
+        let known = known.map_or_else(String::new, |it| format!(", but {it} is"));
+        reader.warn(format!("{name} is not a setting of wxlogin{known}"));
     }
 }

@@ -89,10 +89,13 @@ fn problem_of_file(path: &Path) -> Option<String> {
     match fs::read(path) {
         Err(error) => Some(unreadable(path, &error)),
         Ok(pem) if pem.split(|b| *b == b'\n').any(|it| it.starts_with(begin)) => None,
-        Ok(_) => Some(format!("{path:?} holds no certificate in PEM form")),
+        Ok(_) => Some(format!(
+            "'{}' holds no certificate in PEM form",
+            path.display()
+        )),
     }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> String {
-    format!("{path:?} cannot be read: {error}")
+    format!("'{}' cannot be read: {error}", path.display())
 }

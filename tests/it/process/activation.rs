@@ -63,13 +63,14 @@ async fn restarts_under_load_refuse_nothing() {
         .map(|phone| {
             let (stop, answers) = (stop.clone(), answers.clone());
             tokio::spawn(async move {
+                let client = Client::new(public);
                 let mut login = 0;
                 while !stop.load(Ordering::Relaxed) {
                     login += 1;
-                    // With a connection of its own, as a new phone has.
-                    let client = Client::new(public);
                     let path = format!("/onLogin?code=user-{phone}.{login}");
-                    let answer = client.try_send(Method::GET, &path, &[]).await;
+                    // With a connection of its own, as a new phone has.
+                    let headers = [("connection", "close")];
+                    let answer = client.try_send(Method::GET, &path, &headers).await;
                     let answer = answer.unwrap_or_else(|error| panic!("{path}: {error:?}"));
                     answer.assert_status(200);
                     answers.fetch_add(1, Ordering::Relaxed);
