@@ -698,8 +698,7 @@ async fn a_host_app_calls_the_same_functions() {
     assert!(matches!(error, Problem::MalformedOpenid), "{error}");
     let error = wxlogin.phone_number(APPID, &alice, "").await.unwrap_err();
     assert!(matches!(error, Problem::MalformedCode), "{error}");
-    let problem = wxlogin::Problem::from(Problem::AnotherUsersCode);
-    assert_eq!(problem.code(), "invalid_phone_code");
+    assert_eq!(Problem::AnotherUsersCode.code(), "invalid_phone_code");
     wxlogin.end_all(APPID, &alice).await.unwrap();
 }
 
