@@ -232,10 +232,10 @@ impl Store {
 
     /// Settings of the store that will cause trouble later, a sentence each.
     pub async fn warnings(&self) -> Vec<String> {
-        match &self.adapter {
-            Adapter::Redis(store) => store.warnings().await,
-            _ => Vec::new(),
-        }
+        let Adapter::Redis(store) = &self.adapter else {
+            return Vec::new();
+        };
+        store.warnings().await
     }
 
     /// Finishes pending writes and releases the store.

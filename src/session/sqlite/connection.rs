@@ -56,8 +56,6 @@ const READER: &str = "
 pub(super) const MAX_WAL: u64 = 64 << 20;
 /// The longest wait at a start for a lock that another program holds, such as the sqlite3 shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Prepared statements that a connection keeps: more than there are.
-const STATEMENTS: usize = 32;
 
 /// Creates an empty database in an empty file.
 pub(super) fn create(path: &Path) -> Result<()> {
@@ -108,7 +106,6 @@ fn open(path: &Path, pragmas: &str) -> Result<Connection> {
     // The connections of this process share locks in memory, and no other process can open the database, unless this
     // one opens its file in another way. File locks would cost a lookup a seventh of its CPU.
     let db = Connection::open_with_flags_and_vfs(path, flags, "unix-excl")?;
-    db.set_prepared_statement_cache_capacity(STATEMENTS);
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.execute_batch(pragmas)?;
     Ok(db)
