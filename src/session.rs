@@ -152,6 +152,7 @@ impl UserId<'_> {
 
 impl Session {
     /// A session that begins at `created`.
+    #[doc(hidden)]
     #[must_use]
     pub fn new(user: UserId<'_>, unionid: Option<String>, created: u64, ttl: Duration) -> Self {
         Self {
@@ -165,6 +166,7 @@ impl Session {
     }
 
     /// Its user.
+    #[doc(hidden)]
     #[must_use]
     pub fn user(&self) -> UserId<'_> {
         UserId {

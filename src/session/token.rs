@@ -30,6 +30,7 @@ impl Token {
     ///
     /// # Errors
     /// If the system has no randomness.
+    #[doc(hidden)]
     pub fn generate(now: Duration) -> Result<Self, Unspecified> {
         let mut bytes = Box::new([0; 32]);
         rand::fill(bytes.as_mut())?;
