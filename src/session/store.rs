@@ -21,6 +21,8 @@ use super::{
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
+/// How often a token is made anew because its id is taken.
+const MAX_TOKENS: usize = 8;
 const MAX_KEYS: usize = 2;
 
 /// The session store.
@@ -116,14 +118,12 @@ impl Store {
         let exchange = match exchange {
             Some(Exchange { code, session_key }) => {
                 let key = self.encryption.encrypt(session.user(), session_key);
-                let key =
-                    key.map_err(|_| Unavailable("a session_key cannot be encrypted".into()))?;
+                let key = key.map_err(|_| Unavailable("a key cannot be encrypted".into()))?;
                 Some(EncryptedExchange { code, key })
             }
             None => None,
         };
-        // Now and then an id is taken.
-        loop {
+        for _ in 0..MAX_TOKENS {
             let token = Token::generate(self.clock.wall());
             let token = token.map_err(|_| Unavailable("no random bytes for a token".into()))?;
             let row = Row {
@@ -136,6 +136,7 @@ impl Store {
                 return Ok(token);
             }
         }
+        Err(Unavailable("no free id for a session".into()))
     }
 
     /// The valid session of a token.
