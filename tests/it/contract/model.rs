@@ -245,8 +245,18 @@ fn fail_writes(redis: &RedisServer, fail: bool) {
 
 #[test]
 fn a_service_behaves_like_its_model() {
+    behaves_like_its_model(10);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn a_service_behaves_like_its_model_for_minutes() {
+    behaves_like_its_model(60);
+}
+
+fn behaves_like_its_model(cases: u32) {
     let config = Config {
-        cases: 20,
+        cases,
         failure_persistence: None,
         max_shrink_iters: 200,
         ..Config::default()

@@ -32,6 +32,7 @@ fn the_page_works_by_keyboard_alone() {
 }
 
 #[test]
+#[ignore = "minutes"]
 fn axe_finds_nothing_on_the_page() {
     test_file("axe.test.js");
 }

@@ -203,7 +203,7 @@ async fn whichever_call_fails_nobody_is_logged_out_and_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fails_now_and_then_loses_nothing() {
-    fails_now_and_then(1_500).await;
+    fails_now_and_then(600).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -320,6 +320,7 @@ async fn a_disk_that_hangs_is_503_and_lookups_go_on() {
 
 /// At 16 MiB a checkpoint writes the log into the database, which fails here.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes"]
 async fn a_write_ahead_log_that_cannot_be_emptied_has_a_limit() {
     let wechat = FakeWechat::start().await;
     let (disk, settings) = (Disk::new(), settings(&wechat));
