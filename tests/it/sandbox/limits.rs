@@ -40,8 +40,8 @@ async fn a_body_that_is_too_large_is_an_answer_everywhere() {
     let token = sandbox.public().token("user-alice").await;
     // No more than fits into the buffers of a connection: the answer comes before the body is read.
     let large = "x".repeat(100_000);
-    let at_service = sandbox.public().post("/session/decrypt", &token, large);
-    let at_service = at_service.await;
+    let public = sandbox.public();
+    let at_service = public.post("/session/decrypt", &token, large).await;
     at_service.assert_problem(413, "body_too_large", "fix_request");
     let large = "x".repeat(11 * 1024 * 1024);
     for path in ["/cgi-bin/stable_token", "/wxa/msg_sec_check"] {
