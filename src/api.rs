@@ -46,7 +46,7 @@ type Route = (
 );
 
 /// All routes. Their series are made from it, and what is logged of a path. A new one also needs docs/openapi.yaml
-/// and docs/*/http-api.md or docs/*/backend.md: the tests of the contract name what is missing.
+/// and docs/*/http-api.md: the tests of the contract name what is missing.
 #[rustfmt::skip]
 const ROUTES: &[Route] = &[
     (Group::Public, "GET", "/onLogin", public::log_in_route),

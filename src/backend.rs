@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::app::WxLogin;
 use crate::one_time_codes::OneTimeCode;
 use crate::problem::{Problem, Purpose};
-use crate::session::{Session, UserId};
+use crate::session::{Session, Token, UserId};
 use crate::wechat::{self, AccessToken, MiniProgram, PhoneNumber, hmac_signature};
 
 /// The longest openid, in bytes.
@@ -108,8 +108,17 @@ impl WxLogin {
     /// [`Problem`].
     pub async fn end_all(&self, appid: &str, openid: &str) -> Result<(), Problem> {
         let (_, user) = self.user(appid, openid)?;
+        self.end_all_of(user, None).await
+    }
+
+    /// Ends all sessions of a user, and that of `token`.
+    pub(crate) async fn end_all_of(
+        &self,
+        user: UserId<'_>,
+        token: Option<&Token>,
+    ) -> Result<(), Problem> {
         self.0.endings.add(user);
-        Ok(self.0.sessions.end_all(user, None).await?)
+        Ok(self.0.sessions.end_all(user, token).await?)
     }
 
     /// WeChat's `access_token` of a Mini Program, for calls that wxlogin does not make. It is cached and renewed

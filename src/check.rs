@@ -89,7 +89,7 @@ async fn check_mini_program(
             1 => appid.to_owned(),
             _ => format!("{appid}, AppSecret {number} of {count}"),
         };
-        let alone = program.with_secret(secret.clone());
+        let alone = program.with_secrets(vec![secret.clone()]);
         let answer = client.code_to_session(&alone, DUMMY_CODE).await.map(drop);
         let answer = answer.or_else(|error| match error.meaning() {
             Some(Meaning::InvalidCode | Meaning::CodeUsed) => Ok(()),
@@ -128,8 +128,10 @@ async fn check_store(settings: &Settings) -> Result<Vec<String>, Box<dyn error::
     if let StoreUrl::File(path) = &settings.url {
         let shown = path.display();
         if !path.exists() {
-            try_to_make_in(path.parent().unwrap_or(path))
-                .map_err(|error| format!("cannot make {shown}: {error}"))?;
+            let parent = path.parent().filter(|dir| *dir != Path::new(""));
+            let parent = parent.unwrap_or(Path::new("."));
+            try_to_make_in(parent)
+                .map_err(|error| format!("cannot make {shown} in {}: {error}", parent.display()))?;
             let note = format!("{shown} does not exist yet, the first start makes it");
             return Ok(vec![note]);
         }

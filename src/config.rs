@@ -3,10 +3,10 @@
 
 mod base_urls;
 mod mini_programs;
+mod proxies_and_certificates;
 mod reader;
 #[cfg(feature = "server")]
 mod server;
-mod shared;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,7 +71,9 @@ impl Config {
         for program in other.mini_programs {
             let mut known = self.mini_programs.iter_mut();
             match known.find(|known| known.appid() == appid) {
-                Some(known) => *known = known.with_secrets_of(&program),
+                Some(known) => {
+                    *known = known.with_secrets([known.secrets(), program.secrets()].concat());
+                }
                 None => self.mini_programs.push(program),
             }
         }
@@ -105,7 +107,8 @@ impl Config {
         let sources = Sources::of(vars.into());
         let mut reader = Reader::new(&sources);
         self.wechat.api_bases = base_urls::read(&mut reader);
-        reader.finish().map(|_| self)
+        self.warnings.extend(reader.finish()?);
+        Ok(self)
     }
 
     /// Reads the settings from the environment and, below it, the file `.env` in `dir`.
@@ -156,8 +159,8 @@ pub fn names() -> BTreeSet<&'static str> {
 fn read(reader: &mut Reader) -> Config {
     let mini_programs = mini_programs::read(reader);
     let api_bases = base_urls::read(reader);
-    let proxies = shared::read_proxies(reader, &api_bases);
-    shared::check_certificates(reader);
+    let proxies = proxies_and_certificates::read_proxies(reader, &api_bases);
+    proxies_and_certificates::check_certificates(reader);
     let wechat = wechat::Settings {
         api_bases,
         timeout: reader.duration(

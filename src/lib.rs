@@ -50,9 +50,8 @@
 //! Keep the host's log at INFO for `reqwest`, `hyper` and `h2`: below it they log URLs, and the URLs of WeChat's
 //! API contain the AppSecret.
 //!
-//! Operations that need the AppSecret or a user's `session_key` are functions for the host's own code, not for
-//! clients: [`WxLogin::phone_number`], [`WxLogin::sign`], [`WxLogin::check_session`],
-//! [`WxLogin::access_token`] and [`WxLogin::end_all`].
+//! What a client must not do is a function for the host's own code: [`WxLogin::phone_number`], [`WxLogin::sign`],
+//! [`WxLogin::check_session`], [`WxLogin::access_token`], [`WxLogin::sessions`] and [`WxLogin::end_all`].
 //!
 //! # Tests of a host
 //!

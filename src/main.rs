@@ -184,5 +184,6 @@ async fn serve_until_stopped(
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(%addr, internal_addr, version, store, mini_programs, "listening");
     };
-    Ok(server.run(started, stop).await?)
+    let drained = server.run(started, stop).await;
+    Ok(drained.map_err(|error| format!("cannot serve: {error}"))?)
 }

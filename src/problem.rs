@@ -50,15 +50,15 @@ pub enum Problem {
     PathNotAllowed,
     /// `method_not_allowed`.
     MethodNotAllowed,
-    /// `body_too_large`: more than 64 KiB.
+    /// `body_too_large`: more than 64 KiB, or 10 MB of a call that is passed through.
     BodyTooLarge,
-    /// `code_used`: the code gives no further session. WeChat was not asked.
+    /// `code_used`: the code gives no further session, or all sessions of its user were ended meanwhile.
     CodeUsed,
     /// A call to WeChat failed.
     Wechat(wechat::Error, Purpose),
     /// `invalid_phone_code`: the phone code was used for another user a moment ago.
     AnotherUsersCode,
-    /// `store_unavailable`: the session could not be stored after the code was exchanged.
+    /// `store_unavailable`: a login needs the session store, which does not answer.
     LoginStore(Unavailable),
     /// `store_unavailable`: the session store does not answer.
     Store(Unavailable),

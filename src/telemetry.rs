@@ -3,7 +3,7 @@
 //! A thread with a bounded queue writes it. If standard error blocks or its disk is full, lines are dropped and
 //! counted; requests are not delayed.
 
-use std::io::{self, BufWriter, Stderr, Write};
+use std::io::{self, BufWriter, ErrorKind, Stderr, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
@@ -146,8 +146,13 @@ impl Write for StandardError {
 
     /// Called when the queue is empty, so that it has room for the warning.
     fn flush(&mut self) -> io::Result<()> {
-        let written = self.out.flush();
+        let mut written = self.out.flush();
         thread::sleep(BATCH_PAUSE);
+        // Standard error may be non-blocking, and full.
+        while matches!(&written, Err(error) if error.kind() == ErrorKind::WouldBlock) {
+            written = self.out.flush();
+            thread::sleep(BATCH_PAUSE);
+        }
         if written.is_err() {
             return Ok(()); // the lines stay in the buffer, for the next attempt
         }

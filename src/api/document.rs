@@ -12,29 +12,29 @@ use crate::problem::{Action, Problem};
 impl Problem {
     /// Replaces the body of `response` by this problem's document; other headers, such as `Allow`, stay.
     pub(super) fn document(&self, response: Response, request_id: Option<&RequestId>) -> Response {
-        let status = self.status();
+        let row = self.row();
         let document = Document {
-            title: status.canonical_reason().unwrap_or_default(),
-            status: status.as_u16(),
-            detail: &self.detail(),
-            code: self.code(),
-            action: self.action(),
+            title: row.status.canonical_reason().unwrap_or_default(),
+            status: row.status.as_u16(),
+            detail: &row.detail,
+            code: row.code,
+            action: row.action,
             errcode: self.errcode(),
             request_id: request_id.map(RequestId::as_str),
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let (mut parts, _) = response.into_parts();
-        parts.status = status;
+        parts.status = row.status;
         let headers = &mut parts.headers;
         headers.remove(CONTENT_LENGTH);
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if let Some(seconds) = self.retry_after() {
+        if let Some(seconds) = row.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if status == StatusCode::UNAUTHORIZED {
+        if row.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         Response::from_parts(parts, Body::from(body))

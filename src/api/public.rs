@@ -149,13 +149,9 @@ pub(super) async fn end_session(
 ) -> Result<StatusCode, Problem> {
     let all = parameter(query.as_deref().unwrap_or_default(), "all");
     let all = all.map_err(|Repeated| Problem::MalformedQuery(ALL_DETAIL))?;
-    let sessions = &wxlogin.0.sessions;
     match all.as_deref() {
-        Some("true") => {
-            wxlogin.0.endings.add(session.user());
-            sessions.end_all(session.user(), Some(&token)).await?;
-        }
-        None | Some("false") => sessions.end(&token, &session).await?,
+        Some("true") => wxlogin.end_all_of(session.user(), Some(&token)).await?,
+        None | Some("false") => wxlogin.0.sessions.end(&token, &session).await?,
         Some(_) => return Err(Problem::MalformedQuery(ALL_DETAIL)),
     }
     Ok(StatusCode::NO_CONTENT)

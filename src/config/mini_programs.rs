@@ -37,17 +37,17 @@ fn one(reader: &mut Reader) -> Vec<MiniProgram> {
     let what = "the Mini Program's AppSecret";
     let secret = reader.secret_or_file("WECHAT_SECRET", "WECHAT_SECRET_FILE");
     let secret = secret.as_ref().map(|text| text.expose_secret().trim());
+    let file = reader.get("WECHAT_SECRET_FILE");
+    let setting = file.map_or("WECHAT_SECRET", |_| "WECHAT_SECRET_FILE");
     match secret {
-        None if reader.get("WECHAT_SECRET_FILE").is_some() => {} // a problem with the file
+        None if file.is_some() => {} // a problem with the file
         None => reader.missing("WECHAT_SECRET", what),
-        Some(secret) if !is_fit(secret) => reader.invalid_secret("WECHAT_SECRET", &must(what)),
+        Some(secret) if !is_fit(secret) => reader.invalid_secret(setting, &must(what)),
         Some(_) => {}
     }
     match (appid, secret) {
         (Some(appid), Some(secret)) if is_fit(appid) && is_fit(secret) => {
             check_usual_forms(reader, "WECHAT_APPID", "WECHAT_SECRET", appid, secret);
-            let file = reader.get("WECHAT_SECRET_FILE");
-            let setting = file.map_or("WECHAT_SECRET", |_| "WECHAT_SECRET_FILE");
             let secrets = vec![secret.into()];
             vec![MiniProgram::new(appid.to_owned(), secrets, setting)]
         }

@@ -191,16 +191,20 @@ impl<'a> Reader<'a> {
 
 /// The first character that looks like another or like nothing: of full width, or invisible.
 fn odd_character(value: &str) -> Option<String> {
-    value.chars().find_map(|c| match (c, u32::from(c)) {
-        ('\u{ff01}'..='\u{ff5e}' | '\u{3000}'..='\u{303f}' | '\u{2018}'..='\u{201d}', code) => {
-            Some(format!(
-                "; it has the full-width character {c} (U+{code:04X})"
-            ))
+    value.chars().find_map(|c| {
+        let code = u32::from(c);
+        match c {
+            '\u{ff01}'..='\u{ff5e}' | '\u{3000}'..='\u{303f}' | '\u{2018}'..='\u{201d}' => Some(
+                format!("; it has the full-width character {c} (U+{code:04X})"),
+            ),
+            '\u{a0}'
+            | '\u{ad}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202f}'
+            | '\u{2060}'
+            | '\u{feff}' => Some(format!("; it has the invisible character U+{code:04X}")),
+            _ => None,
         }
-        (c, code) if !c.is_ascii() && !c.is_alphanumeric() => {
-            Some(format!("; it has the invisible character U+{code:04X}"))
-        }
-        _ => None,
     })
 }
 

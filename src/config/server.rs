@@ -88,11 +88,13 @@ impl ServerConfig {
 /// Reads every setting.
 pub(super) fn read(reader: &mut Reader) -> ServerConfig {
     let service = super::read(reader);
-    let listen_addr = reader.parsed(
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
+    let is_set = reader.get("LISTEN_ADDR").is_some();
+    let listen_addr: Option<SocketAddr> = reader.parsed(
         "LISTEN_ADDR",
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
+        Some(default).filter(|_| !is_set),
         "be an IP address and a port, such as 127.0.0.1:3000",
-        |text| text.parse().ok(),
+        |text| text.parse().ok().map(Some),
     );
     if reader.get_foreign(&["METRICS_ADDR"]).is_some() {
         reader.problem("METRICS_ADDR must be renamed: it is INTERNAL_ADDR now");
@@ -103,7 +105,9 @@ pub(super) fn read(reader: &mut Reader) -> ServerConfig {
         "be an IP address and a port, such as 127.0.0.1:9090",
         |text| text.parse().ok().map(Some),
     );
-    if internal_addr.is_some_and(|addr| overlap(addr, listen_addr)) {
+    if let (Some(public), Some(internal)) = (listen_addr, internal_addr)
+        && overlap(public, internal)
+    {
         reader.invalid(
             "INTERNAL_ADDR",
             "be another address or port than LISTEN_ADDR",
@@ -123,7 +127,7 @@ pub(super) fn read(reader: &mut Reader) -> ServerConfig {
         _ => None,
     });
     ServerConfig {
-        listen_addr,
+        listen_addr: listen_addr.unwrap_or(default),
         internal_addr,
         internal,
         log: telemetry::Settings { filter, is_json },
@@ -141,7 +145,9 @@ fn internal(reader: &mut Reader) -> InternalConfig {
     let tokens = reader.secret_or_file("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
     let tokens = tokens.map(|text| parse_tokens(text.expose_secret()));
     if tokens.as_ref().is_some_and(Vec::is_empty) {
-        reader.invalid_secret("INTERNAL_TOKEN", &format!(
+        let file = reader.get("INTERNAL_TOKEN_FILE");
+        let name = file.map_or("INTERNAL_TOKEN", |_| "INTERNAL_TOKEN_FILE");
+        reader.invalid_secret(name, &format!(
             "be {MIN_TOKEN_LEN} or more visible ASCII characters, or two different such tokens with a comma between them"
         ));
     }

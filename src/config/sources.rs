@@ -7,7 +7,8 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Problems, shared};
+use super::Problems;
+use super::proxies_and_certificates::CERTIFICATES;
 
 /// The size of the largest file, in bytes.
 const MAX_LEN: u64 = 64 * 1024;
@@ -50,7 +51,7 @@ pub(super) fn load(dir: &Path) -> Result<Sources, Problems> {
             continue; // no setting of ours has such a name
         };
         match value.into_string() {
-            Ok(value) if value.trim().is_empty() && !shared::CERTIFICATES.contains(&&*name) => {
+            Ok(value) if value.trim().is_empty() && !CERTIFICATES.contains(&&*name) => {
                 if let Some(line) = sources.lines.get(&name) {
                     sources.warnings.push(format!(
                         "{name} is empty in the environment, which counts as not set: the value of .env, line {line}, is used"
@@ -110,7 +111,7 @@ fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), Problems> {
     }
     if !entry.is_empty() {
         return Err(Problems::one(format!(
-            ".env, line {start}, is not of the form NAME=value, in 'single quotes' if the value has spaces, quotes or $"
+            ".env, line {start}, is not of the form NAME=value, in 'single quotes' if the value has spaces or quotes; write $, not \\$"
         )));
     }
     Ok(())

@@ -40,13 +40,13 @@ impl Action {
 }
 
 /// What a client gets of a problem.
-pub(super) struct Row {
-    pub(super) status: StatusCode,
-    pub(super) code: &'static str,
-    pub(super) action: Action,
-    pub(super) detail: Cow<'static, str>,
+pub(crate) struct Row {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) action: Action,
+    pub(crate) detail: Cow<'static, str>,
     /// Seconds.
-    pub(super) retry_after: Option<u64>,
+    pub(crate) retry_after: Option<u64>,
 }
 
 const fn row(status: StatusCode, code: &'static str, action: Action, detail: &'static str) -> Row {
@@ -100,7 +100,7 @@ impl Row {
 
 impl Problem {
     #[rustfmt::skip] // a table
-    pub(super) fn row(&self) -> Row {
+    pub(crate) fn row(&self) -> Row {
         use Action::{AskAgain, FixRequest, LoginAgain, RetryLater};
         use StatusCode as S;
         match self {

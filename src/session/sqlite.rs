@@ -65,7 +65,8 @@ impl SqliteStore {
         let refused = |error| directory::refusal(&directory.database(), error);
         let exchanges = rows::recent_exchanges(&db, clock.wall()).map_err(refused)?;
         let writer = Writer::new(db, &directory, &damage, metrics, clock);
-        let writer = writer.map_err(refused)?.start()?;
+        let writer = writer.map_err(refused)?.start();
+        let writer = writer.map_err(|error| OpenError::Other(format!("no thread: {error}")))?;
         let store = Self {
             writer: Mutex::new(Some(writer)),
             readers: Arc::new(Readers::new(directory, damage)),

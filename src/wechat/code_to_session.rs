@@ -44,10 +44,9 @@ impl Client {
         &self,
         mini_program: &MiniProgram,
     ) -> Result<SemaphorePermit<'_>, Error> {
+        mini_program.check_quota(self.clock.monotonic())?;
         let slot = slot(&self.login_slots).await?;
-        if mini_program.is_in_quota_pause(self.clock.monotonic()) {
-            return Err(Error::QuotaPause);
-        }
+        mini_program.check_quota(self.clock.monotonic())?;
         Ok(slot)
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::Error;
 use super::access_token::TokenSlot;
 
 /// A Mini Program: its AppID and its AppSecret, or several while the AppSecret is being changed.
@@ -39,17 +40,10 @@ impl MiniProgram {
         }
     }
 
-    /// The same with the AppSecrets of `other` after its own.
+    /// The same with other AppSecrets.
     #[must_use]
-    pub fn with_secrets_of(&self, other: &Self) -> Self {
-        let secrets = [&*self.secrets, &*other.secrets].concat();
+    pub fn with_secrets(&self, secrets: Vec<SecretString>) -> Self {
         Self::new(self.appid.clone(), secrets, self.setting)
-    }
-
-    /// The same with one of its AppSecrets.
-    #[must_use]
-    pub fn with_secret(&self, secret: SecretString) -> Self {
-        Self::new(self.appid.clone(), vec![secret], self.setting)
     }
 
     /// A remedy, with the names of the settings that this Mini Program comes from.
@@ -78,9 +72,12 @@ impl MiniProgram {
         self.quota_pause_end.store(end, Ordering::Relaxed);
     }
 
-    /// Whether WeChat said within the last ten seconds that the quota is used up.
-    pub(super) fn is_in_quota_pause(&self, now: Duration) -> bool {
-        now.as_secs() < self.quota_pause_end.load(Ordering::Relaxed)
+    /// [`Error::QuotaPause`] if WeChat said within the last ten seconds that the quota is used up.
+    pub(super) fn check_quota(&self, now: Duration) -> Result<(), Error> {
+        if now.as_secs() < self.quota_pause_end.load(Ordering::Relaxed) {
+            return Err(Error::QuotaPause);
+        }
+        Ok(())
     }
 
     /// The AppSecrets, each with its index in the settings. The one that WeChat accepted last comes first.

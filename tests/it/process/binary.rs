@@ -70,7 +70,7 @@ fn a_broken_dotenv_is_told_without_its_content() {
     .unwrap();
     let output = output(dir.path(), &[]);
     assert_eq!(output.status.code(), Some(2));
-    let told = "wxlogin: .env, line 2, is not of the form NAME=value, in 'single quotes' if the value has spaces, quotes or $\n";
+    let told = "wxlogin: .env, line 2, is not of the form NAME=value, in 'single quotes' if the value has spaces or quotes; write $, not \\$\n";
     assert_eq!(stderr(&output), told);
     for (content, line) in [
         (

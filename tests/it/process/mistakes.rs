@@ -104,6 +104,7 @@ const VALUES: &[Row] = &[
 const LISTENERS: &[Row] = &[
     (&[("LISTEN_ADDR", "localhost:3000")],
         &["LISTEN_ADDR must be an IP address and a port, such as 127.0.0.1:3000"]),
+    (&[("SESSION_TTL", "7d—")], &["it is \"7d—\" (environment)"]),
     (&[("LISTEN_ADDR", "127.0.0.1:3000"), ("INTERNAL_ADDR", "0.0.0.0:3000")],
         &["INTERNAL_ADDR must be another address or port than LISTEN_ADDR"]),
     (&[("METRICS_ADDR", "127.0.0.1:9090")], &["METRICS_ADDR must be renamed: it is INTERNAL_ADDR now"]),
@@ -164,6 +165,7 @@ async fn a_mini_program_that_is_not_right_is_named_with_the_cause() {
             &["WECHAT_SECRET_FILE names /nowhere/secret", "No such file"]),
         (&[no_secret, ("WECHAT_SECRET_FILE", &not_utf8)],
             &["WECHAT_SECRET_FILE names", "latin1.txt", "line 1 is not UTF-8"]),
+        (&[no_secret, ("WECHAT_SECRET_FILE", &apps)], &["WECHAT_SECRET_FILE must be the Mini Program's AppSecret"]),
         (&[no_secret, ("WECHAT_SECRET_FILE", &empty)], &["empty.txt, which is empty"]),
         (&[no_appid, no_secret, ("WECHAT_APPS_FILE", &apps)],
             &["WECHAT_APPS_FILE must be appid:secret pairs", "apps.txt, line 2"]),
@@ -297,7 +299,7 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
             "file:/nowhere/sessions",
             &[
                 "/nowhere/sessions",
-                "cannot make /nowhere/sessions: No such file",
+                "cannot make /nowhere/sessions in /nowhere: No such file",
             ][..],
         ),
         (
@@ -310,7 +312,7 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
         ),
         (
             "file:full/letter.txt/s",
-            &["cannot make full/letter.txt/s: Not a directory"],
+            &["cannot make full/letter.txt/s in full/letter.txt: Not a directory"],
         ),
     ] {
         let settings = vars(&wechat.base(), &[("SESSION_STORE", url)]);
