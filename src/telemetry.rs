@@ -52,7 +52,7 @@ pub(crate) fn default_filter() -> Targets {
     Targets::new().with_default(LevelFilter::INFO)
 }
 
-/// Writes the queued lines when it is dropped, for at most [`EXIT_TIMEOUT`].
+/// Writes the queued lines when it is dropped, for at most a second.
 #[must_use]
 pub struct Logging {
     lines: NonBlocking,
