@@ -5,7 +5,18 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const TO_JSON: &str = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)";
+/// A key that stands twice is an error, as in the YAML readers of other languages.
+const TO_JSON: &str = "
+import json, sys, yaml
+
+class Strict(yaml.SafeLoader):
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        assert not twice, f'{twice[0]} stands twice, {node.start_mark}'
+        return super().construct_mapping(node, deep)
+
+json.dump(yaml.load(sys.stdin, Strict), sys.stdout)";
 
 /// A program of the Python virtual environment.
 pub fn python(program: &str) -> Command {
