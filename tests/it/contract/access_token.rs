@@ -121,6 +121,27 @@ async fn a_token_near_its_end_is_not_given_out() {
 }
 
 #[tokio::test]
+async fn a_token_ends_by_the_clock_that_is_ahead_as_after_a_suspend() {
+    for is_suspended in [true, false] {
+        let app = start(&[]).await;
+        let backend = Backend::of(&app);
+        backend.access_token().await.assert_status(200);
+        app.wechat.replace_access_token(APPID, 42001);
+        if is_suspended {
+            // The monotonic clock has stood still.
+            app.clock.set_wall(app.clock.clock().now() + 3 * 3600);
+        } else {
+            let wall = app.clock.clock().now();
+            app.clock.forward(3 * 3600);
+            app.clock.set_wall(wall);
+        }
+        let token = backend.access_token().await.json();
+        assert_eq!(token["access_token"], *app.wechat.access_token(APPID));
+        assert_eq!(token["expires_in"], 7200);
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_wechat_calls_invalid_is_replaced_once_and_the_call_repeated_once() {
     for errcode in [40001, 40014, 42001] {
         let app = start(&[]).await;
