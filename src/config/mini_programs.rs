@@ -37,10 +37,9 @@ fn one(reader: &mut Reader) -> Vec<MiniProgram> {
     let what = "the Mini Program's AppSecret";
     let secret = reader.secret_or_file("WECHAT_SECRET", "WECHAT_SECRET_FILE");
     let secret = secret.as_ref().map(|text| text.expose_secret().trim());
-    let file = reader.get("WECHAT_SECRET_FILE");
-    let setting = file.map_or("WECHAT_SECRET", |_| "WECHAT_SECRET_FILE");
+    let setting = reader.name_of_secret("WECHAT_SECRET", "WECHAT_SECRET_FILE");
     match secret {
-        None if file.is_some() => {} // a problem with the file
+        None if setting == "WECHAT_SECRET_FILE" => {} // a problem with the file
         None => reader.missing("WECHAT_SECRET", what),
         Some(secret) if !is_fit(secret) => reader.invalid_secret(setting, &must(what)),
         Some(_) => {}
@@ -61,7 +60,7 @@ fn several(reader: &mut Reader) -> Vec<MiniProgram> {
         return Vec::new();
     };
     let file = reader.get("WECHAT_APPS_FILE");
-    let name = file.map_or("WECHAT_APPS", |_| "WECHAT_APPS_FILE");
+    let name = reader.name_of_secret("WECHAT_APPS", "WECHAT_APPS_FILE");
     let mut apps: Vec<(&str, Vec<SecretString>)> = Vec::new();
     let lines = (1..)
         .zip(text.expose_secret().lines())

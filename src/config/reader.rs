@@ -118,6 +118,15 @@ impl<'a> Reader<'a> {
         self.problem(format!("{name} is not set: {what}{no_dotenv}"));
     }
 
+    /// The one of the two settings of a secret that is set; `name` if none is.
+    pub(super) fn name_of_secret(
+        &mut self,
+        name: &'static str,
+        file_name: &'static str,
+    ) -> &'static str {
+        self.get(file_name).map_or(name, |_| file_name)
+    }
+
     /// A secret, or the text of the file that `file_name` names, without the end of its last line.
     pub(super) fn secret_or_file(
         &mut self,

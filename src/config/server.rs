@@ -89,6 +89,7 @@ impl ServerConfig {
 pub(super) fn read(reader: &mut Reader) -> ServerConfig {
     let service = super::read(reader);
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
+    // None if it is not an address: then nothing is compared with it.
     let is_set = reader.get("LISTEN_ADDR").is_some();
     let listen_addr: Option<SocketAddr> = reader.parsed(
         "LISTEN_ADDR",
@@ -145,8 +146,7 @@ fn internal(reader: &mut Reader) -> InternalConfig {
     let tokens = reader.secret_or_file("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
     let tokens = tokens.map(|text| parse_tokens(text.expose_secret()));
     if tokens.as_ref().is_some_and(Vec::is_empty) {
-        let file = reader.get("INTERNAL_TOKEN_FILE");
-        let name = file.map_or("INTERNAL_TOKEN", |_| "INTERNAL_TOKEN_FILE");
+        let name = reader.name_of_secret("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
         reader.invalid_secret(name, &format!(
             "be {MIN_TOKEN_LEN} or more visible ASCII characters, or two different such tokens with a comma between them"
         ));

@@ -1,5 +1,5 @@
-//! What the logins of a user say. Each function reads those that have not expired, the newest first, and no more than
-//! it needs.
+//! What is stored of a login, and what the logins of a user say. Each function reads those that have not expired, the
+//! newest first, and no more than it needs.
 
 use std::borrow::Cow;
 

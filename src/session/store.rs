@@ -33,7 +33,7 @@ pub struct Store {
     clock: Clock,
 }
 
-/// The three stores. They have the same methods.
+/// The three stores. They have the same methods, but for what a user's logins say, which Redis finds out itself.
 enum Adapter {
     Memory(MemoryStore),
     #[cfg(feature = "file-store")]
