@@ -27,8 +27,8 @@ const MAX_HEAD: usize = 32 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The least time between two lines of the log about failed accepts.
 const LINE_PAUSE: Duration = Duration::from_secs(60);
-/// The time for a connection that was accepted last to send its first request.
-const FIRST_REQUEST: Duration = Duration::from_millis(400);
+/// The time for a connection that was accepted last to send its first request, also on a busy machine.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// The time for the last responses to be written to their connections.
 const FLUSH_TIME: Duration = Duration::from_millis(100);
 
@@ -39,8 +39,8 @@ pub(super) struct Connections {
     http: http1::Builder,
     head_timeout: Duration,
     graceful: GracefulShutdown,
-    /// Has a token for each open connection.
-    open: TaskTracker,
+    /// Has a token for each connection that has not sent its first request. Closed when the service stops.
+    unused: TaskTracker,
     /// Has a token for each request whose head has arrived and that is not answered. Closed when the service
     /// stops.
     requests: TaskTracker,
@@ -63,7 +63,7 @@ impl Connections {
             http,
             head_timeout,
             graceful: GracefulShutdown::new(),
-            open: TaskTracker::new(),
+            unused: TaskTracker::new(),
             requests: TaskTracker::new(),
         }
     }
@@ -115,8 +115,10 @@ impl Connections {
         let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.head_timeout));
         let router = TowerToHyperService::new(router.clone());
         let requests = self.requests.clone();
+        let unused = Cell::new(Some(self.unused.token()));
         let service = service_fn(move |request| {
             let token = requests.token();
+            unused.take();
             let response = router.call(request);
             async move {
                 let mut response = response.await?;
@@ -129,7 +131,7 @@ impl Connections {
         });
         let connection = self.http.serve_connection(TokioIo::new(stream), service);
         let connection = self.graceful.watch(connection);
-        self.open.spawn(async move {
+        tokio::spawn(async move {
             let _held = held;
             // A client that closes the connection or is too slow is not a fault of the service.
             if let Err(error) = connection.await {
@@ -141,16 +143,14 @@ impl Connections {
     /// Answers with `Connection: close` from now on.
     pub(super) fn announce_the_end(&self) {
         self.requests.close();
-        self.open.close();
+        self.unused.close();
     }
 
     /// Waits until all requests are answered. Clients that have not sent the head of a request or do not read
     /// their response are not waited for.
     pub(super) async fn drain(&mut self) {
-        // A connection that was accepted last has sent no request yet.
-        if timeout(FIRST_REQUEST, self.open.wait()).await.is_ok() {
-            return;
-        }
+        // A request that arrives after its connection was closed is lost.
+        let _ = timeout(FIRST_REQUEST, self.unused.wait()).await;
         let closed = std::mem::take(&mut self.graceful).shutdown();
         let answered = async {
             // Again, if another request has come meanwhile.

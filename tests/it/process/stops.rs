@@ -246,7 +246,8 @@ async fn a_request_on_an_open_connection_is_answered_after_the_signal_and_told_t
             )
     );
     let mut unused = TcpStream::connect(addr).await.unwrap();
-    // So that the service has accepted the connection.
+    let mut slow = TcpStream::connect(addr).await.unwrap();
+    // So that the service has accepted the connections.
     process.client.get("/healthz").await.assert_status(200);
     process.signal("TERM");
     let has_begun = async || {
@@ -256,14 +257,23 @@ async fn a_request_on_an_open_connection_is_answered_after_the_signal_and_told_t
     eventually("the stop has begun", async || has_begun().await).await;
     // Half of the second for which connections are accepted and kept open goes by.
     tokio::time::sleep(Duration::from_millis(400)).await;
-    for connection in [&mut used, &mut unused] {
+    let answered = async |connection: &mut TcpStream| {
         connection.write_all(request).await.unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.unwrap();
         let answer = answer.to_ascii_lowercase();
         assert!(answer.starts_with("http/1.1 200"), "{answer:?}");
         assert!(answer.contains("\r\nconnection: close\r\n"), "{answer:?}");
-    }
+    };
+    answered(&mut used).await;
+    answered(&mut unused).await;
+    // As a proxy on a busy machine, which connects some time before it sends.
+    eventually("no connection is accepted", async || {
+        TcpStream::connect(addr).await.is_err()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    answered(&mut slow).await;
     let begin = Instant::now();
     stop("after lingering", process, Vec::new()).await;
     assert!(begin.elapsed() < Duration::from_secs(3));
