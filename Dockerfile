@@ -21,7 +21,7 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 
 FROM source AS build-sandbox
 RUN CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-        cargo build --release --locked --no-default-features --features file-store,server --example sandbox \
+        cargo build --release --locked --no-default-features --features server --example sandbox \
         --target "$(rustc -vV | sed -n 's/^host: //p')" --target-dir /build \
     && cp /build/*/release/examples/sandbox /sandbox
 

@@ -25,10 +25,22 @@ use wxlogin::{SignedIn, WxLogin};
 /// Each user's orders, by openid.
 type Orders = Arc<Mutex<HashMap<String, Vec<String>>>>;
 
-#[derive(Clone, FromRef)]
+#[derive(Clone)]
 struct AppState {
     wxlogin: WxLogin,
     orders: Orders,
+}
+
+impl FromRef<AppState> for WxLogin {
+    fn from_ref(state: &AppState) -> Self {
+        state.wxlogin.clone()
+    }
+}
+
+impl FromRef<AppState> for Orders {
+    fn from_ref(state: &AppState) -> Self {
+        state.orders.clone()
+    }
 }
 
 #[tokio::main]

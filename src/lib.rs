@@ -77,6 +77,7 @@
 //!
 //! - `file-store`: sessions in files, by SQLite (bundled). A host that links another version of SQLite (sqlx,
 //!   diesel) cannot have it.
+//! - `process-metrics`: CPU, memory and files of the process among the metrics.
 //! - `server`: the code that only the `wxlogin` binary needs.
 //! - `jemalloc`: the allocator of the binary.
 

@@ -65,7 +65,7 @@ impl Metrics {
     /// If two of them have the same name.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", feature = "process-metrics"))]
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
         ))?;
