@@ -185,12 +185,9 @@ pub enum OpenError {
     /// Another process has locked it.
     #[error("the session store {} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// Damaged, of another version, or no session store at all. It was not used, and is as it was.
+    /// Damaged, of another version, no session store at all, or not to be opened. It was not used, and is as it was.
     #[error("{0}")]
     Refused(String),
-    /// Something else.
-    #[error("cannot set up the session store: {0}")]
-    Other(String),
 }
 
 /// What a refusal of the file system means.

@@ -74,11 +74,6 @@ impl Encryption {
     }
 }
 
-impl EncryptedKey {
-    /// Decrypts to nothing: the readiness check stores it.
-    pub(super) const ZERO: Self = Self([0; ENCRYPTED_KEY_LEN]);
-}
-
 impl KeyCipher {
     fn new(secret: &SecretString) -> Result<Self, Unspecified> {
         let secret = secret.expose_secret().as_bytes();

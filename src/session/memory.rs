@@ -1,12 +1,13 @@
 //! Sessions in plain maps, lost when the process ends. Nothing fails here.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
-use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use hashlink::{LinkedHashMap, linked_hash_map};
 use prometheus::IntGauge;
 
 use super::logins::{Login, Logins, Row, Sealed, newest_with_key};
@@ -24,12 +25,11 @@ pub(super) struct MemoryStore {
 }
 
 struct Maps {
-    sessions: HashMap<i64, Stored>,
+    /// In the order of logins, which is also that of their ends.
+    sessions: LinkedHashMap<i64, Stored>,
     /// The ids of a user's sessions, in the order of logins, by a hash of the user: the session tells whose it
     /// is.
     by_user: HashMap<u64, Vec<i64>>,
-    /// In the order of logins, which is also that of their ends.
-    order: VecDeque<i64>,
     size: IntGauge,
 }
 
@@ -49,9 +49,8 @@ impl MemoryStore {
     pub(super) fn new(metrics: &Metrics, clock: Clock) -> Self {
         Self {
             maps: Mutex::new(Maps {
-                sessions: HashMap::new(),
+                sessions: LinkedHashMap::new(),
                 by_user: HashMap::new(),
-                order: VecDeque::new(),
                 size: metrics.shown(&metrics.sessions),
             }),
             clock,
@@ -74,13 +73,12 @@ impl MemoryStore {
         };
         let maps = &mut *lock(&self.maps);
         maps.remove_expired(now);
-        let Entry::Vacant(free) = maps.sessions.entry(id) else {
+        let linked_hash_map::Entry::Vacant(free) = maps.sessions.entry(id) else {
             return false;
         };
         let user = hash(stored.session.user());
         free.insert(stored);
         maps.by_user.entry(user).or_default().push(id);
-        maps.order.push_back(id);
         maps.size.inc();
         true
     }
@@ -130,19 +128,15 @@ impl MemoryStore {
     /// Removes the user's sessions and keys.
     pub(super) fn end_all(&self, user: UserId<'_>, _: Option<&Token>) {
         let maps = &mut *lock(&self.maps);
-        let Entry::Occupied(mut ids) = maps.by_user.entry(hash(user)) else {
-            return;
-        };
-        ids.get_mut().retain(|id| {
-            let is_of_user = maps.sessions.get(id).is_some_and(|it| it.is_of(user));
-            if is_of_user {
-                maps.sessions.remove(id);
-                maps.size.dec();
-            }
-            !is_of_user
-        });
-        if ids.get().is_empty() {
-            ids.remove();
+        let ids = maps.by_user.remove(&hash(user)).unwrap_or_default();
+        let is_of_user = |id: &i64| maps.sessions.get(id).is_some_and(|it| it.is_of(user));
+        let (ended, others): (Vec<_>, Vec<_>) = ids.into_iter().partition(is_of_user);
+        for id in ended {
+            maps.sessions.remove(&id);
+            maps.size.dec();
+        }
+        if !others.is_empty() {
+            maps.by_user.insert(hash(user), others);
         }
     }
 
@@ -159,19 +153,13 @@ impl Stored {
 impl Maps {
     fn remove_expired(&mut self, now: Duration) {
         for _ in 0..MAX_REMOVED {
-            let Some(id) = self.order.front().copied() else {
+            let oldest = self.sessions.front_entry();
+            let Some(expired) = oldest.filter(|it| it.get().end <= now) else {
                 return;
             };
-            if self.sessions.get(&id).is_some_and(|it| now < it.end) {
-                return;
-            }
-            self.order.pop_front();
-            // Unless the user has ended all.
-            let Some(stored) = self.sessions.remove(&id) else {
-                continue;
-            };
+            let (id, expired) = expired.remove_entry();
             self.size.dec();
-            if let Entry::Occupied(mut ids) = self.by_user.entry(hash(stored.session.user())) {
+            if let Entry::Occupied(mut ids) = self.by_user.entry(hash(expired.session.user())) {
                 ids.get_mut().retain(|other| *other != id);
                 if ids.get().is_empty() {
                     ids.remove();

@@ -18,23 +18,24 @@ mod health;
 mod keys;
 mod url;
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use redis::{Cmd, FromRedisValue, RedisError, Value, cmd};
+use redis::{Cmd, FromRedisValue, RedisError, SetExpiry, SetOptions, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use thread_local::ThreadLocal;
 
 use super::UserId;
 use super::logins::{EncryptedExchange, Row, Sealed};
-use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, OpenError, Session, Token, Unavailable};
-use crate::clock::Clock;
-use connection::Connections;
+use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, Session, Token, Unavailable};
+use connection::Connection;
 use error::describe;
 use keys::{
-    COUNT_FAILURE, FORGET_ALL, LOG_IN, NEWEST_KEY, at, encode, exchange_name, keys_at, owned_at,
-    script, session_name,
+    COUNT_FAILURE, FORGET_ALL, LOG_IN, NEWEST_KEY, at, exchange_name, keys_at, owned_at, script,
+    session_name,
 };
 pub use url::RedisUrl;
 
@@ -47,21 +48,15 @@ const MAX_ENDED: usize = 200;
 
 /// The store in Redis.
 pub(super) struct RedisStore {
-    connections: Connections,
     url: RedisUrl,
-    clock: Clock,
+    connections: ThreadLocal<Mutex<Option<Connection>>>,
 }
 
 impl RedisStore {
     /// Does not connect yet.
-    pub(super) fn new(url: &RedisUrl, clock: Clock) -> Result<Self, OpenError> {
-        let connections =
-            Connections::new(url).map_err(|error| OpenError::Other(describe(&error, &[])))?;
-        Ok(Self {
-            connections,
-            url: url.clone(),
-            clock,
-        })
+    pub(super) fn new(url: RedisUrl) -> Self {
+        let connections = ThreadLocal::new();
+        Self { url, connections }
     }
 
     /// Returns `true`: no two tokens have the same key.
@@ -69,7 +64,7 @@ impl RedisStore {
         let (name, session) = (session_name(token), &row.session);
         // From the session itself: the wall clock may have been set since it was made.
         let seconds = session.expires.saturating_sub(session.created).max(1);
-        let store = set(&name, &(encode(&row.seal), session), seconds)?;
+        let store = set(&name, &(URL_SAFE_NO_PAD.encode(row.seal), session), seconds)?;
         let mut log_in = script(LOG_IN, session.user());
         log_in.arg(&name).arg(seconds);
         let commands = match row.exchange {
@@ -120,14 +115,11 @@ impl RedisStore {
     }
 
     pub(super) async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>, Unavailable> {
-        let owned = self.owned(user).await?;
-        let sessions = owned.iter().filter(|name| name.starts_with("session:"));
-        let reads: Vec<_> = sessions.map(|name| Cmd::get(at(name))).collect();
+        let mut names = self.owned(user).await?;
+        names.retain(|name| name.starts_with("session:"));
         let mut found = Vec::new();
-        for value in self.run(&reads).await? {
-            let json: Option<Vec<u8>> = self.answer(vec![value])?;
-            let stored = json.map(|json| serde_json::from_slice::<(String, Session)>(&json));
-            let stored = stored.transpose().map_err(|_| self.foreign_value())?;
+        for name in names {
+            let stored: Option<(String, Session)> = self.get(&name).await?;
             found.extend(stored.map(|(_, session)| session));
         }
         Ok(found)
@@ -155,14 +147,16 @@ impl RedisStore {
         let last = token.map(session_name);
         let forget = |names: &[String]| script(FORGET_ALL, user).arg(names).take();
         // Exchanges before sessions: another process that stores a further session looks for its exchange afterwards.
-        let mut owned = self.owned(user).await?;
-        owned.retain(|name| name.starts_with("exchange:"));
-        self.run(&deletes(&owned)).await?;
+        let mut exchanges = self.owned(user).await?;
+        exchanges.retain(|name| name.starts_with("exchange:"));
+        for name in exchanges {
+            self.query::<()>(Cmd::del(at(&name))).await?;
+        }
         let owned = self.owned(user).await?;
         let is_last = |name: &String| Some(name) == last.as_ref();
         let (last_of_all, others): (Vec<_>, Vec<_>) = owned.into_iter().partition(is_last);
         for names in others.chunks(MAX_ENDED) {
-            let mut commands = deletes(names);
+            let mut commands: Vec<_> = names.iter().map(|name| Cmd::del(at(name))).collect();
             commands.push(forget(names));
             self.run(&commands).await?;
         }
@@ -197,7 +191,7 @@ impl RedisStore {
 
     /// Sends commands in this order, twice if the connection is closed meanwhile.
     async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, Unavailable> {
-        self.bounded(self.connections.run(commands), commands).await
+        self.bounded(self.send(commands), commands).await
     }
 
     async fn bounded<T>(
@@ -226,19 +220,10 @@ impl RedisStore {
     }
 }
 
-fn deletes(names: &[String]) -> Vec<Cmd> {
-    names.iter().map(|name| Cmd::del(at(name))).collect()
-}
-
 fn set(name: &str, value: &impl Serialize, seconds: u64) -> Result<Cmd, Unavailable> {
     let json = serde_json::to_string(value).map_err(|error| Unavailable(error.to_string()))?;
-    let mut command = cmd("SET");
-    Ok(command
-        .arg(at(name))
-        .arg(json)
-        .arg("EX")
-        .arg(seconds)
-        .take())
+    let options = SetOptions::default().with_expiration(SetExpiry::EX(seconds));
+    Ok(Cmd::set_options(at(name), json, options))
 }
 
 fn encrypted_key(bytes: Vec<u8>) -> Option<EncryptedKey> {

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::answers::Tasks;
+use super::answers::Waiting;
 use super::logins::{self, Logins, Row, Sealed};
 use super::{OpenError, RecentExchange, Session, Token, Unavailable, UserId, lock};
 use crate::clock::Clock;
@@ -47,7 +47,6 @@ pub(super) struct SqliteStore {
     writer: Mutex<Option<(SyncSender<Job>, JoinHandle<()>)>>,
     readers: Arc<Readers>,
     searches: Arc<Semaphore>,
-    tasks: Tasks,
 }
 
 impl SqliteStore {
@@ -62,16 +61,14 @@ impl SqliteStore {
         let damage = Arc::new(Damage::new(
             metrics.store_damage.with_label_values(&["database"]),
         ));
-        let refused = |error| directory::refusal(&directory.database(), error);
+        let refused = |error| directory::refusal(&directory.database, error);
         let exchanges = rows::recent_exchanges(&db, clock.wall()).map_err(refused)?;
         let writer = Writer::new(db, &directory, &damage, metrics, clock);
-        let writer = writer.map_err(refused)?.start();
-        let writer = writer.map_err(|error| OpenError::Other(format!("no thread: {error}")))?;
+        let writer = writer.map_err(refused)?.start()?;
         let store = Self {
             writer: Mutex::new(Some(writer)),
             readers: Arc::new(Readers::new(directory, damage)),
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
-            tasks: Tasks::default(),
         };
         Ok((store, exchanges))
     }
@@ -136,15 +133,12 @@ impl SqliteStore {
         user: UserId<'_>,
         token: Option<&Token>,
     ) -> Result<(), Unavailable> {
-        let token = token.map(Token::id);
+        let ids = self.search(user, 0, |logins| logins.map(|it| it.session.id).collect());
+        let mut ids: Vec<i64> = ids.await?;
         // That of the token last, so that a request that failed can be repeated.
-        let ids = move |logins: Logins<'_, '_>| {
-            let others = logins
-                .map(|login| login.session.id)
-                .filter(|id| Some(*id) != token);
-            others.chain(token).collect::<Vec<_>>()
-        };
-        let ids = self.search(user, 0, ids).await?;
+        let token = token.map(Token::id);
+        ids.retain(|id| Some(*id) != token);
+        ids.extend(token);
         for ids in ids.chunks(MAX_ERASED) {
             let ids = ids.to_vec();
             self.write(move |db, counts| rows::erase(db, &ids, counts))
@@ -187,7 +181,7 @@ impl SqliteStore {
         &self,
         write: impl FnMut(&Connection, &mut Counts) -> rusqlite::Result<i64> + Send + 'static,
     ) -> Result<i64, Unavailable> {
-        let (waiting, answer) = self.tasks.wait();
+        let (waiting, answer) = Waiting::new();
         let sent = match &*lock(&self.writer) {
             Some((jobs, _)) => jobs.try_send((Box::new(write), waiting)),
             None => return Err(closed()),

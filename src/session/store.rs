@@ -89,7 +89,7 @@ impl Store {
             #[cfg(not(feature = "file-store"))]
             StoreUrl::File(_) => return Err(OpenError::Refused("this build keeps no sessions in files (feature file-store): set SESSION_STORE to memory: or a redis:// URL".into())),
             StoreUrl::Redis(url) => {
-                let store = RedisStore::new(url, clock.clone())?;
+                let store = RedisStore::new(url.clone());
                 (Adapter::Redis(Box::new(store)), Vec::new())
             }
         };
@@ -124,8 +124,7 @@ impl Store {
             None => None,
         };
         for _ in 0..MAX_TOKENS {
-            let token = Token::generate(self.clock.wall());
-            let token = token.map_err(|_| Unavailable("no random bytes for a token".into()))?;
+            let token = Token::generate(self.clock.wall())?;
             let row = Row {
                 seal: token.seal(session),
                 session: session.clone(),

@@ -5,14 +5,12 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
-use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use secrecy::zeroize::Zeroizing;
-use secrecy::{ExposeSecret, SecretBox};
+use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 
-use super::Session;
+use super::{Session, Unavailable};
 
 const PREFIX: &str = "wxs_";
 /// Bytes of time: a token made at another time has another id.
@@ -31,9 +29,10 @@ impl Token {
     /// # Errors
     /// If the system has no randomness.
     #[doc(hidden)]
-    pub fn generate(now: Duration) -> Result<Self, Unspecified> {
+    pub fn generate(now: Duration) -> Result<Self, Unavailable> {
         let mut bytes = Box::new([0; 32]);
-        rand::fill(bytes.as_mut())?;
+        let filled = rand::fill(bytes.as_mut());
+        filled.map_err(|_| Unavailable("no random bytes for a token".into()))?;
         bytes[..TIME_LEN].copy_from_slice(&Self::first_id(now).to_be_bytes()[..TIME_LEN]);
         Ok(Self(SecretBox::new(bytes)))
     }
@@ -42,11 +41,9 @@ impl Token {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix(PREFIX)?;
-        let mut buffer = Zeroizing::new([0; 33]); // what 44 characters can hold at most
-        match URL_SAFE_NO_PAD.decode_slice(text, buffer.as_mut()) {
-            Ok(32) => Some(Self(SecretBox::init_with_mut(|bytes: &mut [u8; 32]| {
-                bytes.copy_from_slice(&buffer[..32]);
-            }))),
+        let mut bytes = SecretBox::new(Box::new([0; 32]));
+        match URL_SAFE_NO_PAD.decode_slice(text, bytes.expose_secret_mut()) {
+            Ok(32) => Some(Self(bytes)),
             _ => None,
         }
     }
@@ -63,8 +60,8 @@ impl Token {
     /// The number of its session and its row. Ids are nearly in the order of logins.
     #[must_use]
     pub fn id(&self) -> i64 {
-        let (id, _) = self.parts();
-        i64::from_be_bytes(id)
+        let id = self.0.expose_secret().first_chunk().copied();
+        i64::from_be_bytes(id.unwrap_or_default())
     }
 
     /// The smallest id of a token made at `now`, in 1/256 s: seconds would scatter the rows of a commit.
@@ -81,9 +78,8 @@ impl Token {
     /// SHA-256 over the verifier and the session's user and expiry: what a store keeps of the token. A row with
     /// another identity, as after a fault of the disk, does not match it.
     pub(super) fn seal(&self, session: &Session) -> [u8; 32] {
-        let (_, verifier) = self.parts();
         let mut context = Context::new(&SHA256);
-        context.update(verifier);
+        context.update(&self.0.expose_secret()[ID_LEN..]);
         // NUL is in none of them.
         for part in [
             &session.appid,
@@ -95,13 +91,6 @@ impl Token {
         }
         context.update(&session.expires.to_be_bytes());
         sha256(&context.finish())
-    }
-
-    fn parts(&self) -> ([u8; ID_LEN], &[u8]) {
-        let mut id = [0; ID_LEN];
-        let (first, verifier) = self.0.expose_secret().split_at(ID_LEN);
-        id.copy_from_slice(first);
-        (id, verifier)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Connections to a server or to a cluster. All requests of a thread share one, since a connection belongs to
 //! the runtime in which it was made.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -9,11 +8,10 @@ use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{Client, Cmd, ConnectionInfo, Pipeline, RedisError, Value, cmd};
-use thread_local::ThreadLocal;
+use redis::{Client, Cmd, Pipeline, RedisError, Value, cmd};
 use tokio::runtime::{self, Handle};
 
-use super::RedisUrl;
+use super::{RedisStore, RedisUrl};
 use crate::session::lock;
 
 /// The longest time for connecting and for each answer.
@@ -25,14 +23,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// What was sent and is not acknowledged for so long ends the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) struct Connections {
-    /// The server, or the first host of a cluster.
-    first: Client,
-    cluster: Option<ClusterClient>,
-    of_threads: ThreadLocal<Mutex<Option<Connection>>>,
-}
-
-struct Connection {
+pub(super) struct Connection {
     link: Link,
     since: Instant,
     /// A new thread may find the connection of one that has ended, and its runtime with it.
@@ -45,23 +36,10 @@ enum Link {
     Cluster(ClusterConnection),
 }
 
-impl Connections {
-    /// Does not connect yet.
-    pub(super) fn new(url: &RedisUrl) -> Result<Self, RedisError> {
-        let cluster = ClusterClient::builder(url.nodes.clone()).tcp_settings(tcp_settings());
-        Ok(Self {
-            first: Client::open(with_settings(url.nodes[0].clone()))?,
-            cluster: url.is_cluster.then(|| cluster.build()).transpose()?,
-            of_threads: ThreadLocal::new(),
-        })
-    }
-
+impl RedisStore {
     /// Sends commands in this order, all once more if the connection was closed, as after a restart of Redis.
     /// Returns the answers, or the first error.
-    pub(super) async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
-        if commands.is_empty() {
-            return Ok(Vec::new()); // there would be no answer to wait for
-        }
+    pub(super) async fn send(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
         let link = self.link(Duration::MAX)?;
         let result = match link.run(commands).await {
             Err(error) if error.is_connection_dropped() => link.run(commands).await,
@@ -76,26 +54,22 @@ impl Connections {
     }
 
     /// The answer to `INFO` of the server, or of the first host of a cluster, which may be none.
-    pub(super) async fn info(&self) -> Result<Vec<Value>, RedisError> {
-        server_link(&self.first)?.run(&[cmd("INFO")]).await
+    pub(super) async fn info_of_first(&self) -> Result<Vec<Value>, RedisError> {
+        Link::server(&self.url)?.run(&[cmd("INFO")]).await
     }
 
     /// The connection of this thread, a new one if it has none in this runtime that is younger than `max_age`.
     fn link(&self, max_age: Duration) -> Result<Link, RedisError> {
         let runtime = Handle::current().id();
-        let mut slot = lock(self.of_threads.get_or_default());
+        let mut slot = lock(self.connections.get_or_default());
         let is_fit = |it: &&Connection| it.runtime == runtime && it.since.elapsed() < max_age;
         if let Some(connection) = slot.as_ref().filter(is_fit) {
             return Ok(connection.link.clone());
         }
-        let link = match &self.cluster {
-            None => server_link(&self.first)?,
-            Some(cluster) => {
-                let config = ClusterConfig::new()
-                    .set_connection_timeout(TIMEOUT)
-                    .set_response_timeout(TIMEOUT);
-                Link::Cluster(cluster.get_pending_async_connection_with_config(config))
-            }
+        let link = if self.url.is_cluster {
+            Link::cluster(&self.url)?
+        } else {
+            Link::server(&self.url)?
         };
         *slot = Some(Connection {
             link: link.clone(),
@@ -104,22 +78,6 @@ impl Connections {
         });
         Ok(link)
     }
-}
-
-fn server_link(client: &Client) -> Result<Link, RedisError> {
-    // Without retries: the next command connects again, and clients do not wait.
-    let config = ConnectionManagerConfig::new()
-        .set_number_of_retries(0)
-        .set_connection_timeout(Some(TIMEOUT))
-        .set_response_timeout(Some(TIMEOUT));
-    ConnectionManager::new_lazy_with_config(client.clone(), config).map(Link::Server)
-}
-
-/// Without the client's name, which no server needs: some proxies close the connection at unknown commands.
-fn with_settings(node: ConnectionInfo) -> ConnectionInfo {
-    let redis = node.redis_settings().clone().set_skip_set_lib_name();
-    node.set_redis_settings(redis)
-        .set_tcp_settings(tcp_settings())
 }
 
 fn tcp_settings() -> TcpSettings {
@@ -135,6 +93,30 @@ fn tcp_settings() -> TcpSettings {
 }
 
 impl Link {
+    /// To the server, or to the first host of a cluster.
+    fn server(url: &RedisUrl) -> Result<Self, RedisError> {
+        let host = url.nodes[0].clone().set_tcp_settings(tcp_settings());
+        // Without the client's name, which no server needs: some proxies close the connection at unknown commands.
+        let redis = host.redis_settings().clone().set_skip_set_lib_name();
+        let client = Client::open(host.set_redis_settings(redis))?;
+        // Without retries: the next command connects again, and clients do not wait.
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(0)
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT));
+        ConnectionManager::new_lazy_with_config(client, config).map(Self::Server)
+    }
+
+    fn cluster(url: &RedisUrl) -> Result<Self, RedisError> {
+        let hosts = ClusterClient::builder(url.nodes.clone()).tcp_settings(tcp_settings());
+        let client = hosts.build()?;
+        let config = ClusterConfig::new()
+            .set_connection_timeout(TIMEOUT)
+            .set_response_timeout(TIMEOUT);
+        let connection = client.get_pending_async_connection_with_config(config);
+        Ok(Self::Cluster(connection))
+    }
+
     /// To a server as a pipeline; to a cluster, where the keys are on different nodes, one by one.
     async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
         match self.clone() {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{Value, cmd};
 
 use super::{EXCHANGE_TTL, EncryptedKey, RedisStore, Row, Session, Token, Unavailable, UserId};
+use crate::session::encryption::ENCRYPTED_KEY_LEN;
 use crate::session::logins::EncryptedExchange;
 
 /// Who logs in. The keys of this user and this code are in different halves of a cluster's slots, so that a
@@ -39,15 +40,14 @@ impl RedisStore {
     }
 
     async fn try_all(&self) -> Result<(), Unavailable> {
-        let token = Token::generate(self.clock.wall());
-        let token = token.map_err(|_| self.unavailable("no random bytes for a token"))?;
-        let session = Session::new(USER, None, self.clock.now(), EXCHANGE_TTL);
+        let token = Token::generate(Duration::ZERO)?;
+        let session = Session::new(USER, None, 0, EXCHANGE_TTL);
         let row = Row {
             seal: [0; 32],
             session: session.clone(),
             exchange: Some(EncryptedExchange {
                 code: CODE,
-                key: EncryptedKey::ZERO,
+                key: EncryptedKey([0; ENCRYPTED_KEY_LEN]),
             }),
         };
         if self.url.is_cluster {
@@ -80,12 +80,11 @@ impl RedisStore {
         if let Some(kind) = self.wrong_kind(&info) {
             return Ok(Some(format!("{}: {kind}", self.url)));
         }
-        let infos = if self.url.is_cluster {
+        let mut infos = vec![info];
+        if self.url.is_cluster {
             let by_node: HashMap<String, String> = self.query(cmd("INFO")).await?;
-            by_node.into_values().collect()
-        } else {
-            vec![info]
-        };
+            infos.extend(by_node.into_values());
+        }
         let mut policies = infos
             .iter()
             .filter_map(|info| field(info, "maxmemory_policy"));
@@ -97,7 +96,7 @@ impl RedisStore {
     }
 
     async fn info(&self) -> Result<String, Unavailable> {
-        self.answer(self.bounded(self.connections.info(), &[]).await?)
+        self.answer(self.bounded(self.info_of_first(), &[]).await?)
     }
 
     /// What this Redis is, and what to write instead, unless it is what the URL says.

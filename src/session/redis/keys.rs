@@ -71,20 +71,16 @@ pub(super) fn script(text: &str, user: UserId<'_>) -> Cmd {
 }
 
 pub(super) fn session_name(token: &Token) -> String {
-    format!("session:{}", encode(&token.hash()))
+    format!("session:{}", URL_SAFE_NO_PAD.encode(token.hash()))
 }
 
 pub(super) fn exchange_name(code: &[u8; 32]) -> String {
-    format!("exchange:{}", encode(code))
+    format!("exchange:{}", URL_SAFE_NO_PAD.encode(code))
 }
 
 /// The key of this name.
 pub(super) fn at(name: &str) -> String {
     format!("wxlogin2:{name}")
-}
-
-pub(super) fn encode(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 pub(super) fn keys_at(user: UserId<'_>) -> String {

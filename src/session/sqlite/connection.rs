@@ -69,10 +69,8 @@ pub(super) fn writer(path: &Path, check: bool) -> Result<Connection> {
     if check {
         let said: String = db.pragma_query_value(None, "quick_check", |row| row.get(0))?;
         if said != "ok" {
-            return Err(Error::SqliteFailure(
-                ffi::Error::new(SQLITE_CORRUPT),
-                Some(said),
-            ));
+            let damage = ffi::Error::new(SQLITE_CORRUPT);
+            return Err(Error::SqliteFailure(damage, Some(said)));
         }
     }
     Ok(db)
@@ -138,7 +136,7 @@ impl Readers {
             let directory = lock(&self.directory);
             let directory = directory.as_ref().ok_or_else(closed)?;
             directory.files.verify()?;
-            let opened = open(&directory.database(), READER);
+            let opened = open(&directory.database, READER);
             *reader = Some(opened.map_err(|error| self.damage.note(error))?);
         }
         let db = reader.as_ref().ok_or_else(closed)?;

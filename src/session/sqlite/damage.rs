@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
-use rusqlite::{Error, ErrorCode};
+use rusqlite::Error;
+use rusqlite::ErrorCode::{self, DatabaseCorrupt, NotADatabase};
 
 use super::{Unavailable, lock};
 
@@ -25,8 +26,9 @@ impl Damage {
 
     /// Counts what SQLite reports as damage. Reports that follow each other are one line of the log.
     pub(super) fn note(&self, error: Error) -> Unavailable {
-        let (is_damage, error) = (is_damage(&error), Unavailable::from(error));
-        if is_damage {
+        let code = error.sqlite_error_code();
+        let error = Unavailable::from(error);
+        if is_damage(code) {
             self.reports.inc();
             if !self.is_recent() {
                 let cause = &error.0;
@@ -42,12 +44,8 @@ impl Damage {
     }
 }
 
-pub(super) fn is_damage(error: &Error) -> bool {
-    use ErrorCode::{DatabaseCorrupt, NotADatabase};
-    matches!(
-        error.sqlite_error_code(),
-        Some(DatabaseCorrupt | NotADatabase)
-    )
+pub(super) fn is_damage(code: Option<ErrorCode>) -> bool {
+    matches!(code, Some(DatabaseCorrupt | NotADatabase))
 }
 
 impl From<Error> for Unavailable {

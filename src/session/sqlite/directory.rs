@@ -21,8 +21,9 @@ const WAL: &str = "sessions.sqlite-wal";
 const UNFINISHED: &str = "unfinished.sqlite";
 /// The largest database that is checked as a whole at start, in bytes: that takes some 20 ms.
 const CHECKED: u64 = 16 << 20;
+
 pub(super) struct Directory {
-    path: PathBuf,
+    pub(super) database: PathBuf,
     /// Closed before the lock is released.
     pub(super) files: Files,
     /// The open directory, which holds the lock.
@@ -70,15 +71,11 @@ impl Directory {
         }
         let files = Files::open(&database, &path.join(WAL))?;
         let directory = Self {
-            path: path.into(),
+            database,
             files,
             _lock: lock,
         };
         Ok((directory, db))
-    }
-
-    pub(super) fn database(&self) -> PathBuf {
-        self.path.join(DATABASE)
     }
 }
 
@@ -127,12 +124,12 @@ fn open_database(path: &Path) -> Result<Connection, OpenError> {
 
 /// The reason why SQLite does not open a database.
 pub(super) fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {
-    let (code, is_damage) = (error.sqlite_error_code(), is_damage(&error));
+    let (shown, code) = (path.display(), error.sqlite_error_code());
     let Unavailable(reason) = error.into();
     match code {
-        _ if is_damage => damaged(path, &reason),
+        _ if is_damage(code) => damaged(path, &reason),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::InUse(path.into()),
-        _ => OpenError::Other(format!("cannot open {}: {reason}", path.display())),
+        _ => OpenError::Refused(format!("cannot open the session store {shown}: {reason}")),
     }
 }
 

@@ -109,19 +109,14 @@ pub(super) fn search<T>(
     }
     let sql = "SELECT appid, openid, unionid, created, expires, id, session_key, failures, ended
         FROM session
-        WHERE bucket = ?1 AND user = ?2 AND appid = ?3 AND openid = ?4 AND expires > ?5
+        WHERE bucket = ? AND user = ? AND appid = ? AND openid = ? AND expires > ?
         ORDER BY login DESC";
     let mut statement = db.prepare_cached(sql)?;
-    statement.raw_bind_parameter(2, hash(user))?;
-    statement.raw_bind_parameter(3, user.appid)?;
-    statement.raw_bind_parameter(4, user.openid)?;
-    statement.raw_bind_parameter(5, now)?;
-    let mut in_bucket = |bucket| {
-        statement.raw_bind_parameter(1, bucket)?;
-        statement
-            .raw_query()
-            .mapped(login)
-            .collect::<Result<Vec<_>>>()
+    let hash = hash(user);
+    let mut in_bucket = |bucket: i64| {
+        let values = params![bucket, hash, user.appid, user.openid, now];
+        let logins = statement.query_map(values, login)?;
+        logins.collect::<Result<Vec<_>>>()
     };
     let mut failed = Ok(());
     // No bucket is read before it is needed.
@@ -148,11 +143,8 @@ fn login(row: &rusqlite::Row<'_>) -> Result<Login<'static>> {
 
 /// 32 bits of a user. Others may have the same.
 fn hash(user: UserId<'_>) -> u32 {
-    let bits = digest(&SHA256, &user.to_bytes())
-        .as_ref()
-        .first_chunk()
-        .copied();
-    u32::from_be_bytes(bits.unwrap_or_default())
+    let digest = digest(&SHA256, &user.to_bytes());
+    u32::from_be_bytes(digest.as_ref().first_chunk().copied().unwrap_or_default())
 }
 
 /// The exchanges of the last minute by the wall clock, each with its first session.

@@ -15,7 +15,7 @@ use super::expiry::Expiry;
 use super::{Counts, Damage, Directory, Unavailable};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::session::answers::{Answer, Waiting};
+use crate::session::answers::{self, Answer, Waiting};
 
 /// The most writes that wait. More come only if the disk hangs.
 const MAX_WAITING: usize = 4096;
@@ -58,27 +58,30 @@ impl Writer {
         metrics: &Metrics,
         clock: Clock,
     ) -> Result<Self> {
-        let writer = Self {
-            counts: Counts::read(&db)?,
-            expiry: Expiry::new(&db, clock)?,
+        let counts = Counts::read(&db)?;
+        let expiry = Expiry::new(&db, clock)?;
+        connection::accept(&db)?;
+        Ok(Self {
             db,
             directory: directory.clone(),
             damage: damage.clone(),
+            counts,
+            expiry,
             sessions: metrics.shown(&metrics.sessions),
             bytes: metrics.shown(&metrics.store_bytes),
             is_failing: false,
             is_full: false,
             wal_length: 0,
-        };
-        connection::accept(&writer.db)?;
-        Ok(writer)
+        })
     }
 
     /// Starts the thread. It ends when the sender is dropped, and closes the store.
     pub(super) fn start(self) -> io::Result<(SyncSender<Job>, JoinHandle<()>)> {
         let (sender, jobs) = sync_channel(MAX_WAITING);
         let thread = thread::Builder::new().name("session-writer".into());
-        Ok((sender, thread.spawn(move || self.run(&jobs))?))
+        let thread = thread.spawn(move || self.run(&jobs));
+        let thread = thread.map_err(|error| io::Error::other(format!("no thread: {error}")))?;
+        Ok((sender, thread))
     }
 
     fn run(mut self, jobs: &Receiver<Job>) {
@@ -97,9 +100,7 @@ impl Writer {
             let batch = [first].into_iter().chain(jobs.try_iter()).take(MAX_BATCH);
             let (mut writes, waiting): (Vec<_>, Vec<_>) = batch.unzip();
             let answers = self.commit(&mut writes);
-            for (waiting, answer) in waiting.into_iter().zip(answers) {
-                waiting.answer(answer);
-            }
+            answers::send(waiting.into_iter().zip(answers));
         }
         if let Err(error) = checkpoint(&self.db, "TRUNCATE") {
             tracing::warn!(%error, "the write-ahead log of the session store stays for the next start");
