@@ -35,9 +35,8 @@ fn one(reader: &mut Reader) -> Vec<MiniProgram> {
         Some(_) => {}
     }
     let what = "the Mini Program's AppSecret";
-    let secret = reader.secret_or_file("WECHAT_SECRET", "WECHAT_SECRET_FILE");
+    let (setting, secret) = reader.secret_or_file("WECHAT_SECRET", "WECHAT_SECRET_FILE");
     let secret = secret.as_ref().map(|text| text.expose_secret().trim());
-    let setting = reader.name_of_secret("WECHAT_SECRET", "WECHAT_SECRET_FILE");
     match secret {
         None if setting == "WECHAT_SECRET_FILE" => {} // a problem with the file
         None => reader.missing("WECHAT_SECRET", what),
@@ -56,11 +55,10 @@ fn one(reader: &mut Reader) -> Vec<MiniProgram> {
 
 /// Reads `appid:secret` pairs, separated by commas or newlines. Secrets of one appid keep their order.
 fn several(reader: &mut Reader) -> Vec<MiniProgram> {
-    let Some(text) = reader.secret_or_file("WECHAT_APPS", "WECHAT_APPS_FILE") else {
+    let (name, Some(text)) = reader.secret_or_file("WECHAT_APPS", "WECHAT_APPS_FILE") else {
         return Vec::new();
     };
     let file = reader.get("WECHAT_APPS_FILE");
-    let name = reader.name_of_secret("WECHAT_APPS", "WECHAT_APPS_FILE");
     let mut apps: Vec<(&str, Vec<SecretString>)> = Vec::new();
     let lines = (1..)
         .zip(text.expose_secret().lines())
