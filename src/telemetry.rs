@@ -145,10 +145,13 @@ impl Write for StandardError {
         let dropped = dropped_lines();
         if dropped > self.reported {
             let lines = dropped - self.reported;
-            self.reported = dropped;
             tracing::warn!(
                 "{lines} log lines were dropped: standard error was too slow or refused them"
             );
+            // Not if the warning itself was dropped.
+            if dropped_lines() == dropped {
+                self.reported = dropped;
+            }
         }
         Ok(())
     }

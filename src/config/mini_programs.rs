@@ -45,7 +45,8 @@ fn one(reader: &mut Reader) -> Vec<MiniProgram> {
     }
     match (appid, secret) {
         (Some(appid), Some(secret)) if is_fit(appid) && is_fit(secret) => {
-            check_usual_forms(reader, "WECHAT_APPID", "WECHAT_SECRET", appid, secret);
+            let names = ["WECHAT_APPID", "WECHAT_SECRET"].map(String::from);
+            check_usual_forms(reader, names, appid, secret);
             let secrets = vec![secret.into()];
             vec![MiniProgram::new(appid.to_owned(), secrets, setting)]
         }
@@ -79,9 +80,8 @@ fn several(reader: &mut Reader) -> Vec<MiniProgram> {
             ));
             break;
         };
-        let [appid_name, secret_name] =
-            ["AppID", "AppSecret"].map(|what| format!("{name}, {at}, the {what}"));
-        check_usual_forms(reader, &appid_name, &secret_name, appid, secret);
+        let names = ["AppID", "AppSecret"].map(|what| format!("{name}, {at}, the {what}"));
+        check_usual_forms(reader, names, appid, secret);
         match apps.iter_mut().find(|(known, _)| *known == appid) {
             Some((_, secrets)) => {
                 if secrets.iter().any(|known| known.expose_secret() == secret) {
@@ -107,13 +107,8 @@ fn is_fit(value: &str) -> bool {
 }
 
 /// Warns of unusual forms. Refuses an AppID that looks like an AppSecret, because AppIDs are logged.
-fn check_usual_forms(
-    reader: &mut Reader,
-    appid_name: &str,
-    secret_name: &str,
-    appid: &str,
-    secret: &str,
-) {
+fn check_usual_forms(reader: &mut Reader, names: [String; 2], appid: &str, secret: &str) {
+    let [appid_name, secret_name] = names;
     let swapped = format!("{appid_name} and {secret_name} look swapped");
     if appid == secret {
         reader.problem(format!(
