@@ -9,7 +9,7 @@
 mod fake_wechat;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -67,9 +67,13 @@ async fn serve(store: &str) -> String {
     let config = Config::from_vars(&vars).unwrap();
     let app = WxLogin::new(config).unwrap();
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
-    let server = Server::new(listener, app, Timeouts::default()).unwrap();
-    let base = format!("http://{}", server.local_addr().unwrap());
+    let server = Server {
+        wxlogin: app,
+        public: TcpListener::bind(addr).unwrap(),
+        internal: None,
+        timeouts: Timeouts::default(),
+    };
+    let base = format!("http://{}", server.public.local_addr().unwrap());
     tokio::spawn(server.run(|| {}, std::future::pending()));
     base
 }

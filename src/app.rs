@@ -81,11 +81,9 @@ impl WxLogin {
         for mini_program in &config.mini_programs {
             metrics.add_calls(mini_program.appid(), Call::ALL.map(Call::name));
         }
-        let observe = {
-            let metrics = metrics.clone();
-            move |call: Call, appid: &str, error: Option<&wechat::Error>| {
-                metrics.called_wechat(call.name(), appid, error);
-            }
+        let observer = metrics.clone();
+        let observe = move |call: Call, appid: &str, error: Option<&wechat::Error>| {
+            observer.called_wechat(call.name(), appid, error);
         };
         let wechat = Client::new(config.wechat, clock.clone(), Box::new(observe))?;
         let apps = config.mini_programs.iter();

@@ -1,11 +1,12 @@
 //! `wxlogin check` asks WeChat about every Mini Program with a dummy code, and tries the session store;
 //! `wxlogin healthcheck` requests `/healthz` of the running service.
 
+use std::error::Error;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{error, fs, io};
 
 use reqwest::StatusCode;
 use reqwest::redirect::Policy;
@@ -15,7 +16,7 @@ use crate::config::ServerConfig;
 use crate::metrics::Metrics;
 use crate::server;
 use crate::session::{Encryption, OpenError, Settings, Store, StoreUrl};
-use crate::wechat::{Client, Error, Meaning, MiniProgram};
+use crate::wechat::{self, Client, Meaning, MiniProgram};
 
 /// A code that WeChat has never issued.
 const DUMMY_CODE: &str = "wxlogin-check";
@@ -25,20 +26,17 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 /// What was found about the settings, all Mini Programs, the session store and the addresses.
 pub struct Report {
     /// A line for each finding.
-    pub lines: Vec<String>,
+    pub text: String,
     /// Whether users of every Mini Program can log in: one AppSecret of each suffices, the session store can be
     /// used, and the addresses can be listened on.
     pub is_good: bool,
 }
 
 impl Report {
-    fn add(&mut self, what: &str, found: &str) {
-        self.lines.push(format!("{what}: {found}\n"));
-    }
-
-    fn add_failure(&mut self, what: &str, found: &str) {
-        self.is_good = false;
-        self.add(what, found);
+    fn add(&mut self, what: &str, found: Result<String, Box<dyn Error>>) {
+        self.is_good &= found.is_ok();
+        let found = found.unwrap_or_else(|error| error.to_string());
+        self.text += &format!("{what}: {found}\n");
     }
 }
 
@@ -46,31 +44,26 @@ impl Report {
 /// listens on the addresses for a moment.
 ///
 /// # Errors
-/// If TLS cannot be set up.
-pub async fn check(config: ServerConfig, with_token: bool) -> Result<Report, Error> {
+/// If the system refuses a signal handler, or TLS cannot be set up.
+pub async fn check(config: ServerConfig, with_token: bool) -> Result<Report, String> {
+    server::writes_fail_at_limits().map_err(|error| error.to_string())?;
     let mut report = Report {
-        lines: Vec::new(),
+        text: String::new(),
         is_good: true,
     };
     let service = config.service;
-    for warning in &service.warnings {
-        report.add("settings", warning);
+    for warning in service.warnings {
+        report.add("settings", Ok(warning));
     }
-    let client = Client::new(service.wechat, Clock::system(), Box::new(|_, _, _| {}))?;
-    let client = Arc::new(client);
+    let client = Client::new(service.wechat, Clock::system(), Box::new(|_, _, _| {}));
+    let client = Arc::new(client.map_err(|error| error.to_string())?);
     for program in &service.mini_programs {
         check_mini_program(&client, program, with_token, &mut report).await;
     }
-    match check_store(&service.sessions).await {
-        Ok(notes) if notes.is_empty() => report.add("session store", "all is well"),
-        Ok(notes) => notes
-            .iter()
-            .for_each(|note| report.add("session store", note)),
-        Err(error) => report.add_failure("session store", &error.to_string()),
-    }
-    check_address("LISTEN_ADDR", config.listen_addr, &mut report).await;
+    report.add("session store", check_store(&service.sessions).await);
+    report.add("LISTEN_ADDR", check_address(config.listen_addr).await);
     if let Some(addr) = config.internal_addr {
-        check_address("INTERNAL_ADDR", addr, &mut report).await;
+        report.add("INTERNAL_ADDR", check_address(addr).await);
     }
     Ok(report)
 }
@@ -96,26 +89,26 @@ async fn check_mini_program(
             _ => Err(error),
         });
         can_log_in |= answer.is_ok();
-        report.add(&what, &shown(program, answer));
+        report.add(&what, Ok(shown(program, answer)));
         if with_token {
             let answer = client.stable_token(&alone).await.map(drop);
             has_token |= answer.is_ok();
-            report.add(&format!("{what}, access_token"), &shown(program, answer));
+            let what = format!("{what}, access_token");
+            report.add(&what, Ok(shown(program, answer)));
         }
     }
     report.is_good &= can_log_in && has_token;
 }
 
 /// WeChat's answer, with what the operator can do about it.
-fn shown(program: &MiniProgram, answer: Result<(), Error>) -> String {
+fn shown(program: &MiniProgram, answer: Result<(), wechat::Error>) -> String {
     let refusal = match answer {
         Ok(()) => return "all is well".into(),
-        Err(Error::Refused(refusal)) => refusal,
+        Err(wechat::Error::Refused(refusal)) => refusal,
         Err(error) => return error.to_string(),
     };
-    let mut parts = vec![refusal.to_string()];
-    parts.extend(refusal.ip.map(|ip| format!("this server's address {ip}")));
-    let text = parts.join(", ");
+    let ip = refusal.ip.map(|ip| format!(", this server's address {ip}"));
+    let text = format!("{refusal}{}", ip.unwrap_or_default());
     match refusal.meaning() {
         Meaning::Misconfigured(remedy) => format!("{text}: {}", program.remedy(remedy)),
         Meaning::QuotaExhausted => format!("{text}: the daily quota is used up"),
@@ -123,55 +116,40 @@ fn shown(program: &MiniProgram, answer: Result<(), Error>) -> String {
     }
 }
 
-/// Notes about the session store, if it can be used.
-async fn check_store(settings: &Settings) -> Result<Vec<String>, Box<dyn error::Error>> {
+async fn check_store(settings: &Settings) -> Result<String, Box<dyn Error>> {
     if let StoreUrl::File(path) = &settings.url {
-        let shown = path.display();
-        if !path.exists() {
-            let parent = path.parent().filter(|dir| *dir != Path::new(""));
-            let parent = parent.unwrap_or(Path::new("."));
-            try_to_make_in(parent)
-                .map_err(|error| format!("cannot make {shown} in {}: {error}", parent.display()))?;
-            let note = format!("{shown} does not exist yet, the first start makes it");
-            return Ok(vec![note]);
-        }
-        if fs::read_dir(path).is_ok_and(|mut files| files.next().is_none()) {
-            try_to_make_in(path).map_err(|error| format!("cannot write to {shown}: {error}"))?;
-            let note = format!("{shown} is empty, the first start makes the store in it");
-            return Ok(vec![note]);
+        let is_empty = fs::read_dir(path).is_ok_and(|mut files| files.next().is_none());
+        if is_empty || !path.exists() {
+            let path = Path::new(".").join(path);
+            let dir = path.parent().filter(|_| !is_empty).unwrap_or(&path);
+            // Not the store itself: it would belong to this user, who may not be the service's.
+            let tried = dir.join(format!(".wxlogin-check-{}", std::process::id()));
+            let made = fs::create_dir(&tried).and_then(|()| fs::remove_dir(&tried));
+            made.map_err(|error| format!("cannot make files in {}: {error}", dir.display()))?;
+            return Ok(format!("the first start makes {}", settings.url));
         }
     }
-    let encryption = Encryption::new([])?;
     let metrics = Arc::new(Metrics::new()?);
-    let store = match Store::open(settings, encryption, metrics, Clock::system()) {
+    let store = match Store::open(settings, Encryption::new([])?, metrics, Clock::system()) {
         Ok((store, _)) => store,
-        Err(error @ OpenError::InUse(_)) => return Ok(vec![error.to_string()]),
+        Err(error @ OpenError::InUse(_)) => return Ok(error.to_string()),
         Err(error) => return Err(error.into()),
     };
-    let notes = match store.check().await {
-        Ok(()) => Ok(store.warnings().await),
-        Err(error) => Err(error.into()),
-    };
+    store.check().await?;
+    let warnings = store.warnings().await;
     store.close().await;
-    notes
+    Ok(match &*warnings {
+        [] => "all is well".into(),
+        _ => warnings.join("; "),
+    })
 }
 
-/// Makes a directory and removes it. Not the store itself: it would belong to this user, who may not be the
-/// service's.
-fn try_to_make_in(parent: &Path) -> io::Result<()> {
-    let path = parent.join(format!(".wxlogin-check-{}", std::process::id()));
-    fs::create_dir(&path)?;
-    fs::remove_dir(&path)
-}
-
-async fn check_address(name: &str, addr: SocketAddr, report: &mut Report) {
+async fn check_address(addr: SocketAddr) -> Result<String, Box<dyn Error>> {
     match server::listen(addr) {
-        Ok(_) => report.add(name, &format!("{addr} is free")),
+        Ok(_) => Ok(format!("{addr} is free")),
         // The service is running already.
-        Err(_) if health(addr).await.is_ok() => {
-            report.add(name, &format!("wxlogin answers at {addr}"));
-        }
-        Err(error) => report.add_failure(name, &error),
+        Err(_) if health(addr).await.is_ok() => Ok(format!("wxlogin answers at {addr}")),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -180,24 +158,20 @@ async fn check_address(name: &str, addr: SocketAddr, report: &mut Report) {
 /// # Errors
 /// What went wrong.
 pub async fn health(addr: SocketAddr) -> Result<(), String> {
-    match status(format!("http://{addr}/healthz")).await {
-        Ok(StatusCode::OK) => Ok(()),
-        Ok(status) => Err(format!("{addr} answers with HTTP status {status}")),
-        Err(error) if error.is_timeout() => Err(format!("{addr} does not answer in time")),
-        Err(error) => Err(format!("{addr} does not answer: {}", root_cause(&error))),
-    }
-}
-
-async fn status(url: String) -> reqwest::Result<StatusCode> {
     let client = reqwest::Client::builder()
         .tls_certs_only([]) // plain HTTP: does not load the system's certificates
         .no_proxy()
         .redirect(Policy::none())
         .timeout(HEALTH_TIMEOUT)
-        .build()?;
-    Ok(client.get(url).send().await?.status())
+        .build();
+    let answered = async { client?.get(format!("http://{addr}/healthz")).send().await };
+    match answered.await.map(|answer| answer.status()) {
+        Ok(StatusCode::OK) => Ok(()),
+        Ok(status) => Err(format!("{addr} answers with HTTP status {status}")),
+        Err(error) => Err(format!("{addr} does not answer: {}", root_cause(&error))),
+    }
 }
 
-fn root_cause(error: &dyn error::Error) -> &dyn error::Error {
+fn root_cause(error: &dyn Error) -> &dyn Error {
     error.source().map_or(error, root_cause)
 }

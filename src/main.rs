@@ -2,16 +2,17 @@
 
 use std::env;
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{Write, stderr, stdout};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 
-use tokio::net::TcpListener;
+use listenfd::ListenFd;
 use tokio::task::spawn_blocking;
 use wxlogin::config::ServerConfig;
-use wxlogin::server::{self, Drained, PassedSockets, Server, Signals, Timeouts};
+use wxlogin::server::{self, Drained, Server, Signals, Timeouts};
 use wxlogin::{WxLogin, telemetry};
 
 /// With the system's allocator a login costs a tenth more CPU. On Linux a background thread of this one also
@@ -56,61 +57,52 @@ fn with_config(run: impl FnOnce(ServerConfig) -> ExitCode) -> ExitCode {
 
 /// The settings, or the exit status after printing their problems, or what the system lacks.
 fn config() -> Result<ServerConfig, ExitCode> {
-    server::try_resources().map_err(|error| fail(&error))?;
-    ServerConfig::load(Path::new(".")).map_err(|problems| refuse(&problems))
+    server::try_resources().map_err(|error| fail(FAILURE, &error))?;
+    ServerConfig::load(Path::new(".")).map_err(|problems| fail(USAGE, &problems))
 }
 
 fn check(config: ServerConfig, with_token: bool) -> ExitCode {
-    let checked = server::runtime().and_then(|runtime| {
-        let check = async {
-            server::writes_fail_at_limits().map_err(|error| error.to_string())?;
-            let report = wxlogin::check::check(config, with_token).await;
-            report.map_err(|error| error.to_string())
-        };
-        runtime.block_on(check)
-    });
-    match checked {
+    let check = wxlogin::check::check(config, with_token);
+    match server::runtime().and_then(|runtime| runtime.block_on(check)) {
         Ok(report) => {
             let status = if report.is_good { 0 } else { FAILURE };
-            print(stdout(), &report.lines.concat(), status)
+            print(stdout(), &report.text, status)
         }
-        Err(error) => fail(&error),
+        Err(error) => fail(FAILURE, &error),
     }
 }
 
 fn healthcheck(addr: SocketAddr) -> ExitCode {
     let answered = server::runtime().and_then(|it| it.block_on(wxlogin::check::health(addr)));
-    answered.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+    answered.map_or_else(|error| fail(FAILURE, &error), |()| ExitCode::SUCCESS)
 }
 
 fn serve(config: ServerConfig) -> ExitCode {
-    let sockets = PassedSockets::from_env();
+    // Takes the variables of systemd from the environment, so there must be no other thread yet.
+    let passed = ListenFd::from_env();
     return_memory();
     let logging = telemetry::init(&config.log);
     for warning in &config.service.warnings {
         tracing::warn!("{warning}");
     }
-    match run(config, sockets) {
+    match run(config, passed) {
         Ok(Drained::Complete) => ExitCode::SUCCESS,
         Ok(Drained::Unanswered) => {
             tracing::warn!("stopped with requests unanswered: they took too long");
             ExitCode::FAILURE
         }
         Err(error) => {
-            logging.print(&format!("wxlogin: {error}"));
-            ExitCode::FAILURE
+            drop(logging); // after its lines
+            fail(FAILURE, &error)
         }
     }
 }
 
-fn fail(error: &dyn std::fmt::Display) -> ExitCode {
-    print(stderr(), &format!("wxlogin: {error}\n"), FAILURE)
-}
-
-fn refuse(problems: &dyn std::fmt::Display) -> ExitCode {
+/// Prints what is wrong, a line or several.
+fn fail(status: u8, problems: &dyn Display) -> ExitCode {
     let problems = problems.to_string();
     let lines = problems.lines().map(|line| format!("wxlogin: {line}\n"));
-    print(stderr(), &lines.collect::<String>(), USAGE)
+    print(stderr(), &lines.collect::<String>(), status)
 }
 
 /// Prints, and returns `status`, or a failure status if the text cannot be written.
@@ -133,9 +125,9 @@ fn return_memory() {
         .and_then(|()| tikv_jemalloc_ctl::background_thread::write(true));
 }
 
-fn run(config: ServerConfig, sockets: PassedSockets) -> Result<Drained, Box<dyn Error>> {
+fn run(config: ServerConfig, passed: ListenFd) -> Result<Drained, Box<dyn Error>> {
     let runtime = server::runtime()?;
-    let drained = runtime.block_on(serve_until_stopped(config, sockets));
+    let drained = runtime.block_on(serve_until_stopped(config, passed));
     // Not dropped: a drop would wait for a hanging DNS resolver.
     runtime.shutdown_background();
     drained
@@ -144,7 +136,7 @@ fn run(config: ServerConfig, sockets: PassedSockets) -> Result<Drained, Box<dyn 
 /// Serves until a signal stops it. This thread only waits: see [`Server::run`].
 async fn serve_until_stopped(
     config: ServerConfig,
-    sockets: PassedSockets,
+    passed: ListenFd,
 ) -> Result<Drained, Box<dyn Error>> {
     let signals =
         Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
@@ -153,9 +145,10 @@ async fn serve_until_stopped(
         tracing::info!(signal, "stopping");
     });
     // Before the session store, so that nothing has to be closed if an address is in use.
-    let (listener, internal) = sockets.listen(config.listen_addr, config.internal_addr)?;
+    let (public, internal) =
+        server::listen_or_take(passed, config.listen_addr, config.internal_addr)?;
     // With the port that the system chose for port 0.
-    let addr = listener.local_addr()?;
+    let addr = public.local_addr()?;
     let internal_addr = internal.as_ref().map(TcpListener::local_addr).transpose()?;
     let store = config.service.sessions.url.to_string();
     let mini_programs = config.service.appids();
@@ -165,10 +158,12 @@ async fn serve_until_stopped(
         opened = opened => opened.map_err(|_| "the session store could not be opened")??,
         () = &mut stop => return Ok(Drained::Complete),
     };
-    let mut server = Server::new(listener, wxlogin.clone(), Timeouts::default())?;
-    if let Some(internal) = internal {
-        server = server.with_internal(internal, config.internal)?;
-    }
+    let server = Server {
+        wxlogin: wxlogin.clone(),
+        public,
+        internal: internal.map(|listener| (listener, config.internal)),
+        timeouts: Timeouts::default(),
+    };
     tokio::spawn(async move {
         match wxlogin.ready().await {
             Ok(()) => {

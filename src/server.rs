@@ -7,15 +7,15 @@ mod resources;
 mod stop;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::net::TcpListener as StdTcpListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, TryFutureExt, TryStreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::app::WxLogin;
 use crate::config::InternalConfig;
 use connections::Connections;
-pub use listen::{PassedSockets, listen};
+pub use listen::{listen, listen_or_take};
 pub use resources::{runtime, try_resources};
 pub use stop::{Signals, writes_fail_at_limits};
 
@@ -56,8 +56,8 @@ impl Default for Timeouts {
     }
 }
 
-/// How a stop ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a stop ended, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
 pub enum Drained {
     /// Every request whose head had arrived was answered.
@@ -68,10 +68,14 @@ pub enum Drained {
 
 /// A service with its listeners, not serving yet.
 pub struct Server {
-    wxlogin: WxLogin,
-    public: StdTcpListener,
-    internal: Option<(StdTcpListener, InternalConfig)>,
-    timeouts: Timeouts,
+    /// The service.
+    pub wxlogin: WxLogin,
+    /// The public listener.
+    pub public: StdTcpListener,
+    /// The internal listener, if there is one.
+    pub internal: Option<(StdTcpListener, InternalConfig)>,
+    /// For clients, and for a stop.
+    pub timeouts: Timeouts,
 }
 
 /// A thread that serves a listener, with a router.
@@ -87,44 +91,10 @@ struct Worker {
 }
 
 impl Server {
-    /// Makes a server of the public listener.
-    ///
-    /// # Errors
-    /// If the system refuses the listener.
-    pub fn new(listener: TcpListener, wxlogin: WxLogin, timeouts: Timeouts) -> io::Result<Self> {
-        Ok(Self {
-            wxlogin,
-            public: listener.into_std()?,
-            internal: None,
-            timeouts,
-        })
-    }
-
-    /// Adds the internal listener.
-    ///
-    /// # Errors
-    /// If the system refuses the listener.
-    pub fn with_internal(
-        mut self,
-        listener: TcpListener,
-        config: InternalConfig,
-    ) -> io::Result<Self> {
-        self.internal = Some((listener.into_std()?, config));
-        Ok(self)
-    }
-
-    /// The address of the public listener, with the port that the system chose for port 0.
-    ///
-    /// # Errors
-    /// If the system does not return it.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.public.local_addr()
-    }
-
     /// Serves until `stop` is done, then drains and closes the session store. A thread for each core serves the
     /// public listener, and one the internal listener, which a disk that hangs does not hold up. The calling thread
     /// only waits, so that nothing that hangs delays a stop: the caller ends the process when this returns. Calls
-    /// `started` once all threads serve.
+    /// `started` once all threads are started.
     ///
     /// # Errors
     /// If the system has no thread or file for a listener, or a thread panicked.
@@ -136,7 +106,7 @@ impl Server {
         let (stopping, stopped) = watch::channel(());
         let worker = |listener, slots, router| Worker {
             listener,
-            slots,
+            slots: Arc::clone(slots),
             router,
             wxlogin: self.wxlogin.clone(),
             timeouts: self.timeouts,
@@ -146,37 +116,25 @@ impl Server {
         let mut serving = FuturesUnordered::new();
         for core in 0..available_parallelism()?.get() {
             let listener = self.public.try_clone()?;
-            let worker = worker(listener, slots.clone(), self.wxlogin.public_router());
-            serving.push(worker.start(format!("core-{core}")).await?);
+            let worker = worker(listener, &slots, self.wxlogin.public_router());
+            serving.push(worker.start(format!("core-{core}"))?);
         }
         // Each thread has its own handle: the last one that is closed closes the listener.
         drop(self.public);
         if let Some((listener, config)) = self.internal {
-            let router = self.wxlogin.internal_router(&config);
-            let worker = worker(
-                listener,
-                Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-                router,
-            );
-            serving.push(worker.start("internal".into()).await?);
+            let slots = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+            let worker = worker(listener, &slots, self.wxlogin.internal_router(&config));
+            serving.push(worker.start("internal".into())?);
         }
         started();
         let mut stop = pin!(stop);
         tokio::select! {
             () = &mut stop => {}
             // Before a stop, a thread ends with an error only.
-            Some(ended) = serving.next() => return ended.unwrap_or_else(|_| Err(panicked())),
+            Some(ended) = serving.next() => return ended,
         }
         let _ = stopping.send(());
-        let all = async {
-            let mut all = Drained::Complete;
-            while let Some(ended) = serving.next().await {
-                if ended.unwrap_or_else(|_| Err(panicked()))? == Drained::Unanswered {
-                    all = Drained::Unanswered;
-                }
-            }
-            Ok::<_, io::Error>(all)
-        };
+        let all = serving.try_fold(Drained::Complete, async |all, one| Ok(all.max(one)));
         // A thread that hangs is not waited for.
         let limit = self.timeouts.drain.saturating_sub(CLOSE_TIMEOUT);
         let drained = timeout(limit, all).await;
@@ -190,34 +148,26 @@ impl Server {
 }
 
 impl Worker {
-    /// Starts the thread. Returns when its runtime runs, with its end.
-    async fn start(self, name: String) -> io::Result<oneshot::Receiver<io::Result<Drained>>> {
-        let (running, runs) = oneshot::channel();
+    /// Starts the thread; returns its end.
+    fn start(self, name: String) -> io::Result<impl Future<Output = io::Result<Drained>>> {
         let (ended, end) = oneshot::channel();
         let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            let runtime = match runtime {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(running.send(Err(error))),
+            // Sent inside the runtime, because its drop waits for a hanging DNS resolver.
+            let _ = match runtime() {
+                Ok(runtime) => runtime.block_on(async { ended.send(self.serve().await) }),
+                Err(error) => ended.send(Err(io::Error::other(error))),
             };
-            let _ = running.send(Ok(()));
-            runtime.block_on(async move {
-                let drained = self.serve().await;
-                // Sent inside the runtime, because its drop waits for a hanging DNS resolver.
-                let _ = ended.send(drained);
-            });
         };
         thread::Builder::new().name(name).spawn(run)?;
-        runs.await.map_err(|_| panicked())??;
-        Ok(end)
+        let panicked = |_| Err(io::Error::other("the thread of a core panicked"));
+        Ok(end.unwrap_or_else(panicked))
     }
 
     /// Serves until the service stops, and drains.
     async fn serve(mut self) -> io::Result<Drained> {
         let metrics = &self.wxlogin.0.metrics;
         let mut connections = Connections::new(self.timeouts.head, self.slots);
+        self.listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(self.listener)?;
         tokio::select! {
             () = connections.accept(&listener, &self.router, metrics) => {}
@@ -238,8 +188,4 @@ impl Worker {
         let _ = timeout(rest, drained).await;
         Ok(connections.drained())
     }
-}
-
-fn panicked() -> io::Error {
-    io::Error::other("the thread of a core panicked")
 }

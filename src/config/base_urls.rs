@@ -2,6 +2,7 @@
 
 use reqwest::Url;
 
+use super::proxies_and_certificates::is_http;
 use super::reader::Reader;
 use crate::wechat::is_on_this_machine;
 
@@ -10,14 +11,14 @@ const DEFAULT: &str = "https://api.weixin.qq.com,https://api2.weixin.qq.com";
 
 /// Problems do not quote the value: it can hold a password by mistake.
 pub(super) fn read(reader: &mut Reader) -> Vec<Url> {
-    let value = reader.get(NAME).unwrap_or(DEFAULT);
     let mut urls: Vec<Url> = Vec::new();
-    for (number, text) in (1..).zip(value.split(',')) {
-        match parse(text.trim(), &urls) {
-            Ok(url) => urls.push(url),
-            Err(problem) => {
-                reader.problem(format!(
-                    "{NAME} must be https:// or http:// URLs after commas: number {number} {problem}"
+    for (number, text) in (1..).zip(reader.get(NAME).unwrap_or(DEFAULT).split(',')) {
+        let is_new = |url: &Url| urls.iter().all(|known| known.origin() != url.origin());
+        match Url::parse(text.trim()) {
+            Ok(url) if is_base(&url) && is_new(&url) => urls.push(url),
+            _ => {
+                reader.invalid_secret(NAME, &format!(
+                    "be URLs such as https://api.weixin.qq.com after commas, each of another host, without user, query, fragment or a path of the API (/sns/jscode2session is appended): number {number} is not"
                 ));
                 return Vec::new();
             }
@@ -32,23 +33,8 @@ pub(super) fn read(reader: &mut Reader) -> Vec<Url> {
     urls
 }
 
-fn parse(text: &str, before: &[Url]) -> Result<Url, &'static str> {
-    let Ok(url) = Url::parse(text) else {
-        return Err("is not a URL such as https://api.weixin.qq.com");
-    };
-    let has_credentials = !url.username().is_empty() || url.password().is_some();
-    let is_api_path = |path: &str| ["sns", "cgi-bin", "wxa"].contains(&path);
-    if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
-        Err("is neither")
-    } else if has_credentials || url.query().is_some() || url.fragment().is_some() {
-        Err("has a user name, query or fragment")
-    } else if url.port() == Some(0) {
-        Err("has port 0")
-    } else if url.path().split('/').any(is_api_path) {
-        Err("has a path of the API, such as /sns/jscode2session, which is appended to it")
-    } else if before.iter().any(|known| known.origin() == url.origin()) {
-        Err("is a host that was named before")
-    } else {
-        Ok(url)
-    }
+fn is_base(url: &Url) -> bool {
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    let is_of_api = |part: &str| ["sns", "cgi-bin", "wxa"].contains(&part);
+    is_http(url) && !has_user && !url.path().split('/').any(is_of_api)
 }

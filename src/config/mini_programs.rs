@@ -35,9 +35,8 @@ fn one(reader: &mut Reader) -> Vec<MiniProgram> {
         Some(_) => {}
     }
     let what = "the Mini Program's AppSecret";
-    let secret = reader.secret_or_file("WECHAT_SECRET", "WECHAT_SECRET_FILE");
+    let (setting, secret) = reader.secret_or_file("WECHAT_SECRET", "WECHAT_SECRET_FILE");
     let secret = secret.as_ref().map(|text| text.expose_secret().trim());
-    let setting = reader.name_of_secret("WECHAT_SECRET", "WECHAT_SECRET_FILE");
     match secret {
         None if setting == "WECHAT_SECRET_FILE" => {} // a problem with the file
         None => reader.missing("WECHAT_SECRET", what),
@@ -46,7 +45,8 @@ fn one(reader: &mut Reader) -> Vec<MiniProgram> {
     }
     match (appid, secret) {
         (Some(appid), Some(secret)) if is_fit(appid) && is_fit(secret) => {
-            check_usual_forms(reader, "WECHAT_APPID", "WECHAT_SECRET", appid, secret);
+            let names = ["WECHAT_APPID", "WECHAT_SECRET"].map(String::from);
+            check_usual_forms(reader, names, appid, secret);
             let secrets = vec![secret.into()];
             vec![MiniProgram::new(appid.to_owned(), secrets, setting)]
         }
@@ -56,11 +56,10 @@ fn one(reader: &mut Reader) -> Vec<MiniProgram> {
 
 /// Reads `appid:secret` pairs, separated by commas or newlines. Secrets of one appid keep their order.
 fn several(reader: &mut Reader) -> Vec<MiniProgram> {
-    let Some(text) = reader.secret_or_file("WECHAT_APPS", "WECHAT_APPS_FILE") else {
+    let (name, Some(text)) = reader.secret_or_file("WECHAT_APPS", "WECHAT_APPS_FILE") else {
         return Vec::new();
     };
     let file = reader.get("WECHAT_APPS_FILE");
-    let name = reader.name_of_secret("WECHAT_APPS", "WECHAT_APPS_FILE");
     let mut apps: Vec<(&str, Vec<SecretString>)> = Vec::new();
     let lines = (1..)
         .zip(text.expose_secret().lines())
@@ -81,9 +80,8 @@ fn several(reader: &mut Reader) -> Vec<MiniProgram> {
             ));
             break;
         };
-        let [appid_name, secret_name] =
-            ["AppID", "AppSecret"].map(|what| format!("{name}, {at}, the {what}"));
-        check_usual_forms(reader, &appid_name, &secret_name, appid, secret);
+        let names = ["AppID", "AppSecret"].map(|what| format!("{name}, {at}, the {what}"));
+        check_usual_forms(reader, names, appid, secret);
         match apps.iter_mut().find(|(known, _)| *known == appid) {
             Some((_, secrets)) => {
                 if secrets.iter().any(|known| known.expose_secret() == secret) {
@@ -109,13 +107,8 @@ fn is_fit(value: &str) -> bool {
 }
 
 /// Warns of unusual forms. Refuses an AppID that looks like an AppSecret, because AppIDs are logged.
-fn check_usual_forms(
-    reader: &mut Reader,
-    appid_name: &str,
-    secret_name: &str,
-    appid: &str,
-    secret: &str,
-) {
+fn check_usual_forms(reader: &mut Reader, names: [String; 2], appid: &str, secret: &str) {
+    let [appid_name, secret_name] = names;
     let swapped = format!("{appid_name} and {secret_name} look swapped");
     if appid == secret {
         reader.problem(format!(

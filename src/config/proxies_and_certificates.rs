@@ -45,7 +45,8 @@ fn proxy(reader: &mut Reader, names: &[&'static str]) -> Option<SecretString> {
     } else {
         format!("http://{value}").into()
     };
-    if !Url::parse(url.expose_secret()).is_ok_and(|url| is_proxy(&url)) {
+    let parsed = Url::parse(url.expose_secret());
+    if !parsed.is_ok_and(|url| is_http(&url) && url.path() == "/") {
         reader.problem(format!(
             "{name} must be the URL of an HTTP proxy, such as http://proxy.internal:3128 or http://user:password@proxy.internal:3128 (in user and password, percent-encode / ? # @ and :); SOCKS is not supported"
         ));
@@ -53,9 +54,10 @@ fn proxy(reader: &mut Reader, names: &[&'static str]) -> Option<SecretString> {
     Some(url)
 }
 
-fn is_proxy(url: &Url) -> bool {
-    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    matches!(url.scheme(), "http" | "https") && is_bare && url.port() != Some(0)
+/// Whether it is a URL of HTTP, with or without TLS, that ends with the path.
+pub(super) fn is_http(url: &Url) -> bool {
+    let ends_with_path = url.query().is_none() && url.fragment().is_none();
+    matches!(url.scheme(), "http" | "https") && ends_with_path && url.port() != Some(0)
 }
 
 /// Checks what the TLS library reads, because its errors do not name the variable.

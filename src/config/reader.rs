@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::SECOND;
+use super::DAY;
 use super::sources::{self, Sources};
 
 /// The units of durations, for the operator.
@@ -118,39 +118,29 @@ impl<'a> Reader<'a> {
         self.problem(format!("{name} is not set: {what}{no_dotenv}"));
     }
 
-    /// The one of the two settings of a secret that is set; `name` if none is.
-    pub(super) fn name_of_secret(
-        &mut self,
-        name: &'static str,
-        file_name: &'static str,
-    ) -> &'static str {
-        self.get(file_name).map_or(name, |_| file_name)
-    }
-
-    /// A secret, or the text of the file that `file_name` names, without the end of its last line.
+    /// A secret, or the text of the file that `file_name` names, without the end of its last line; and which of the
+    /// two settings it is.
     pub(super) fn secret_or_file(
         &mut self,
         name: &'static str,
         file_name: &'static str,
-    ) -> Option<SecretString> {
+    ) -> (&'static str, Option<SecretString>) {
         let value = self.get(name);
         let Some(path) = self.get(file_name) else {
-            return value.map(SecretString::from);
+            return (name, value.map(SecretString::from));
         };
         if value.is_some() {
             self.problem(format!("{file_name} replaces {name}: set one of them"));
-            return None;
+            return (file_name, None);
         }
-        // The path is not shown if it could be a secret, which has neither of these characters.
-        let is_path = path.contains(['/', '.']);
-        let shown = if is_path { path } else { "a file" };
         let problem = match sources::read_text(Path::new(path)).map(SecretString::from) {
             Ok(text) if text.expose_secret().trim().is_empty() => "is empty".into(),
-            Ok(text) => return Some(text.expose_secret().trim_end().into()),
+            Ok(text) => return (file_name, Some(text.expose_secret().trim_end().into())),
             Err(error) => format!("cannot be read: {error}"),
         };
-        self.problem(format!("{file_name} names {shown}, which {problem}"));
-        None
+        let must = format!("name a file with the value: this one {problem}");
+        self.invalid(file_name, &must);
+        (file_name, None)
     }
 
     /// What `parse` makes of the value, or the default.
@@ -182,13 +172,8 @@ impl<'a> Reader<'a> {
             self.warn_of_value(name, "is in months: M is months, m minutes");
         }
         let (start, end) = (shown(*range.start()), shown(*range.end()));
-        let units = if unit == SECOND {
-            "seconds"
-        } else {
-            "milliseconds"
-        };
         let must = format!(
-            "be a duration with a unit, such as 4s or 7d, from {start} to {end}, in whole {units}; units are {UNITS}"
+            "be a duration with a unit, such as 4s or 7d, from {start} to {end}, in steps of {unit:?}; units are {UNITS}"
         );
         let is_whole = |value: &Duration| value.as_nanos().is_multiple_of(unit.as_nanos());
         self.parsed(name, default, &must, |text| {
@@ -219,10 +204,8 @@ fn odd_character(value: &str) -> Option<String> {
 
 /// A duration in one unit, as in the documentation.
 fn shown(duration: Duration) -> String {
-    const DAY: u64 = 24 * 60 * 60;
-    match (duration.as_secs(), duration.subsec_millis()) {
-        (seconds @ 1.., 0) if seconds.is_multiple_of(DAY) => format!("{}d", seconds / DAY),
-        (seconds, 0) => format!("{seconds}s"),
-        _ => format!("{}ms", duration.as_millis()),
+    match (duration.as_millis(), DAY.as_millis()) {
+        (all, day) if all.is_multiple_of(day) => format!("{}d", all / day),
+        _ => format!("{duration:?}"),
     }
 }

@@ -1,6 +1,6 @@
 //! The settings that only the binary has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
@@ -14,17 +14,7 @@ use crate::wechat::parse_path;
 
 /// The shortest `INTERNAL_TOKEN`, in bytes.
 const MIN_TOKEN_LEN: usize = 16;
-/// Names with these prefixes are taken for settings of wxlogin.
-const PREFIXES: [&str; 7] = [
-    "WECHAT_",
-    "SESSION_",
-    "USERDATA_",
-    "LISTEN_",
-    "INTERNAL_",
-    "METRICS_",
-    "LOG_",
-];
-/// Names with these prefixes that other programs use: `SESSION_MANAGER` is X11's, the others are systemd's.
+/// Names of other programs that begin like ours: `SESSION_MANAGER` is X11's, the others are systemd's.
 const FOREIGN_NAMES: [&str; 5] = [
     "SESSION_MANAGER",
     "LISTEN_FDS",
@@ -89,13 +79,11 @@ impl ServerConfig {
 pub(super) fn read(reader: &mut Reader) -> ServerConfig {
     let service = super::read(reader);
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 3000));
-    // None if it is not an address: then nothing is compared with it.
-    let is_set = reader.get("LISTEN_ADDR").is_some();
-    let listen_addr: Option<SocketAddr> = reader.parsed(
+    let listen_addr = reader.parsed(
         "LISTEN_ADDR",
-        Some(default).filter(|_| !is_set),
+        default,
         "be an IP address and a port, such as 127.0.0.1:3000",
-        |text| text.parse().ok().map(Some),
+        |text| text.parse().ok(),
     );
     if reader.get_foreign(&["METRICS_ADDR"]).is_some() {
         reader.problem("METRICS_ADDR must be renamed: it is INTERNAL_ADDR now");
@@ -106,13 +94,9 @@ pub(super) fn read(reader: &mut Reader) -> ServerConfig {
         "be an IP address and a port, such as 127.0.0.1:9090",
         |text| text.parse().ok().map(Some),
     );
-    if let (Some(public), Some(internal)) = (listen_addr, internal_addr)
-        && overlap(public, internal)
-    {
-        reader.invalid(
-            "INTERNAL_ADDR",
-            "be another address or port than LISTEN_ADDR",
-        );
+    if internal_addr.is_some_and(|addr| overlap(listen_addr, addr)) {
+        let must = "be another address or port than LISTEN_ADDR";
+        reader.invalid("INTERNAL_ADDR", must);
     }
     let internal = internal(reader);
     warn_of_unlikely_values(reader, internal_addr, &internal);
@@ -122,18 +106,22 @@ pub(super) fn read(reader: &mut Reader) -> ServerConfig {
         "be a level such as info, or target=level pairs",
         telemetry::parse_filter,
     );
-    let is_json = reader.parsed("LOG_FORMAT", false, "be text or json", |text| match text {
-        "text" => Some(false),
-        "json" => Some(true),
-        _ => None,
-    });
+    let is_json = is_second(reader, "LOG_FORMAT", ["text", "json"]);
     ServerConfig {
-        listen_addr: listen_addr.unwrap_or(default),
+        listen_addr,
         internal_addr,
         internal,
         log: telemetry::Settings { filter, is_json },
         service,
     }
+}
+
+/// Whether the value is the second of two words. The first is the default.
+fn is_second(reader: &mut Reader, name: &'static str, words: [&str; 2]) -> bool {
+    let must = format!("be {} or {}", words[0], words[1]);
+    reader.parsed(name, false, &must, |text| {
+        words.contains(&text).then_some(text == words[1])
+    })
 }
 
 /// Whether the two addresses cannot both be listened on.
@@ -143,24 +131,14 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 fn internal(reader: &mut Reader) -> InternalConfig {
-    let tokens = reader.secret_or_file("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
+    let (name, tokens) = reader.secret_or_file("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
     let tokens = tokens.map(|text| parse_tokens(text.expose_secret()));
     if tokens.as_ref().is_some_and(Vec::is_empty) {
-        let name = reader.name_of_secret("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
         reader.invalid_secret(name, &format!(
             "be {MIN_TOKEN_LEN} or more visible ASCII characters, or two different such tokens with a comma between them"
         ));
     }
-    let gives_access_tokens = reader.parsed(
-        "INTERNAL_ACCESS_TOKEN",
-        false,
-        "be on or off",
-        |text| match text {
-            "on" => Some(true),
-            "off" => Some(false),
-            _ => None,
-        },
-    );
+    let gives_access_tokens = is_second(reader, "INTERNAL_ACCESS_TOKEN", ["off", "on"]);
     let paths = reader.get("INTERNAL_WECHAT_PATHS");
     let paths = paths.map_or(Ok(Vec::new()), |text| {
         text.split(',').map(parse_path).collect()
@@ -205,30 +183,27 @@ fn warn_of_unlikely_values(
             );
         }
         Some(addr) if !addr.ip().to_canonical().is_loopback() => {
-            let served = if has_token {
-                "keep it in a private network"
-            } else {
-                "without INTERNAL_TOKEN it serves metrics and probes only"
-            };
             reader.warn(format!(
-                "INTERNAL_ADDR {addr} is open to other machines, and the internal listener speaks plain HTTP: {served}"
+                "INTERNAL_ADDR {addr} is open to other machines, and the internal listener speaks plain HTTP: keep it in a private network"
             ));
         }
         _ => {}
     }
-    if !internal.wechat_paths.is_empty() && !has_token {
-        reader.warn("INTERNAL_WECHAT_PATHS is set, but INTERNAL_TOKEN is not: no calls are passed through to WeChat");
-    }
-    if internal.gives_access_tokens && !has_token {
-        reader.warn("INTERNAL_ACCESS_TOKEN is on, but INTERNAL_TOKEN is not set: access_tokens are not given out");
+    let has_routes = internal.gives_access_tokens || !internal.wechat_paths.is_empty();
+    if has_routes && !has_token {
+        reader.warn(
+            "INTERNAL_ACCESS_TOKEN and INTERNAL_WECHAT_PATHS have no effect without INTERNAL_TOKEN",
+        );
     }
 }
 
-/// Warns of names with our prefixes that were not read.
+/// Warns of names that begin like settings and were not read.
 fn warn_of_unknown_names(reader: &mut Reader) {
+    let ours = reader.names_read.iter().filter(|name| **name != "RUST_LOG");
+    let prefixes: BTreeSet<_> = ours.map(|name| prefix(name)).collect();
     for name in reader.sources.vars.keys() {
         let upper_case = name.to_ascii_uppercase();
-        let is_ours = PREFIXES.iter().any(|prefix| upper_case.starts_with(prefix));
+        let is_ours = prefixes.contains(prefix(&upper_case));
         if !is_ours || reader.names_read.contains(&**name) || FOREIGN_NAMES.contains(&&**name) {
             continue;
         }
@@ -236,4 +211,8 @@ fn warn_of_unknown_names(reader: &mut Reader) {
         let known = known.map_or_else(String::new, |it| format!(", but {it} is"));
         reader.warn(format!("{name} is not a setting of wxlogin{known}"));
     }
+}
+
+fn prefix(name: &str) -> &str {
+    name.split_once('_').map_or(name, |(prefix, _)| prefix)
 }

@@ -1,62 +1,41 @@
 //! Listening sockets: those that systemd passes (socket activation), or new ones at the addresses of the settings.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
-use tokio::net::{TcpListener, TcpSocket};
+use socket2::SockRef;
 
 /// Connections that wait to be accepted, as in a burst of logins. The system may allow fewer (somaxconn).
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
 
-/// The sockets that systemd has passed in `LISTEN_FDS`: the first is the public one, the second the internal one.
-pub struct PassedSockets(ListenFd);
-
-impl PassedSockets {
-    /// Takes them, and removes the variables from the environment, so there must be no other thread yet.
-    #[must_use]
-    pub fn from_env() -> Self {
-        Self(ListenFd::from_env())
+/// The public and the internal listener: a socket that systemd has passed in `LISTEN_FDS` (the first is the public
+/// one), or a new one at the address, if there is one.
+///
+/// # Errors
+/// For the operator to read.
+pub fn listen_or_take(
+    mut passed: ListenFd,
+    public: SocketAddr,
+    internal: Option<SocketAddr>,
+) -> Result<(TcpListener, Option<TcpListener>), String> {
+    if passed.len() > 2 {
+        return Err(format!(
+            "systemd passed {} sockets: the first is the public one, the second the internal one, and there must be no more",
+            passed.len()
+        ));
     }
-
-    /// The public and the internal listener: a socket that was passed, or a new one at the address, if there is one.
-    ///
-    /// # Errors
-    /// For the operator to read.
-    pub fn listen(
-        mut self,
-        public: SocketAddr,
-        internal: Option<SocketAddr>,
-    ) -> Result<(TcpListener, Option<TcpListener>), String> {
-        if self.0.len() > 2 {
-            let count = self.0.len();
-            return Err(format!(
-                "systemd passed {count} sockets: the first is the public one, the second the internal one, and there must be no more"
-            ));
-        }
-        let public = match self.take(0)? {
-            Some(passed) => passed,
-            None => listen(public)?,
-        };
-        let internal = match (self.take(1)?, internal) {
-            (Some(passed), _) => Some(passed),
-            (None, Some(addr)) => Some(listen(addr)?),
-            (None, None) => None,
-        };
-        Ok((public, internal))
-    }
-
-    fn take(&mut self, place: usize) -> Result<Option<TcpListener>, String> {
-        let passed = self.0.take_tcp_listener(place).and_then(|socket| {
-            let Some(socket) = socket else {
-                return Ok(None);
-            };
-            socket.set_nonblocking(true)?;
-            TcpListener::from_std(socket).map(Some)
-        });
+    let mut take = |place| {
         let number = place + 1;
-        passed.map_err(|error| format!("socket {number} of LISTEN_FDS cannot be used: {error}"))
-    }
+        let socket = passed.take_tcp_listener(place);
+        socket.map_err(|error| format!("socket {number} of LISTEN_FDS cannot be used: {error}"))
+    };
+    let public = take(0)?.map_or_else(|| listen(public), Ok)?;
+    let internal = match take(1)? {
+        Some(passed) => Some(passed),
+        None => internal.map(listen).transpose()?,
+    };
+    Ok((public, internal))
 }
 
 /// Listens on an address.
@@ -64,16 +43,12 @@ impl PassedSockets {
 /// # Errors
 /// For the operator to read.
 pub fn listen(addr: SocketAddr) -> Result<TcpListener, String> {
-    let listen = || {
-        let socket = match addr {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(addr)?;
-        socket.listen(BACKLOG)
-    };
-    listen().map_err(|error: io::Error| format!("cannot listen on {addr}: {error}{}", hint(&error)))
+    let listener = TcpListener::bind(addr).and_then(|listener| {
+        // Once more: the standard library lets 128 connections wait.
+        SockRef::from(&listener).listen(BACKLOG)?;
+        Ok(listener)
+    });
+    listener.map_err(|error| format!("cannot listen on {addr}: {error}{}", hint(&error)))
 }
 
 fn hint(error: &io::Error) -> &'static str {

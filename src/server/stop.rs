@@ -1,19 +1,18 @@
 //! The signals that stop the process.
 
-use std::future::pending;
+use std::future::poll_fn;
 use std::io::{self, IsTerminal, stderr};
+use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Sent to a process that writes beyond its limit of a file's size. Once it is handled, the write returns an error.
 const SIGXFSZ: i32 = 25;
 
-/// The signals that stop the service. One that was ignored when the process began, as by `nohup`, is `None`.
+/// The signals that stop the service.
 pub struct Signals {
-    term: Option<Signal>,
-    int: Option<Signal>,
-    quit: Option<Signal>,
-    hup: Option<Signal>,
+    /// By name, without those that were ignored when the process began, as by `nohup`.
+    signals: Vec<(&'static str, Signal)>,
     /// Read at the start: a terminal that has hung up is none any more.
     has_terminal: bool,
 }
@@ -29,35 +28,41 @@ impl Signals {
         drop(signal(SignalKind::user_defined1())?);
         drop(signal(SignalKind::user_defined2())?);
         let ignored = ignored();
-        let listen = |kind: SignalKind| {
-            let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
-            (!is_ignored).then(|| signal(kind)).transpose()
-        };
+        let mut signals = Vec::new();
+        for (name, kind) in [
+            ("SIGTERM", SignalKind::terminate()),
+            ("SIGINT", SignalKind::interrupt()),
+            ("SIGQUIT", SignalKind::quit()),
+            ("SIGHUP", SignalKind::hangup()),
+        ] {
+            if ignored >> (kind.as_raw_value() - 1) & 1 == 0 {
+                signals.push((name, signal(kind)?));
+            }
+        }
         Ok(Self {
-            term: listen(SignalKind::terminate())?,
-            int: listen(SignalKind::interrupt())?,
-            quit: listen(SignalKind::quit())?,
-            hup: listen(SignalKind::hangup())?,
+            signals,
             has_terminal: stderr().is_terminal(),
         })
     }
 
     /// Waits for a signal that stops the service; returns its name.
     pub async fn stop(mut self) -> &'static str {
-        let hangup = async {
-            received(&mut self.hup).await;
-            while !self.has_terminal {
-                tracing::warn!(
-                    "SIGHUP changes nothing: settings and secrets are read at the start, so restart wxlogin to change them"
-                );
-                received(&mut self.hup).await;
+        loop {
+            let name = poll_fn(|context| {
+                for (name, signal) in &mut self.signals {
+                    if signal.poll_recv(context).is_ready() {
+                        return Poll::Ready(*name);
+                    }
+                }
+                Poll::Pending
+            });
+            let name = name.await;
+            if name != "SIGHUP" || self.has_terminal {
+                return name;
             }
-        };
-        tokio::select! {
-            () = received(&mut self.term) => "SIGTERM",
-            () = received(&mut self.int) => "SIGINT",
-            () = received(&mut self.quit) => "SIGQUIT",
-            () = hangup => "SIGHUP",
+            tracing::warn!(
+                "SIGHUP changes nothing: settings and secrets are read at the start, so restart wxlogin to change them"
+            );
         }
     }
 }
@@ -68,15 +73,6 @@ impl Signals {
 /// If the system refuses the handler.
 pub fn writes_fail_at_limits() -> io::Result<()> {
     signal(SignalKind::from_raw(SIGXFSZ)).map(drop)
-}
-
-async fn received(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => {
-            let _ = signal.recv().await;
-        }
-        None => pending().await,
-    }
 }
 
 /// A bit for each signal that is ignored; none where there is no `/proc`.

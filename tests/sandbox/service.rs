@@ -1,9 +1,8 @@
 //! wxlogin itself: both listeners on free ports of the loopback, behind those of the sandbox.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use wxlogin::WxLogin;
 use wxlogin::server::{Server, Timeouts};
@@ -26,15 +25,19 @@ impl Service {
         let config = settings.config();
         let clock = SandboxClock::default();
         let wxlogin = WxLogin::with_clock(config.service, clock.for_wxlogin()).unwrap();
-        let (public, internal) = (free_port().await, free_port().await);
+        let free_port = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (public, internal) = (free_port(), free_port());
         let addresses = [&public, &internal].map(|listener| listener.local_addr().unwrap());
         let timeouts = Timeouts {
             linger: Duration::ZERO,
             ..Timeouts::default()
         };
-        let server = Server::new(public, wxlogin.clone(), timeouts).unwrap();
-        let server = server.with_internal(internal, config.internal);
-        let server = server.unwrap();
+        let server = Server {
+            wxlogin: wxlogin.clone(),
+            public,
+            internal: Some((internal, config.internal)),
+            timeouts,
+        };
         let (stop, stopping) = oneshot::channel::<()>();
         tokio::spawn(async move {
             let stop = async {
@@ -50,9 +53,4 @@ impl Service {
             _stop: stop,
         }
     }
-}
-
-async fn free_port() -> TcpListener {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-    listener.unwrap()
 }

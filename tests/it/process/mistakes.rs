@@ -96,7 +96,7 @@ const VALUES: &[Row] = &[
     (&[("SESSION_STORE", "redis://default:hunter2#1@cache")],
         &["SESSION_STORE must be", "percent-encode", "# is %23"]),
     (&[("WECHAT_API_BASE", "https://api.weixin.qq.com/sns/jscode2session")],
-        &["WECHAT_API_BASE", "has a path of the API"]),
+        &["WECHAT_API_BASE must be URLs", "a path of the API", "number 1 is not"]),
     (&[("WECHAT_API_BASE", "https://wechat.invalid"), ("HTTPS_PROXY", "socks5://127.0.0.1:1080")],
         &["HTTPS_PROXY must be the URL of an HTTP proxy", "SOCKS is not supported"]),
 ];
@@ -162,11 +162,11 @@ async fn a_mini_program_that_is_not_right_is_named_with_the_cause() {
         (&[("WECHAT_SECRET", &quoted)], &["WECHAT_SECRET must be", "no quotes"]),
         (&[("WECHAT_APPS", "wx1:x")], &["WECHAT_APPS replaces WECHAT_APPID and WECHAT_SECRET"]),
         (&[no_secret, ("WECHAT_SECRET_FILE", "/nowhere/secret")],
-            &["WECHAT_SECRET_FILE names /nowhere/secret", "No such file"]),
+            &["WECHAT_SECRET_FILE must name a file", "No such file", "it is \"/nowhere/secret\" (environment)"]),
         (&[no_secret, ("WECHAT_SECRET_FILE", &not_utf8)],
-            &["WECHAT_SECRET_FILE names", "latin1.txt", "line 1 is not UTF-8"]),
+            &["WECHAT_SECRET_FILE must name", "latin1.txt", "line 1 is not UTF-8"]),
         (&[no_secret, ("WECHAT_SECRET_FILE", &apps)], &["WECHAT_SECRET_FILE must be the Mini Program's AppSecret"]),
-        (&[no_secret, ("WECHAT_SECRET_FILE", &empty)], &["empty.txt, which is empty"]),
+        (&[no_secret, ("WECHAT_SECRET_FILE", &empty)], &["this one is empty; it is", "empty.txt"]),
         (&[no_appid, no_secret, ("WECHAT_APPS_FILE", &apps)],
             &["WECHAT_APPS_FILE must be appid:secret pairs", "apps.txt, line 2"]),
     ];
@@ -185,7 +185,7 @@ async fn a_dotenv_that_is_wrong_is_named_with_the_line() {
             "SESSION_TTL=1d\nSESSION_TTL=2d\n",
             &[".env sets SESSION_TTL twice"],
         ),
-        ("A=1\nB=\0\n", &[".env cannot be read", "line 2"]),
+        ("A=1\nB='\n", &[".env, line 2"]),
     ] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(".env"), content).unwrap();
@@ -298,8 +298,8 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
         (
             "file:/nowhere/sessions",
             &[
-                "/nowhere/sessions",
-                "cannot make /nowhere/sessions in /nowhere: No such file",
+                "session store",
+                "cannot make files in /nowhere: No such file",
             ][..],
         ),
         (
@@ -312,7 +312,7 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
         ),
         (
             "file:full/letter.txt/s",
-            &["cannot make full/letter.txt/s in full/letter.txt: Not a directory"],
+            &["cannot make files in ./full/letter.txt: Not a directory"],
         ),
     ] {
         let settings = vars(&wechat.base(), &[("SESSION_STORE", url)]);

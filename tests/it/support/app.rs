@@ -2,12 +2,11 @@
 //! for it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wxlogin::WxLogin;
@@ -124,12 +123,15 @@ impl<'a> Setup<'a> {
         let config = ServerConfig::from_vars(&vars(&wechat.base(), self.settings)).unwrap();
         let wxlogin = WxLogin::with_clock(config.service, clock).unwrap();
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = TcpListener::bind(any_port).await.unwrap();
-        let internal = TcpListener::bind(any_port).await.unwrap();
-        let internal_addr = internal.local_addr().unwrap();
-        let server = Server::new(listener, wxlogin, self.timeouts).unwrap();
-        let server = server.with_internal(internal, config.internal).unwrap();
-        let client = Client::new(server.local_addr().unwrap());
+        let [public, internal] = [(); 2].map(|()| TcpListener::bind(any_port).unwrap());
+        let client = |listener: &TcpListener| Client::new(listener.local_addr().unwrap());
+        let (client, internal_client) = (client(&public), client(&internal));
+        let server = Server {
+            wxlogin,
+            public,
+            internal: Some((internal, config.internal)),
+            timeouts: self.timeouts,
+        };
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
             let _ = stopped.await;
@@ -137,7 +139,7 @@ impl<'a> Setup<'a> {
         let running = tokio::spawn(async { server.run(|| {}, stopped).await.unwrap() });
         TestApp {
             client,
-            internal: Client::new(internal_addr),
+            internal: internal_client,
             wechat,
             clock: self.clock,
             stop,
