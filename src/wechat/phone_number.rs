@@ -6,8 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::{self, Number};
-use super::http::Request;
+use super::http::{self, Number, Request};
 use super::{AccessToken, Call, Client, Error, Invalid, MiniProgram};
 
 /// The longest part of a number that is accepted, in bytes.
@@ -73,7 +72,7 @@ impl PhoneNumber {
     /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON, or
     /// if the watermark names another Mini Program.
     pub fn from_json(body: &[u8], appid: &str) -> Result<Self, Error> {
-        let answer: PhoneNumberAnswer = answer::parse(Call::PhoneNumber, body)?;
+        let answer: PhoneNumberAnswer = http::parse_answer(Call::PhoneNumber, body)?;
         let info = answer.phone_info.ok_or(Invalid::Field("phone_info"))?;
         let watermark = info.watermark.and_then(|watermark| watermark.appid);
         if watermark.as_deref() != Some(appid) {
