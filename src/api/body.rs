@@ -18,45 +18,28 @@ const MAX_BODY: usize = 64 * 1024;
 /// The longest time for a body to arrive.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A body that is the JSON object `T`.
+/// A body that is the JSON object `T`. An empty one is taken as `{}`.
 pub(super) struct JsonBody<T>(pub(super) T);
 
-/// An empty body, or `{}`.
-pub(super) struct NoBody;
+/// Empty, or `{}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoFields {}
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let body = read(request.into_body(), MAX_BODY).await?;
-        Ok(Self(object(&body)?))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Empty {}
-
-impl<S: Sync> FromRequest<S> for NoBody {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read(request.into_body(), MAX_BODY).await?;
-        if !body.is_empty() {
-            object::<Empty>(&body)?;
+        let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        // A struct's fields can also be read from an array, which is refused.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(malformed("it is no object"));
         }
-        Ok(Self)
+        let object = Json::from_bytes(body).map(|Json(object)| Self(object));
+        // The source names the field, and what belongs there.
+        object.map_err(|error| malformed(&error.source().unwrap_or(&error).to_string()))
     }
-}
-
-/// A struct's fields can also be read from an array, which is refused.
-fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(malformed("it is no object"));
-    }
-    let object = Json::from_bytes(body).map(|Json(object)| object);
-    // The source names the field, and what belongs there.
-    object.map_err(|error| malformed(&error.source().unwrap_or(&error).to_string()))
 }
 
 fn malformed(wrong: &str) -> Problem {

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::{JsonBody, NoBody};
+use super::body::{JsonBody, NoFields};
 use crate::app::WxLogin;
 use crate::problem::Problem;
 use crate::session::Session;
@@ -84,7 +84,7 @@ pub(super) async fn sessions(
 pub(super) async fn end_sessions(
     State(wxlogin): State<WxLogin>,
     path: UserPath,
-    _: NoBody,
+    _: JsonBody<NoFields>,
 ) -> Result<StatusCode, Problem> {
     let Path((appid, openid)) = path?;
     wxlogin.end_all(&appid, &openid).await?;

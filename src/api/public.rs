@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use serde::{Deserialize, Serialize};
 
-use super::body::{JsonBody, NoBody};
+use super::body::{JsonBody, NoFields};
 use super::layer::RequestId;
 use super::signed_in::Authenticated;
 use crate::app::WxLogin;
@@ -140,7 +140,7 @@ pub(super) async fn end_session(
     State(wxlogin): State<WxLogin>,
     RawQuery(query): RawQuery,
     Authenticated { token, session }: Authenticated,
-    _: NoBody,
+    _: JsonBody<NoFields>,
 ) -> Result<StatusCode, Problem> {
     let malformed =
         || Problem::MalformedQuery("The parameter all must be given once, as true or false.");
