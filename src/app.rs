@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::backend::KnownPhone;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::login::{Endings, Known};
+use crate::login::Known;
 use crate::metrics::Metrics;
-use crate::one_time_codes::OneTimeCodes;
+use crate::one_time_codes::{Endings, OneTimeCodes};
 use crate::problem::Problem;
 use crate::session::{self, Session, Store, Token};
 use crate::wechat::{self, Call, Client, MiniProgram};
@@ -97,7 +97,7 @@ impl WxLogin {
         // The oldest first: they are forgotten in this order.
         for (code, first) in recent.into_iter().rev() {
             let age = Duration::from_secs(clock.now().saturating_sub(first.created));
-            login_codes.insert(code, Known::stored(first, 0), age);
+            login_codes.insert(code, Known::Stored(first, 0, 0), age);
         }
         Ok(Self(Arc::new(Parts {
             mini_programs: config.mini_programs.into_iter().map(Arc::new).collect(),

@@ -44,13 +44,10 @@ impl WxLogin {
             let (wechat, codes) = (&wxlogin.0.wechat, &wxlogin.0.phone_codes);
             if known.is_none() {
                 let number = wechat.phone_number(&mini_program, &openid, code.expose());
-                let answer = number.await;
-                if let Err(error) = &answer
-                    && !error.was_sent()
-                {
-                    return Err(failed(error.clone()));
+                match number.await {
+                    Err(error) if !error.was_sent() => return Err(failed(error)),
+                    answer => *known = Some((openid.clone(), answer)),
                 }
-                *known = Some((openid.clone(), answer));
                 codes.remember(hash);
                 codes.forget_in_time();
             }

@@ -81,6 +81,8 @@
 //! - `server`: the code that only the `wxlogin` binary needs.
 //! - `jemalloc`: the allocator of the binary.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 mod api;
 mod app;
 mod backend;
@@ -122,3 +124,8 @@ pub use login::{LoggedIn, LoginOrigin};
 pub use problem::{Action, Problem, Purpose};
 pub use session::{OpenError, Session, Token, Unavailable};
 pub use wechat::{AccessToken, Call, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal};
+
+/// Locks a mutex, also after a panic of whoever held it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

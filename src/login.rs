@@ -4,22 +4,24 @@
 //! uses the code up. So one request at a time is at work on a code, in a task that goes on when its client closes
 //! the connection, and what is known of the code ([`Known`]) is remembered for a minute.
 
-mod endings;
-mod exchange;
-
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::sleep;
 
 use crate::app::WxLogin;
+use crate::metrics::Counted;
 use crate::one_time_codes::OneTimeCode;
 use crate::problem::{Problem, Purpose};
 use crate::session::{Exchange, Session, Token, UserId};
-use crate::wechat::{self, CodeSession, Meaning, MiniProgram};
-pub(crate) use endings::Endings;
+use crate::wechat::{self, CodeSession, Invalid, Meaning, MiniProgram};
 
 /// The most further sessions of one code, so that it cannot fill the store.
 const MAX_FURTHER_SESSIONS: u32 = 100;
+/// How often, and with which pauses, the session of another replica's exchange is looked for in the store.
+const REPLICA_POLLS: u32 = 20;
+const REPLICA_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where a login comes from.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,24 +55,8 @@ pub(crate) enum Known {
     Refused(wechat::Error),
     /// WeChat named the user, when there had been so many [`Endings`]. The session is not stored yet.
     User(CodeSession, u64),
-    /// The first session is stored, and so many further ones.
-    Stored {
-        first: Session,
-        further: u32,
-        endings: u64,
-    },
-}
-
-impl Known {
-    /// The first session was stored when there had been so many [`Endings`].
-    pub(crate) fn stored(first: Session, endings: u64) -> Self {
-        let further = 0;
-        Self::Stored {
-            first,
-            further,
-            endings,
-        }
-    }
+    /// The first session is stored, when there had been so many [`Endings`], and so many further ones.
+    Stored(Session, u64, u32),
 }
 
 /// A login with the Mini Program that it is for.
@@ -98,15 +84,11 @@ impl WxLogin {
             referring_appid: origin.referring_appid.map(str::to_owned),
             id: origin.request_id.to_owned(),
         };
-        let (hash, is_phone_code) = (request.hash, request.code.looks_like_a_phone_code());
-        let wxlogin = self.clone();
+        let (hash, wxlogin) = (request.hash, self.clone());
         let work = async move |known| wxlogin.log_in_alone(&request, known).await;
         let logged_in = self.0.login_codes.run(hash, work).await;
         let logged_in = logged_in.unwrap_or(Err(Problem::Internal("a login panicked")));
         logged_in.map_err(|problem| match problem {
-            Problem::Wechat(error, _) if is_phone_code && is_about_the_code(&error) => {
-                Problem::Wechat(error, Purpose::LoginWithPhoneCode)
-            }
             Problem::Store(error) => Problem::LoginStore(error),
             other => other,
         })
@@ -137,7 +119,7 @@ impl WxLogin {
                     *known = self.exchange(request).await?;
                     self.0.login_codes.remember(request.hash);
                 }
-                Known::Refused(error) => return Err(failed(error.clone())),
+                Known::Refused(error) => return Err(request.failed(error.clone())),
                 Known::User(user, endings) => {
                     let (appid, openid) = (request.mini_program.appid(), &*user.openid);
                     let session =
@@ -151,18 +133,11 @@ impl WxLogin {
                     // The next request with the code stores it, within the minute, in which the key stays in memory.
                     let failed = |_: &_| self.0.login_codes.forget_in_time();
                     let logged_in = stored.await.inspect_err(failed)?;
-                    *known = Known::stored(logged_in.session.clone(), endings);
+                    *known = Known::Stored(logged_in.session.clone(), endings, 0);
                     return Ok(logged_in);
                 }
-                Known::Stored {
-                    further: MAX_FURTHER_SESSIONS..,
-                    ..
-                } => return Err(Problem::CodeUsed),
-                Known::Stored {
-                    first,
-                    further,
-                    endings,
-                } => {
+                Known::Stored(.., MAX_FURTHER_SESSIONS..) => return Err(Problem::CodeUsed),
+                Known::Stored(first, endings, further) => {
                     *further += 1;
                     let endings = *endings;
                     let session = self.new_session(first.user(), first.unionid.as_deref());
@@ -171,6 +146,55 @@ impl WxLogin {
                 }
             }
         }
+    }
+
+    /// Exchanges a code at WeChat, unless another replica has. An error means that WeChat has not received it.
+    async fn exchange(&self, request: &Request) -> Result<Known, Problem> {
+        let (metrics, sessions) = (&self.0.metrics, &self.0.sessions);
+        let endings = self.0.endings.count();
+        if sessions.is_shared()
+            && let Some(session) = sessions.exchanged(&request.hash).await?
+        {
+            metrics.login_repeats.inc();
+            return Ok(Known::Stored(session, endings, 0));
+        }
+        let (wechat, mini_program) = (&self.0.wechat, &*request.mini_program);
+        let slot = wechat.login_slot(mini_program).await;
+        let slot = slot.map_err(|error| request.failed(error))?;
+        let in_flight = Counted::new(&metrics.exchanges_in_flight);
+        let timer = metrics.exchange_duration.start_timer();
+        let answer = wechat.code_to_session(mini_program, request.code.expose());
+        let error = match answer.await {
+            Ok(user) => return Ok(Known::User(user, self.0.endings.count())),
+            Err(error) => error,
+        };
+        drop((timer, in_flight, slot));
+        let referring = request.referring_appid.as_deref();
+        wechat::log_refused_code(&request.id, mini_program, referring, &error);
+        if !error.was_sent() {
+            return Err(request.failed(error));
+        }
+        let may_be_exchanged = error.meaning() == Some(Meaning::CodeUsed)
+            || error == wechat::Error::Invalid(Invalid::BusyThenUsed);
+        if may_be_exchanged
+            && sessions.is_shared()
+            && let Some(session) = self.exchanged_elsewhere(request).await
+        {
+            return Ok(Known::Stored(session, endings, 0));
+        }
+        Ok(Known::Refused(error))
+    }
+
+    /// Waits until another replica that exchanged the same code at the same time has stored its session.
+    async fn exchanged_elsewhere(&self, request: &Request) -> Option<Session> {
+        for _ in 0..REPLICA_POLLS {
+            let session = self.0.sessions.exchanged(&request.hash).await.ok()?;
+            if session.is_some() {
+                return session;
+            }
+            sleep(REPLICA_PAUSE).await;
+        }
+        None
     }
 
     /// Stores a session, the first one with the exchange of its code, unless all sessions of the user have ended since
@@ -209,11 +233,17 @@ impl WxLogin {
     }
 }
 
-fn failed(error: wechat::Error) -> Problem {
-    Problem::Wechat(error, Purpose::Login)
-}
-
-fn is_about_the_code(error: &wechat::Error) -> bool {
-    let meaning = error.meaning();
-    matches!(meaning, Some(Meaning::InvalidCode | Meaning::CodeUsed))
+impl Request {
+    /// Another code than that of `wx.login` has its own detail.
+    fn failed(&self, error: wechat::Error) -> Problem {
+        let purpose = match error.meaning() {
+            Some(Meaning::InvalidCode | Meaning::CodeUsed)
+                if self.code.looks_like_a_phone_code() =>
+            {
+                Purpose::LoginWithPhoneCode
+            }
+            _ => Purpose::Login,
+        };
+        Problem::Wechat(error, purpose)
+    }
 }

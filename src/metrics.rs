@@ -11,7 +11,7 @@ use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder,
 };
 
-use crate::wechat::{Error, Meaning};
+use crate::wechat::Error;
 use series::STATUSES;
 
 /// The content type of what [`WxLogin::metrics_text`](crate::WxLogin::metrics_text) gives.
@@ -93,9 +93,8 @@ impl Metrics {
 
     /// A call to WeChat has ended; `None` is a good answer.
     pub(crate) fn called_wechat(&self, call: &str, appid: &str, error: Option<&Error>) {
-        let refusal = error.and_then(Error::refusal);
-        let outcome = match (refusal, error) {
-            (Some(refusal), _) => refusal.meaning().name(),
+        let outcome = match (error.and_then(Error::meaning), error) {
+            (Some(meaning), _) => meaning.name(),
             (None, None) => "ok",
             (None, Some(Error::Invalid(_))) => "upstream_invalid",
             (None, Some(Error::Timeout)) => "upstream_timeout",
@@ -103,11 +102,7 @@ impl Metrics {
         };
         let labels = [call, appid, outcome];
         self.wechat_calls.with_label_values(&labels).inc();
-        if let Some(refusal) = refusal {
-            let errcode = match refusal.meaning() {
-                Meaning::Unknown => "other".to_owned(),
-                _ => refusal.errcode.to_string(),
-            };
+        if let Some(errcode) = error.and_then(Error::errcode_label) {
             let labels = [call, appid, &errcode];
             self.wechat_refusals.with_label_values(&labels).inc();
         }

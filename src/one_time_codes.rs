@@ -2,7 +2,7 @@
 //! what is known of it is remembered for a minute.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -14,11 +14,10 @@ use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::lock;
 use crate::problem::Problem;
-use crate::session::EXCHANGE_TTL;
+use crate::session::{EXCHANGE_TTL, UserId};
 
-/// How long a code is remembered.
-pub(crate) const REMEMBERED: Duration = EXCHANGE_TTL;
 /// The most codes that are remembered. Beyond it, the oldest are forgotten.
 const MAX_REMEMBERED: usize = 50_000;
 /// WeChat's samples have 32 and 64 characters; the length is not documented.
@@ -39,17 +38,15 @@ impl OneTimeCode {
     /// # Errors
     /// [`Problem`]: WeChat need not be asked.
     pub fn parse(text: &str) -> Result<Self, Problem> {
-        match text {
-            "" => return Err(Problem::MissingCode),
-            MOCK => return Err(Problem::MockCode),
-            _ => {}
-        }
         // A client that encodes twice sends a quote as %22: the decoded text is checked as well.
         let decoded = Cow::<[u8]>::from(percent_decode_str(text));
-        if text.len() <= MAX_LEN && is_code(text.as_bytes()) && is_code(&decoded) {
-            Ok(Self(text.into()))
-        } else {
-            Err(Problem::MalformedCode)
+        match text {
+            "" => Err(Problem::MissingCode),
+            MOCK => Err(Problem::MockCode),
+            _ if text.len() <= MAX_LEN && is_code(text.as_bytes()) && is_code(&decoded) => {
+                Ok(Self(text.into()))
+            }
+            _ => Err(Problem::MalformedCode),
         }
     }
 
@@ -110,26 +107,19 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
     /// Runs `work` with what is known of a code; the lock keeps others from working on it. It runs in a task, which
     /// goes on when its request is cancelled; a request that is cancelled while it waits for the lock does nothing.
     /// `None` if it panicked.
-    pub(crate) async fn run<R, F>(
+    pub(crate) async fn run<F: Future<Output: Send> + Send + 'static>(
         &self,
         code: [u8; 32],
-        work: impl FnOnce(OwnedMutexGuard<K>) -> F + Send + 'static,
-    ) -> Option<R>
-    where
-        R: Send + 'static,
-        F: Future<Output = R> + Send,
-    {
+        work: impl FnOnce(OwnedMutexGuard<K>) -> F,
+    ) -> Option<F::Output> {
         let known = self.known(code).lock_owned().await;
-        self.tasks
-            .spawn(async move { work(known).await })
-            .await
-            .ok()
+        self.tasks.spawn(work(known)).await.ok()
     }
 
     /// What is known of a code. A new one is remembered for a minute.
     fn known(&self, code: [u8; 32]) -> Arc<AsyncMutex<K>> {
         let now = self.clock.monotonic();
-        let mut codes = self.codes();
+        let mut codes = lock(&self.codes);
         forget(&mut codes, now);
         if let Some(code) = codes.get(&code) {
             return code.known.clone();
@@ -137,7 +127,7 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
         let known = Arc::<AsyncMutex<K>>::default();
         let new = Code {
             known: known.clone(),
-            end: now + REMEMBERED,
+            end: now + EXCHANGE_TTL,
         };
         codes.insert(code, new);
         known
@@ -145,28 +135,27 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
 
     /// Something has become known of a code: the minute begins anew.
     pub(crate) fn remember(&self, code: [u8; 32]) {
-        let end = self.clock.monotonic() + REMEMBERED;
-        if let Some(code) = self.codes().to_back(&code) {
+        let end = self.clock.monotonic() + EXCHANGE_TTL;
+        if let Some(code) = lock(&self.codes).to_back(&code) {
             code.end = end;
         }
     }
 
     /// What became known of an exchange `age` ago, before this process began.
     pub(crate) fn insert(&self, code: [u8; 32], known: K, age: Duration) {
-        let end = (self.clock.monotonic() + REMEMBERED).saturating_sub(age);
+        let end = (self.clock.monotonic() + EXCHANGE_TTL).saturating_sub(age);
         let known = Arc::new(AsyncMutex::new(known));
-        self.codes().insert(code, Code { known, end });
+        lock(&self.codes).insert(code, Code { known, end });
     }
 
     /// Forgets codes after a minute also if no other code comes: what is known is secret.
     pub(crate) fn forget_in_time(self: &Arc<Self>) {
         let codes = self.clone();
         tokio::spawn(async move {
-            loop {
-                sleep(REMEMBERED).await;
-                if !forget(&mut codes.codes(), codes.clock.monotonic()) {
-                    return;
-                }
+            // Twice: one that somebody is at work on is remembered for another minute.
+            for _ in 0..2 {
+                sleep(EXCHANGE_TTL).await;
+                forget(&mut lock(&codes.codes), codes.clock.monotonic());
             }
         });
     }
@@ -176,16 +165,11 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
         self.tasks.close();
         self.tasks.wait().await;
     }
-
-    fn codes(&self) -> MutexGuard<'_, LinkedHashMap<[u8; 32], Code<K>>> {
-        self.codes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Removes codes whose minute has passed and those above [`MAX_REMEMBERED`], but none that somebody is at work on.
-/// Whether there was such a one, which is remembered for another minute.
-fn forget<K>(codes: &mut LinkedHashMap<[u8; 32], Code<K>>, now: Duration) -> bool {
-    let mut any_at_work = false;
+/// Removes codes whose minute has passed and those above [`MAX_REMEMBERED`]. One that somebody is at work on is
+/// remembered for another minute.
+fn forget<K>(codes: &mut LinkedHashMap<[u8; 32], Code<K>>, now: Duration) {
     for _ in 0..codes.len() {
         let Some((hash, code)) = codes.front().map(|(hash, code)| (*hash, code)) else {
             break;
@@ -196,9 +180,62 @@ fn forget<K>(codes: &mut LinkedHashMap<[u8; 32], Code<K>>, now: Duration) -> boo
         if Arc::strong_count(&code.known) == 1 {
             codes.remove(&hash);
         } else if let Some(code) = codes.to_back(&hash) {
-            code.end = now + REMEMBERED;
-            any_at_work = true;
+            code.end = now + EXCHANGE_TTL;
         }
     }
-    any_at_work
+}
+
+/// Users whose sessions were all ended in the last minute: a code that they sent before gives no further session.
+///
+/// Counts endings, so that what came before one can be told from what came after it, whatever the clocks say.
+pub(crate) struct Endings {
+    state: Mutex<State>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct State {
+    count: u64,
+    /// The number of each user's last ending, and when it is forgotten, by the monotonic clock; the oldest first.
+    users: LinkedHashMap<[String; 2], (u64, Duration)>,
+}
+
+impl Endings {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let state = Mutex::default();
+        Self { state, clock }
+    }
+
+    /// All sessions of this user end now.
+    pub(crate) fn add(&self, user: UserId<'_>) {
+        let now = self.clock.monotonic();
+        let mut state = lock(&self.state);
+        state.count += 1;
+        // A code is remembered for a minute after its exchange, which begins before it is remembered.
+        let ending = (state.count, now + 2 * EXCHANGE_TTL);
+        state.users.insert(key(user), ending);
+    }
+
+    /// The number of endings so far.
+    pub(crate) fn count(&self) -> u64 {
+        let mut state = lock(&self.state);
+        while let Some((_, (_, end))) = state.users.front()
+            && *end <= self.clock.monotonic()
+        {
+            state.users.pop_front();
+        }
+        state.count
+    }
+
+    /// Whether the sessions of this user have ended since there were `count` endings.
+    pub(crate) fn has_ended(&self, user: UserId<'_>, count: u64) -> bool {
+        let state = lock(&self.state);
+        // Without a look at the map for nearly all logins.
+        state.count > count
+            && (state.users.get(&key(user))).is_some_and(|(number, _)| *number > count)
+    }
+}
+
+fn key(user: UserId<'_>) -> [String; 2] {
+    [user.appid, user.openid].map(str::to_owned)
 }

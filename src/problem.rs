@@ -8,7 +8,7 @@ use std::fmt;
 use hyper::StatusCode;
 
 use crate::session::Unavailable;
-use crate::wechat::{self, Meaning};
+use crate::wechat;
 pub use table::Action;
 
 /// A failure, with what a client is told of it: code, status, action, detail. As a response it is an
@@ -89,7 +89,7 @@ impl Problem {
         self.wechat().and_then(wechat::Error::errcode)
     }
 
-    fn wechat(&self) -> Option<&wechat::Error> {
+    pub(crate) fn wechat(&self) -> Option<&wechat::Error> {
         match self {
             Self::Wechat(error, _) => Some(error),
             _ => None,
@@ -124,16 +124,6 @@ impl Problem {
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         self.row().retry_after
-    }
-
-    /// The errcode as a metric's label: `other` for those without a meaning here, so that the number of series
-    /// is bounded.
-    pub(crate) fn errcode_label(&self) -> String {
-        let errcode = self.errcode().map(|errcode| errcode.to_string());
-        match self.wechat().and_then(wechat::Error::meaning) {
-            Some(Meaning::Unknown) => "other".into(),
-            _ => errcode.unwrap_or_else(|| "none".into()),
-        }
     }
 
     /// The cause, for the log.

@@ -19,12 +19,12 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::redis::RedisUrl;
+use crate::lock;
 use encryption::EncryptedKey;
 pub use encryption::{Encryption, SessionKey};
 pub use store::Store;
@@ -208,7 +208,3 @@ fn meaning(error: &std::io::Error) -> &'static str {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the session store does not answer: {0}")]
 pub struct Unavailable(pub String);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

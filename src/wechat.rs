@@ -3,14 +3,12 @@
 //! Knows neither our sessions, nor our HTTP interface, nor the environment.
 
 mod access_token;
-mod answer;
 mod check_session;
 mod client;
 mod code_to_session;
 mod errcode;
 mod error;
 mod http;
-mod lenient_decode;
 mod mini_program;
 mod pass_through;
 mod phone_number;

@@ -1,9 +1,12 @@
 //! Reads request bodies with a limit of size and time. `Content-Type` is ignored.
 
+use std::error::Error;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::Json;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -15,48 +18,28 @@ const MAX_BODY: usize = 64 * 1024;
 /// The longest time for a body to arrive.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A body that is the JSON object `T`.
+/// A body that is the JSON object `T`. An empty one is taken as `{}`.
 pub(super) struct JsonBody<T>(pub(super) T);
 
-/// An empty body, or `{}`.
-pub(super) struct NoBody;
+/// Empty, or `{}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoFields {}
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let body = read(request.into_body(), MAX_BODY).await?;
-        Ok(Self(object(&body)?))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Empty {}
-
-impl<S: Sync> FromRequest<S> for NoBody {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = read(request.into_body(), MAX_BODY).await?;
-        if !body.is_empty() {
-            object::<Empty>(&body)?;
+        let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        // A struct's fields can also be read from an array, which is refused.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(malformed("it is no object"));
         }
-        Ok(Self)
+        let object = Json::from_bytes(body).map(|Json(object)| Self(object));
+        // The source names the field, and what belongs there.
+        object.map_err(|error| malformed(&error.source().unwrap_or(&error).to_string()))
     }
-}
-
-/// A struct's fields can also be read from an array, which is refused.
-fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(malformed("it is no object"));
-    }
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let object = serde_path_to_error::deserialize(&mut json);
-    // Names the field, and what belongs there.
-    let object = object.map_err(|error| malformed(&error.to_string()))?;
-    json.end().map_err(|error| malformed(&error.to_string()))?;
-    Ok(object)
 }
 
 fn malformed(wrong: &str) -> Problem {
@@ -70,14 +53,9 @@ pub(super) async fn read(body: Body, max: usize) -> Result<Bytes, Problem> {
     if body.size_hint().lower() > max as u64 {
         return Err(Problem::BodyTooLarge);
     }
-    match timeout(TIMEOUT, to_bytes(body, max)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_large(&error) => Err(Problem::BodyTooLarge),
+    match timeout(TIMEOUT, Limited::new(body, max).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLarge),
         Ok(Err(_)) | Err(_) => Err(malformed("it is incomplete")),
     }
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    let source = std::error::Error::source(error);
-    source.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::{JsonBody, NoBody};
+use super::body::{JsonBody, NoFields};
 use crate::app::WxLogin;
 use crate::problem::Problem;
 use crate::session::Session;
@@ -27,11 +27,10 @@ pub(super) struct SignRequest {
     data: String,
 }
 
-fn appid_and_openid(path: UserPath) -> Result<(String, String), Problem> {
-    match path {
-        Ok(Path(user)) => Ok(user),
-        // Not UTF-8.
-        Err(_) => Err(Problem::MalformedOpenid),
+impl From<PathRejection> for Problem {
+    /// Not UTF-8.
+    fn from(_: PathRejection) -> Self {
+        Self::MalformedOpenid
     }
 }
 
@@ -40,7 +39,7 @@ pub(super) async fn phone(
     path: UserPath,
     JsonBody(body): JsonBody<PhoneRequest>,
 ) -> Result<Json<Value>, Problem> {
-    let (appid, openid) = appid_and_openid(path)?;
+    let Path((appid, openid)) = path?;
     let number = wxlogin.phone_number(&appid, &openid, &body.code).await?;
     Ok(Json(json!({
         "phoneNumber": number.phone_number(),
@@ -54,7 +53,7 @@ pub(super) async fn sign(
     path: UserPath,
     JsonBody(body): JsonBody<SignRequest>,
 ) -> Result<Json<Value>, Problem> {
-    let (appid, openid) = appid_and_openid(path)?;
+    let Path((appid, openid)) = path?;
     let signature = wxlogin.sign(&appid, &openid, &body.data).await?;
     Ok(Json(json!({"signature": signature})))
 }
@@ -63,7 +62,7 @@ pub(super) async fn session_key(
     State(wxlogin): State<WxLogin>,
     path: UserPath,
 ) -> Result<Json<Value>, Problem> {
-    let (appid, openid) = appid_and_openid(path)?;
+    let Path((appid, openid)) = path?;
     let is_valid = wxlogin.check_session(&appid, &openid).await?;
     Ok(Json(json!({"valid": is_valid})))
 }
@@ -72,7 +71,7 @@ pub(super) async fn sessions(
     State(wxlogin): State<WxLogin>,
     path: UserPath,
 ) -> Result<Json<Value>, Problem> {
-    let (appid, openid) = appid_and_openid(path)?;
+    let Path((appid, openid)) = path?;
     let sessions = wxlogin.sessions(&appid, &openid).await?;
     let times = |it: &Session| json!({"created_at": it.created, "expires_at": it.expires});
     let mut answer = json!({"sessions": sessions.iter().map(times).collect::<Vec<_>>()});
@@ -85,9 +84,9 @@ pub(super) async fn sessions(
 pub(super) async fn end_sessions(
     State(wxlogin): State<WxLogin>,
     path: UserPath,
-    _: NoBody,
+    _: JsonBody<NoFields>,
 ) -> Result<StatusCode, Problem> {
-    let (appid, openid) = appid_and_openid(path)?;
+    let Path((appid, openid)) = path?;
     wxlogin.end_all(&appid, &openid).await?;
     Ok(StatusCode::NO_CONTENT)
 }

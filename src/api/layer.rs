@@ -12,7 +12,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use uuid::Uuid;
 
 use super::ROUTES;
 use crate::app::WxLogin;
@@ -21,7 +20,7 @@ use crate::problem::Problem;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// nginx's status for a client that has closed the connection.
-const CLIENT_CLOSED_REQUEST: u16 = 499;
+const CLIENT_CLOSED_REQUEST: (u16, &str) = (499, "499");
 
 /// The middleware function.
 pub(super) async fn observe(
@@ -34,13 +33,14 @@ pub(super) async fn observe(
     request.headers_mut().insert(REQUEST_ID, id.header());
     let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
     let ignores_body = matches!(*request.method(), Method::GET | Method::HEAD);
-    let record = RequestRecord {
+    let mut record = RequestRecord {
         begin: Instant::now(),
         id,
         method: method_label(request.method()),
         route: request.extensions().get().cloned(),
         wxlogin,
-        is_complete: false,
+        status: None,
+        problem: None,
     };
     let response = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response =
@@ -57,11 +57,11 @@ pub(super) async fn observe(
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, record.id.header());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    record.complete(response.status(), problem.as_ref());
+    (record.status, record.problem) = (Some(response.status()), problem);
     response
 }
 
-/// What is logged and counted of a request, also if it is never answered.
+/// What is logged and counted of a request when it is dropped, also if it was never answered.
 struct RequestRecord {
     wxlogin: WxLogin,
     begin: Instant,
@@ -69,80 +69,57 @@ struct RequestRecord {
     method: &'static str,
     /// The route's template: a path can hold anything, and the query holds the code.
     route: Option<MatchedPath>,
-    is_complete: bool,
+    /// `None` if the client has closed the connection before.
+    status: Option<StatusCode>,
+    problem: Option<Problem>,
 }
 
-impl RequestRecord {
-    fn complete(mut self, status: StatusCode, problem: Option<&Problem>) {
-        self.is_complete = true;
-        self.count(status.as_str());
-        self.log(status, problem);
-    }
-
-    fn route(&self) -> Option<&str> {
-        self.route.as_ref().map(MatchedPath::as_str)
-    }
-
-    fn count(&self, status: &str) {
-        let route = self.route().map_or("none", template);
+impl Drop for RequestRecord {
+    /// Logs one line. A failure of the service is a warning; what is polled and successful lookups are DEBUG.
+    fn drop(&mut self) {
+        let (duration, problem) = (self.begin.elapsed(), self.problem.as_ref());
+        let (status, label) = match &self.status {
+            Some(status) => (status.as_u16(), status.as_str()),
+            None => CLIENT_CLOSED_REQUEST,
+        };
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        let own = route.map_or("none", template);
         let metrics = &self.wxlogin.0.metrics;
-        metrics.answered(self.method, route, status, self.begin.elapsed());
-    }
-
-    fn milliseconds(&self) -> f64 {
-        let microseconds = self.begin.elapsed().as_micros();
-        f64::from(u32::try_from(microseconds).unwrap_or(u32::MAX)) / 1000.0
-    }
-
-    /// One line. A failure of the service is a warning; what is polled and successful lookups are DEBUG.
-    fn log(&self, status: StatusCode, problem: Option<&Problem>) {
-        let is_polled = match self.route().map(template) {
-            Some("/healthz" | "/readyz" | "/metrics") => true,
+        metrics.answered(self.method, own, label, duration);
+        let is_polled = match own {
+            "/healthz" | "/readyz" | "/metrics" => true,
             // At INFO, the lookups of a busy backend fill a disk.
-            Some("/session") => self.method == "GET" && problem.is_none(),
+            "/session" => self.method == "GET" && problem.is_none(),
             _ => false,
         };
+        let good = self.status.map_or("unanswered", |_| "ok");
         macro_rules! line {
             ($level:ident, $message:literal) => {
                 tracing::$level!(
                     request_id = self.id.as_str(),
                     method = self.method,
-                    route = self.route(),
+                    route,
                     path = problem.and_then(Problem::path),
-                    status = status.as_u16(),
-                    outcome = problem.map_or("ok", Problem::code),
+                    status,
+                    outcome = problem.map_or(good, Problem::code),
                     errcode = problem.and_then(Problem::errcode),
-                    duration_ms = self.milliseconds(),
+                    duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3,
                     cause = problem.and_then(Problem::cause),
                     $message
                 )
             };
         }
-        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            line!(warn, "request failed");
-        } else if is_polled {
-            line!(debug, "request answered");
-        } else {
-            line!(info, "request answered");
+        match self.status {
+            None => line!(
+                info,
+                "request not answered: the client has gone, or the service stopped"
+            ),
+            Some(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                line!(warn, "request failed");
+            }
+            Some(_) if is_polled => line!(debug, "request answered"),
+            Some(_) => line!(info, "request answered"),
         }
-    }
-}
-
-impl Drop for RequestRecord {
-    fn drop(&mut self) {
-        if self.is_complete {
-            return;
-        }
-        self.count("499");
-        tracing::info!(
-            request_id = self.id.as_str(),
-            method = self.method,
-            route = self.route(),
-            status = CLIENT_CLOSED_REQUEST,
-            outcome = "unanswered",
-            duration_ms = self.milliseconds(),
-            "request not answered: the client has gone, or the service stopped"
-        );
     }
 }
 
@@ -152,21 +129,20 @@ pub(super) struct RequestId(HeaderValue);
 impl RequestId {
     /// The caller's own id if it is valid, else a new one.
     pub(super) fn of(headers: &HeaderMap) -> Self {
+        let is_valid =
+            |id: &[u8]| (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
         match headers.get(REQUEST_ID) {
             Some(id) if is_valid(id.as_bytes()) => Self(id.clone()),
             _ => Self::new(),
         }
     }
 
-    /// A random UUID (version 4), in 32 characters. If there are no random bytes, it is a constant, and logins
-    /// fail.
+    /// 16 random bytes in hex. If there are none, it is a constant, and logins fail.
     fn new() -> Self {
         let mut bytes = [0; 16];
         let _ = rand::fill(&mut bytes);
-        let mut text = Uuid::encode_buffer();
-        let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
-        let text = id.simple().encode_lower(&mut text);
-        Self(HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-")))
+        let id = format!("{:032x}", u128::from_ne_bytes(bytes));
+        Self(HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("-")))
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -176,10 +152,6 @@ impl RequestId {
     pub(super) fn header(&self) -> HeaderValue {
         self.0.clone()
     }
-}
-
-fn is_valid(id: &[u8]) -> bool {
-    (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 
 /// A route's template without the path that a host has nested it under: the label of its series, which
@@ -192,11 +164,6 @@ fn template(route: &str) -> &str {
 
 /// A method by a name that is one of few.
 fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::DELETE => "DELETE",
-        Method::HEAD => "HEAD",
-        _ => "other",
-    }
+    let mut known = ["GET", "POST", "DELETE", "HEAD"].into_iter();
+    known.find(|name| method == name).unwrap_or("other")
 }

@@ -62,7 +62,7 @@ impl WxLogin {
 
 /// Routes that need one of these tokens.
 fn with_token(routes: Router<WxLogin>, tokens: &[SecretString]) -> Router<WxLogin> {
-    let tokens: Arc<[Digest]> = tokens.iter().map(hash).collect();
+    let tokens: Arc<[Digest]> = tokens.iter().map(|it| hash(it.expose_secret())).collect();
     // The fallback comes before the layer, so that a wrong method without a token is 401 too.
     routes
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
@@ -77,18 +77,16 @@ async fn authenticate(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let presented = bearer(&headers).map(|token| hash(&token.into()));
-    let presented = presented.ok_or(Problem::InvalidInternalToken)?;
+    let presented = hash(bearer(&headers).ok_or(Problem::InvalidInternalToken)?);
     let is_equal = |token: &Digest| verify_slices_are_equal(token.as_ref(), presented.as_ref());
-    let equal = tokens.iter().filter(|token| is_equal(token).is_ok());
-    if equal.count() == 0 {
+    if !tokens.iter().any(|token| is_equal(token).is_ok()) {
         return Err(Problem::InvalidInternalToken);
     }
     Ok(next.run(request).await)
 }
 
-fn hash(token: &SecretString) -> Digest {
-    digest(&SHA256, token.expose_secret().as_bytes())
+fn hash(token: &str) -> Digest {
+    digest(&SHA256, token.as_bytes())
 }
 
 async fn not_found(uri: Uri) -> Problem {

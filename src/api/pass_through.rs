@@ -60,12 +60,11 @@ pub(super) async fn pass(
     let result = wechat.pass_through(mini_program, path, &head, body).await;
     let status = result.as_ref().ok().map(|it| it.status.as_u16());
     let error = match &result {
-        Ok(answer) => answer.refusal.clone().map(Error::Refused),
-        Err(error) => Some(error.clone()),
+        Ok(answer) => answer.refusal.as_ref(),
+        Err(error) => Some(error),
     };
-    let metrics = &wxlogin.0.metrics;
-    metrics.called_wechat(path, appid, error.as_ref());
-    let refusal = error.as_ref().and_then(Error::refusal);
+    wxlogin.0.metrics.called_wechat(path, appid, error);
+    let refusal = error.and_then(Error::refusal);
     tracing::info!(
         request_id = RequestId::of(&head.headers).as_str(),
         appid,

@@ -1,7 +1,5 @@
 //! The handlers of the public listener: `/onLogin`, `/session`, `/session/decrypt`, `/session/verify`.
 
-use std::borrow::Cow;
-
 use axum::Json;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderName, REFERER};
@@ -10,12 +8,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use serde::{Deserialize, Serialize};
 
-use super::body::{JsonBody, NoBody};
+use super::body::{JsonBody, NoFields};
 use super::layer::RequestId;
 use super::signed_in::Authenticated;
 use crate::app::WxLogin;
 use crate::login::{LoggedIn, LoginOrigin};
 use crate::problem::Problem;
+use crate::wechat::Error;
 
 const APPID: HeaderName = HeaderName::from_static("x-wx-appid");
 const OPENID: HeaderName = HeaderName::from_static("x-wx-openid");
@@ -67,8 +66,8 @@ async fn log_in(State(wxlogin): State<WxLogin>, request: Request) -> Result<Resp
     match &result {
         Ok(_) => wxlogin.0.metrics.good_logins.inc(),
         Err(problem) => {
-            let errcode = problem.errcode_label();
-            let labels = [problem.code(), &errcode];
+            let errcode = problem.wechat().and_then(Error::errcode_label);
+            let labels = [problem.code(), errcode.as_deref().unwrap_or("none")];
             wxlogin.0.metrics.logins.with_label_values(&labels).inc();
         }
     }
@@ -84,10 +83,8 @@ async fn log_in(State(wxlogin): State<WxLogin>, request: Request) -> Result<Resp
 
 async fn log_in_by(wxlogin: &WxLogin, request: Request) -> Result<LoggedIn, Problem> {
     let query = request.uri().query().unwrap_or_default();
-    let code = parameter(query, "code").map_err(|Repeated| Problem::MalformedCode)?;
-    let code = code.unwrap_or_default().into_owned();
-    let appid = parameter(query, "appid").map_err(|Repeated| Problem::UnknownApp)?;
-    let appid = appid.map(Cow::into_owned);
+    let code = parameter(query, "code", Problem::MalformedCode)?.unwrap_or_default();
+    let appid = parameter(query, "appid", Problem::UnknownApp)?;
     let referring_appid = referring_appid(request.headers()).map(str::to_owned);
     let request_id = RequestId::of(request.headers());
     // Frees the headers during the exchange.
@@ -138,21 +135,20 @@ fn header(id: &str) -> Result<HeaderValue, Problem> {
     HeaderValue::from_str(id).map_err(|_| Problem::Internal("an id cannot be a header value"))
 }
 
-const ALL_DETAIL: &str = "The parameter all must be given once, as true or false.";
-
 /// `DELETE /session`: ends the session of this token, or with `?all=true` all sessions of its user.
 pub(super) async fn end_session(
     State(wxlogin): State<WxLogin>,
     RawQuery(query): RawQuery,
     Authenticated { token, session }: Authenticated,
-    _: NoBody,
+    _: JsonBody<NoFields>,
 ) -> Result<StatusCode, Problem> {
-    let all = parameter(query.as_deref().unwrap_or_default(), "all");
-    let all = all.map_err(|Repeated| Problem::MalformedQuery(ALL_DETAIL))?;
+    let malformed =
+        || Problem::MalformedQuery("The parameter all must be given once, as true or false.");
+    let all = parameter(query.as_deref().unwrap_or_default(), "all", malformed())?;
     match all.as_deref() {
         Some("true") => wxlogin.end_all_of(session.user(), Some(&token)).await?,
         None | Some("false") => wxlogin.0.sessions.end(&token, &session).await?,
-        Some(_) => return Err(Problem::MalformedQuery(ALL_DETAIL)),
+        Some(_) => return Err(malformed()),
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -178,15 +174,13 @@ pub(super) async fn verify(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The parameter stands twice in the query.
-struct Repeated;
-
-/// The value of the parameter `name` in an `application/x-www-form-urlencoded` query, if present.
+/// The value of the parameter `name` in an `application/x-www-form-urlencoded` query, if present; `repeated` if it
+/// stands there twice.
 ///
 /// Bytes that are not UTF-8 become U+FFFD, which no parameter of ours may have.
-fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, Repeated> {
+fn parameter(query: &str, name: &str, repeated: Problem) -> Result<Option<String>, Problem> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     let mut values = pairs.filter(|(key, _)| key == name);
-    let value = values.next().map(|(_, value)| value);
-    values.next().map_or(Ok(value), |_| Err(Repeated))
+    let value = values.next().map(|(_, value)| value.into_owned());
+    values.next().map_or(Ok(value), |_| Err(repeated))
 }

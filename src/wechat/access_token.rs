@@ -1,7 +1,7 @@
 //! The `access_token` of each Mini Program: fetched when it is needed, kept, renewed in the background, and replaced
 //! when WeChat refuses it as invalid.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -11,6 +11,7 @@ use super::client::slot;
 use super::http::Request;
 use super::{ACCESS_TOKEN_REMEDY, AccessToken, Call, Client, Error, Meaning, MiniProgram};
 use crate::clock::Clock;
+use crate::lock;
 
 /// A token older than this is fetched again in the background when it is used: another system may have
 /// invalidated it.
@@ -30,24 +31,18 @@ pub(super) struct TokenSlot {
 
 #[derive(Debug, Default)]
 struct State {
-    fetched: Option<Fetched>,
+    /// When it was fetched by the monotonic clock, which a suspended machine stops, and by the wall clock, which can
+    /// be set: WeChat ends a token by its own.
+    fetched: Option<(AccessToken, [Duration; 2])>,
     /// Until when, by the monotonic clock, no other token is fetched, and why there is none.
     pause: Option<(Duration, Option<Error>)>,
-}
-
-#[derive(Debug)]
-struct Fetched {
-    token: AccessToken,
-    /// By the monotonic clock, which a suspended machine stops, and by the wall clock, which can be set: WeChat ends
-    /// a token by its own.
-    at: [Duration; 2],
 }
 
 impl TokenSlot {
     /// A token that has not expired by either clock, and its age.
     fn usable(&self, clock: &Clock) -> Option<(AccessToken, Duration)> {
-        let state = self.state();
-        let Fetched { token, at } = state.fetched.as_ref()?;
+        let state = lock(&self.state);
+        let (token, at) = state.fetched.as_ref()?;
         let age = clock.monotonic().saturating_sub(at[0]);
         let age = clock.wall().saturating_sub(at[1]).max(age);
         let left = AccessToken {
@@ -62,12 +57,9 @@ impl TokenSlot {
 
     /// Forgets a token, unless another one is in its place.
     fn forget(&self, token: &AccessToken) {
-        let is_it = |fetched: &mut Fetched| fetched.token.expose() == token.expose();
-        self.state().fetched.take_if(is_it);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = lock(&self.state);
+        let fetched = &mut state.fetched;
+        fetched.take_if(|(fetched, _)| fetched.expose() == token.expose());
     }
 }
 
@@ -134,7 +126,7 @@ impl Client {
         deadline: Instant,
     ) -> Result<AccessToken, Error> {
         if error.meaning() != Some(Meaning::InvalidAccessToken) {
-            error.log_refusal(mini_program);
+            error.log_refusal(None, mini_program);
             return Err(error);
         }
         let other = self.fetch(mini_program, Some((token, error)), deadline);
@@ -176,52 +168,43 @@ impl Client {
         }
         // Another request may have fetched one meanwhile.
         let usable = slot.usable(&self.clock);
-        let pause = slot.state().pause.clone().filter(|(end, _)| now < *end);
+        let pause = lock(&slot.state).pause.clone();
+        let pause = pause.filter(|(end, _)| now < *end);
+        let log_fault = |what| tracing::error!(appid, remedy = ACCESS_TOKEN_REMEDY, "{what}");
         match (usable, pause, &refused) {
             (Some((token, age)), _, _) if age <= RENEWAL_AGE => return Ok(token),
             (_, Some((_, Some(error))), _) => return Err(error),
             (Some((token, _)), Some((_, None)), _) => return Ok(token),
             // The one that replaced another a moment ago is refused too.
             (None, Some((end, None)), Some((_, error))) => {
-                let remedy = ACCESS_TOKEN_REMEDY;
-                tracing::error!(
-                    appid,
-                    remedy,
-                    "WeChat refuses one access_token after the other"
-                );
-                slot.state().pause = Some((end, Some(error.clone())));
+                log_fault("WeChat refuses one access_token after the other");
+                lock(&slot.state).pause = Some((end, Some(error.clone())));
                 return Err(error.clone());
             }
             _ => {}
         }
         let fetched = match (self.stable_token(&mini_program).await, &refused) {
             (Ok(token), Some((before, error))) if token.expose() == before.expose() => {
-                let remedy = ACCESS_TOKEN_REMEDY;
-                tracing::error!(
-                    appid,
-                    remedy,
-                    "WeChat calls the access_token invalid that it gives out"
-                );
+                log_fault("WeChat calls the access_token invalid that it gives out");
                 Err(error.clone())
             }
             (fetched, _) => {
                 if let Err(error) = &fetched
-                    && !error.log_refusal(&mini_program)
+                    && !error.log_refusal(None, &mini_program)
                 {
                     tracing::warn!(appid, %error, "no access_token could be fetched");
                 }
                 fetched
             }
         };
-        let mut state = slot.state();
+        let mut state = lock(&slot.state);
         let at = [self.clock.monotonic(), self.clock.wall()];
         let has_failed = matches!(state.pause, Some((_, Some(_))));
         if fetched.is_err() || refused.is_some() || has_failed {
             state.pause = Some((at[0] + FETCH_PAUSE, fetched.as_ref().err().cloned()));
         }
         if let Ok(token) = &fetched {
-            let token = token.clone();
-            state.fetched = Some(Fetched { token, at });
+            state.fetched = Some((token.clone(), at));
         }
         fetched
     }

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::http::Request;
-use super::{
-    AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, answer, hmac_signature,
-};
+use super::http::{self, Request};
+use super::{AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, hmac_signature};
 
 /// Unlike other answers, a good one must hold an errcode, which is 0.
 #[derive(Deserialize)]
@@ -46,6 +44,6 @@ impl Client {
 }
 
 fn parse(body: &[u8]) -> Result<IgnoredAny, Error> {
-    let answer: CheckSessionAnswer = answer::parse(Call::CheckSession, body)?;
+    let answer: CheckSessionAnswer = http::parse_answer(Call::CheckSession, body)?;
     Ok(answer.errcode.ok_or(Invalid::Field("errcode"))?)
 }

@@ -11,8 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::errcode::WRONG_SECRET;
-use super::http::Http;
-use super::http::Request;
+use super::http::{self, Request};
 use super::{Call, Error, Invalid, Meaning, MiniProgram, Proxies};
 use crate::clock::Clock;
 
@@ -46,7 +45,7 @@ pub struct Settings {
 pub struct Client {
     /// With a connection pool for each thread, so that a request stays in its thread. A thread that inherits the
     /// pool of one that has ended makes new connections.
-    http: ThreadLocal<Http>,
+    http: ThreadLocal<reqwest::Client>,
     /// For exchanges of login codes.
     pub(super) login_slots: Semaphore,
     /// For other calls.
@@ -78,8 +77,8 @@ impl Client {
         Ok(client)
     }
 
-    fn http(&self) -> Result<&Http, Error> {
-        self.http.get_or_try(|| Http::new(&self.settings))
+    fn http(&self) -> Result<&reqwest::Client, Error> {
+        self.http.get_or_try(|| http::client(&self.settings))
     }
 
     /// The deadline of a call that begins now.
@@ -177,8 +176,7 @@ impl Client {
     pub(super) async fn execute(&self, request: &Request<'_>) -> Result<Response, Error> {
         let mut error = Error::Unreachable(String::new()); // there is at least one host
         for api_base in &self.settings.api_bases {
-            let client = self.http()?.client_for(api_base);
-            let response = client.execute(request.to(api_base)).await;
+            let response = self.http()?.execute(request.to(api_base)).await;
             match response.map_err(Error::from) {
                 Err(unreachable @ Error::Unreachable(_)) => error = unreachable,
                 result => return result,

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use tokio::sync::SemaphorePermit;
 
 use super::client::slot;
-use super::http::Request;
-use super::{Call, Client, Error, Invalid, Meaning, MiniProgram, answer};
+use super::http::{self, Request};
+use super::{Call, Client, Error, Invalid, Meaning, MiniProgram};
 
 /// The longest id that is accepted; WeChat's have 28 characters.
 const MAX_ID_LEN: usize = 128;
@@ -88,7 +88,7 @@ impl CodeSession {
     /// # Errors
     /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON.
     pub fn from_json(body: &[u8]) -> Result<Self, Error> {
-        let answer: CodeToSessionAnswer = answer::parse(Call::CodeToSession, body)?;
+        let answer: CodeToSessionAnswer = http::parse_answer(Call::CodeToSession, body)?;
         let unionid = answer.unionid.filter(|unionid| !unionid.is_empty());
         Ok(Self {
             openid: id("openid", answer.openid.unwrap_or_default())?,
@@ -99,7 +99,7 @@ impl CodeSession {
 }
 
 fn id(field: &'static str, id: String) -> Result<String, Invalid> {
-    answer::check_visible(field, &id, MAX_ID_LEN).map(|()| id)
+    http::check_visible(field, &id, MAX_ID_LEN).map(|()| id)
 }
 
 fn session_key(text: Option<&SecretString>) -> Result<SecretBox<[u8; 16]>, Invalid> {

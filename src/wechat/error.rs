@@ -1,7 +1,7 @@
 //! Errors of calls to WeChat.
 
 use super::errcode::QUOTA_EXHAUSTED;
-use super::{Meaning, MiniProgram, Refusal};
+use super::{Meaning, Refusal};
 
 /// Why a call to WeChat failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,10 +58,13 @@ impl Error {
         self.refusal().map(Refusal::meaning)
     }
 
-    /// Logs a refusal that the operator can do something about. Returns whether it was logged.
-    pub(super) fn log_refusal(&self, mini_program: &MiniProgram) -> bool {
-        let refusal = self.refusal();
-        refusal.is_some_and(|refusal| refusal.log(None, mini_program))
+    /// The errcode as a metric's label: `other` for those without a meaning here, so that the number of series
+    /// is bounded.
+    pub(crate) fn errcode_label(&self) -> Option<String> {
+        match self.meaning() {
+            Some(Meaning::Unknown) => Some("other".into()),
+            _ => self.errcode().map(|errcode| errcode.to_string()),
+        }
     }
 
     /// Whether WeChat refused a code, so that it has accepted the AppSecret.

@@ -1,5 +1,4 @@
-//! A request to WeChat, and the HTTP clients: a direct one for hosts on this machine, and one with the proxies of the
-//! settings for all others. A proxy between wxlogin and a relay on this machine could log the `AppSecret`.
+//! A request to WeChat, its answer, and the HTTP client.
 
 use std::error::Error as _;
 use std::net::IpAddr;
@@ -7,14 +6,20 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, ClientBuilder, Method, NoProxy, Proxy, Url, redirect, retry};
+use reqwest::{Client, Method, NoProxy, Proxy, Url, redirect, retry};
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{Error, Invalid, Settings};
+use super::{Call, Error, Invalid, Refusal, Settings};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
+/// The hosts that [`is_on_this_machine`] finds, as `NO_PROXY` has them: a proxy between wxlogin and a relay on this
+/// machine could log the AppSecret.
+const THIS_MACHINE: &str =
+    "localhost,localhost.,127.0.0.0/8,0.0.0.0,::1,::,::ffff:127.0.0.0/104,::ffff:0.0.0.0";
 /// Shorter than the idle timeout of any gateway, so that a request is rarely sent on a closed connection.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -80,6 +85,61 @@ impl<'a> Request<'a> {
     }
 }
 
+#[derive(Deserialize)]
+struct ErrcodeAndErrmsg {
+    errcode: Option<Number>,
+    errmsg: Option<String>,
+}
+
+/// A number, which some of WeChat's samples write as a string.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Number {
+    Number(i64),
+    Text(String),
+}
+
+impl Number {
+    fn parse(self) -> Result<i64, Invalid> {
+        match self {
+            Self::Number(number) => Ok(number),
+            Self::Text(text) => text.trim().parse().map_err(|_| Invalid::Field("errcode")),
+        }
+    }
+}
+
+/// Parses the body of an answer with HTTP status 200, a JSON object. Other fields than those of `T` are ignored.
+///
+/// [`Error::Refused`] if it has an errcode other than 0.
+pub(super) fn parse_answer<T: DeserializeOwned>(call: Call, body: &[u8]) -> Result<T, Error> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body); // a gateway's byte order mark
+    let status: ErrcodeAndErrmsg = object(body)?;
+    let errcode = status.errcode.map_or(Ok(0), Number::parse)?;
+    if errcode == 0 {
+        return Ok(object(body)?);
+    }
+    let errmsg = status.errmsg.unwrap_or_default();
+    Err(Error::Refused(Refusal::new(call, errcode, &errmsg)))
+}
+
+/// A struct's fields can also be read from an array, which WeChat does not send.
+fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Invalid> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Invalid::NotJson);
+    }
+    serde_json::from_slice(body).map_err(|_| Invalid::NotJson)
+}
+
+/// Checks that a text is visible ASCII: ids and tokens are sent on in JSON, headers and URLs.
+pub(super) fn check_visible(
+    field: &'static str,
+    text: &str,
+    max_len: usize,
+) -> Result<(), Invalid> {
+    let fits = (1..=max_len).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    fits.then_some(()).ok_or(Invalid::Field(field))
+}
+
 /// The proxies for hosts that are not on this machine. Their URLs can hold passwords.
 #[derive(Debug, Default)]
 pub struct Proxies {
@@ -91,54 +151,26 @@ pub struct Proxies {
     pub no_proxy: String,
 }
 
-#[derive(Debug)]
-pub(super) struct Http {
-    direct: Client,
-    /// If there are proxies.
-    proxied: Option<Client>,
-}
-
-impl Http {
-    pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
-        // If all hosts but the last are down, there is time left for a request to the last one.
-        let share = u32::try_from(settings.api_bases.len() + 1).unwrap_or(u32::MAX);
-        let connect_timeout = CONNECT_TIMEOUT.min(settings.timeout / share);
-        let direct = builder(connect_timeout).build()?;
-        let Proxies {
-            http,
-            https,
-            no_proxy,
-        } = &settings.proxies;
-        let http = http.iter().map(|url| Proxy::http(url.expose_secret()));
-        let https = https.iter().map(|url| Proxy::https(url.expose_secret()));
-        let mut proxied = None;
-        for proxy in http.chain(https) {
-            let proxy = proxy?.no_proxy(NoProxy::from_string(no_proxy));
-            let builder = proxied.unwrap_or_else(|| builder(connect_timeout));
-            proxied = Some(builder.proxy(proxy));
-        }
-        Ok(Self {
-            direct,
-            proxied: proxied.map(ClientBuilder::build).transpose()?,
-        })
-    }
-
-    pub(super) fn client_for(&self, url: &Url) -> &Client {
-        match &self.proxied {
-            Some(proxied) if !is_on_this_machine(url) => proxied,
-            _ => &self.direct,
-        }
-    }
-}
-
-fn builder(connect_timeout: Duration) -> ClientBuilder {
-    Client::builder()
+/// The HTTP client of a thread, with the proxies of the settings for hosts that are not on this machine.
+pub(super) fn client(settings: &Settings) -> Result<Client, Error> {
+    // If all hosts but the last are down, there is time left for a request to the last one.
+    let share = u32::try_from(settings.api_bases.len() + 1).unwrap_or(u32::MAX);
+    let mut builder = Client::builder()
         .no_proxy() // not those of the environment
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .referer(false)
-        .connect_timeout(connect_timeout)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout / share))
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT);
+    let proxies = &settings.proxies;
+    let direct = NoProxy::from_string(&format!("{THIS_MACHINE},{}", proxies.no_proxy));
+    if let Some(url) = &proxies.http {
+        builder = builder.proxy(Proxy::http(url.expose_secret())?.no_proxy(direct.clone()));
+    }
+    if let Some(url) = &proxies.https {
+        builder = builder.proxy(Proxy::https(url.expose_secret())?.no_proxy(direct));
+    }
+    Ok(builder.build()?)
 }
 
 /// Whether the host of a URL is this machine, in any notation of its address.

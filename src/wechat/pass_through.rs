@@ -15,8 +15,8 @@ use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use super::client::MAX_ANSWER;
-use super::http::Request;
-use super::{AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram, Refusal, answer};
+use super::http::{self, Request};
+use super::{AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram};
 
 /// The beginnings of paths that give out credentials, reset quotas, or are calls of our own with their checks.
 #[rustfmt::skip]
@@ -42,14 +42,14 @@ pub(crate) struct PassedAnswer {
     pub(crate) headers: HeaderMap,
     pub(crate) body: BoxStream<'static, Result<Bytes, Box<dyn std::error::Error + Send + Sync>>>,
     /// If the errcode is not 0.
-    pub(crate) refusal: Option<Refusal>,
+    pub(crate) refusal: Option<Error>,
 }
 
 impl PassedAnswer {
     /// WeChat's refusal of the `access_token`.
     fn invalid_token(&self) -> Option<Error> {
-        let error = Error::Refused(self.refusal.clone()?);
-        (error.meaning() == Some(Meaning::InvalidAccessToken)).then_some(error)
+        let refusal = self.refusal.clone();
+        refusal.filter(|error| error.meaning() == Some(Meaning::InvalidAccessToken))
     }
 }
 
@@ -143,17 +143,15 @@ impl Client {
         if holds_token(&held) || headers.values().any(|value| holds_token(value.as_bytes())) {
             return Err(Invalid::HoldsToken.into());
         }
-        let refusal = match answer::parse::<IgnoredAny>(Call::PassedThrough, &held) {
-            Err(Error::Refused(refusal)) if is_whole => Some(refusal),
-            _ => None,
-        };
+        let answer = http::parse_answer::<IgnoredAny>(Call::PassedThrough, &held);
+        let is_refusal = |error: &Error| is_whole && error.refusal().is_some();
         let max = MAX_PASSED_ANSWER.saturating_sub(held.len());
         let rest = Limited::new(Body::from(response), max).into_data_stream();
         Ok(PassedAnswer {
             status,
             headers,
             body: once(ready(Ok(held.into()))).chain(rest).boxed(),
-            refusal,
+            refusal: answer.err().filter(is_refusal),
         })
     }
 }

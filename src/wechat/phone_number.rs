@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::answer::{self, Number};
-use super::http::Request;
+use super::http::{self, Number, Request};
 use super::{AccessToken, Call, Client, Error, Invalid, MiniProgram};
 
 /// The longest part of a number that is accepted, in bytes.
@@ -33,12 +32,7 @@ struct PhoneInfo {
     pure_phone_number: Option<SecretString>,
     /// Documented as a string, but a number in WeChat's sample.
     country_code: Option<Number>,
-    watermark: Option<Watermark>,
-}
-
-#[derive(Deserialize)]
-struct Watermark {
-    appid: Option<String>,
+    watermark: Option<Map<String, Value>>,
 }
 
 impl Client {
@@ -73,10 +67,14 @@ impl PhoneNumber {
     /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON, or
     /// if the watermark names another Mini Program.
     pub fn from_json(body: &[u8], appid: &str) -> Result<Self, Error> {
-        let answer: PhoneNumberAnswer = answer::parse(Call::PhoneNumber, body)?;
+        let answer: PhoneNumberAnswer = http::parse_answer(Call::PhoneNumber, body)?;
         let info = answer.phone_info.ok_or(Invalid::Field("phone_info"))?;
-        let watermark = info.watermark.and_then(|watermark| watermark.appid);
-        if watermark.as_deref() != Some(appid) {
+        if info
+            .watermark
+            .as_ref()
+            .and_then(|it| it.get("appid")?.as_str())
+            != Some(appid)
+        {
             return Err(Invalid::Field("watermark").into());
         }
         let country_code = info.country_code.map(|code| match code {

@@ -43,15 +43,20 @@ impl Refusal {
     pub fn meaning(&self) -> Meaning {
         Meaning::of(self.call, self.errcode)
     }
+}
 
-    /// Logs what the operator can do something about. Returns whether it was logged.
-    pub(super) fn log(&self, request_id: Option<&str>, mini_program: &MiniProgram) -> bool {
-        let appid = mini_program.appid();
-        let (call, errcode) = (self.call.name(), self.errcode);
-        let rid = self.rid.as_ref().map(display);
-        match self.meaning() {
+impl Error {
+    /// Logs a refusal that the operator can do something about. Returns whether it was logged.
+    pub(super) fn log_refusal(&self, request_id: Option<&str>, program: &MiniProgram) -> bool {
+        let Some(refusal) = self.refusal() else {
+            return false;
+        };
+        let appid = program.appid();
+        let (call, errcode) = (refusal.call.name(), refusal.errcode);
+        let rid = refusal.rid.as_ref().map(display);
+        match refusal.meaning() {
             Meaning::Misconfigured(remedy) => {
-                let (ip, remedy) = (self.ip.map(display), mini_program.remedy(remedy));
+                let (ip, remedy) = (refusal.ip.map(display), program.remedy(remedy));
                 tracing::error!(
                     request_id,
                     appid,
@@ -97,12 +102,10 @@ pub(crate) fn log_refused_code(
     referring_appid: Option<&str>,
     error: &Error,
 ) {
-    let Some(refusal) = error.refusal() else {
-        return;
-    };
     let appid = mini_program.appid();
-    refusal.log(Some(request_id), mini_program);
-    if refusal.meaning() == Meaning::InvalidCode
+    error.log_refusal(Some(request_id), mini_program);
+    if let Some(refusal) = error.refusal()
+        && refusal.meaning() == Meaning::InvalidCode
         && let Some(referring_appid) = referring_appid.filter(|other| *other != appid)
     {
         tracing::warn!(

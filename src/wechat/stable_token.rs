@@ -4,8 +4,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::http::Request;
-use super::{Call, Client, Error, Invalid, MiniProgram, answer};
+use super::http::{self, Request};
+use super::{Call, Client, Error, Invalid, MiniProgram};
 
 /// The longest token that is accepted, in bytes. WeChat asks callers to have room for 512.
 const MAX_LEN: usize = 2048;
@@ -36,9 +36,9 @@ impl AccessToken {
     /// # Errors
     /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON.
     pub fn from_json(body: &[u8]) -> Result<Self, Error> {
-        let answer: StableTokenAnswer = answer::parse(Call::StableToken, body)?;
+        let answer: StableTokenAnswer = http::parse_answer(Call::StableToken, body)?;
         let text = answer.access_token.unwrap_or_default();
-        answer::check_visible("access_token", text.expose_secret(), MAX_LEN)?;
+        http::check_visible("access_token", text.expose_secret(), MAX_LEN)?;
         let expires_in = answer.expires_in.filter(|seconds| *seconds > 0);
         Ok(Self {
             text,

@@ -10,12 +10,11 @@ use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use percent_encoding::percent_decode_str;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-
-use super::lenient_decode;
 
 const BLOCK_LEN: usize = 16;
 
@@ -53,10 +52,8 @@ impl EncryptedData {
     pub fn from_base64(encrypted_data: &str, iv: &str) -> Option<Self> {
         let is_whole = |len: usize| len > 0 && len.is_multiple_of(BLOCK_LEN);
         Some(Self {
-            blocks: lenient_decode::base64(encrypted_data, is_whole)?,
-            iv: lenient_decode::base64(iv, |len| len == BLOCK_LEN)?
-                .try_into()
-                .ok()?,
+            blocks: base64(encrypted_data, is_whole)?,
+            iv: base64(iv, |len| len == BLOCK_LEN)?.try_into().ok()?,
         })
     }
 
@@ -115,11 +112,9 @@ pub fn is_signature(signature: &str, raw_data: &str, session_key: &[u8; 16]) -> 
     context.update(raw_data.as_bytes());
     context.update(key_text.as_bytes());
     let expected = hex(context.finish().as_ref());
-    verify_slices_are_equal(
-        expected.as_bytes(),
-        lenient_decode::hex(signature).as_bytes(),
-    )
-    .is_ok()
+    let signature = without_wrapping(signature).unwrap_or_default();
+    let signature = signature.trim_matches(' ').to_ascii_lowercase();
+    verify_slices_are_equal(expected.as_bytes(), signature.as_bytes()).is_ok()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -146,4 +141,40 @@ fn escape_control_characters(json: &str) -> String {
         after_backslash = in_string && c == '\\' && !after_backslash;
     }
     escaped
+}
+
+/// Decodes base64. A space was a `+`, or was added: the first reading whose number of bytes `is_length` accepts.
+fn base64(text: &str, is_length: impl Fn(usize) -> bool) -> Option<Vec<u8>> {
+    let text = without_wrapping(text)?;
+    let (inner, outer) = (text.trim_matches(' '), &*text);
+    let readings = [
+        outer.replace(' ', "+"),
+        inner.replace(' ', "+"),
+        inner.replace(' ', ""),
+    ];
+    readings
+        .iter()
+        .filter_map(|text| STANDARD_NO_PAD.decode(text.trim_end_matches('=')).ok())
+        .find(|bytes| is_length(bytes.len()))
+}
+
+/// Undoes what a client, a proxy or a template did to base64 or hex, each once: percent-encoding, JSON escapes, quotes,
+/// line breaks and the URL-safe alphabet. The text itself can hold none of these. Spaces stay.
+fn without_wrapping(text: &str) -> Option<String> {
+    let mut text = percent_decode_str(text).decode_utf8().ok()?.into_owned();
+    if text.contains('\\') {
+        text = text.trim().replace(char::is_control, "");
+        if !text.starts_with('"') {
+            text = format!("\"{text}\"");
+        }
+        text = serde_json::from_str(&text).ok()?;
+    }
+    let is_kept =
+        |c: &char| *c == ' ' || !(c.is_whitespace() || matches!(c, '"' | '\'' | '\u{feff}'));
+    let standard = |c| match c {
+        '-' => '+',
+        '_' => '/',
+        other => other,
+    };
+    Some(text.chars().filter(is_kept).map(standard).collect())
 }
