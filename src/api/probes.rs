@@ -1,4 +1,4 @@
-//! `GET /healthz`, `GET /readyz`, and `GET /metrics` at the internal listener
+//! `GET /readyz`, and `GET /metrics` at the internal listener.
 
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
@@ -6,10 +6,6 @@ use axum::http::header::{CONTENT_TYPE, HeaderName};
 use crate::app::WxLogin;
 use crate::metrics;
 use crate::problem::Problem;
-
-pub(super) async fn healthz() -> &'static str {
-    "ok\n"
-}
 
 /// 200 if a login could be stored.
 pub(super) async fn readyz(State(wxlogin): State<WxLogin>) -> Result<&'static str, Problem> {

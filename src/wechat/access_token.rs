@@ -54,13 +54,6 @@ impl TokenSlot {
         let used_for = life.checked_sub(EXPIRY_MARGIN).unwrap_or(life);
         (age < used_for).then_some((left, age))
     }
-
-    /// Forgets a token, unless another one is in its place.
-    fn forget(&self, token: &AccessToken) {
-        let mut state = lock(&self.state);
-        let fetched = &mut state.fetched;
-        fetched.take_if(|(fetched, _)| fetched.expose() == token.expose());
-    }
 }
 
 impl Client {
@@ -164,7 +157,9 @@ impl Client {
         let (slot, appid) = (&mini_program.token, mini_program.appid());
         let now = self.clock.monotonic();
         if let Some((token, _)) = &refused {
-            slot.forget(token);
+            let mut state = lock(&slot.state);
+            let is_it = |(fetched, _): &mut (AccessToken, _)| fetched.expose() == token.expose();
+            state.fetched.take_if(is_it);
         }
         // Another request may have fetched one meanwhile.
         let usable = slot.usable(&self.clock);

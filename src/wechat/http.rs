@@ -99,22 +99,17 @@ pub(super) enum Number {
     Text(String),
 }
 
-impl Number {
-    fn parse(self) -> Result<i64, Invalid> {
-        match self {
-            Self::Number(number) => Ok(number),
-            Self::Text(text) => text.trim().parse().map_err(|_| Invalid::Field("errcode")),
-        }
-    }
-}
-
 /// Parses the body of an answer with HTTP status 200, a JSON object. Other fields than those of `T` are ignored.
 ///
 /// [`Error::Refused`] if it has an errcode other than 0.
 pub(super) fn parse_answer<T: DeserializeOwned>(call: Call, body: &[u8]) -> Result<T, Error> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body); // a gateway's byte order mark
     let status: ErrcodeAndErrmsg = object(body)?;
-    let errcode = status.errcode.map_or(Ok(0), Number::parse)?;
+    let errcode = match status.errcode {
+        None => 0,
+        Some(Number::Number(errcode)) => errcode,
+        Some(Number::Text(text)) => (text.trim().parse()).map_err(|_| Invalid::Field("errcode"))?,
+    };
     if errcode == 0 {
         return Ok(object(body)?);
     }
