@@ -92,8 +92,8 @@ fn serve(config: ServerConfig) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            drop(logging); // after its lines
-            fail(FAILURE, &error)
+            logging.print(&format!("wxlogin: {error}"));
+            ExitCode::from(FAILURE)
         }
     }
 }

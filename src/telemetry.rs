@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{FilterExt, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, fmt};
@@ -55,7 +55,16 @@ pub(crate) fn default_filter() -> Targets {
 /// Writes the queued lines when it is dropped, for at most a second.
 #[must_use]
 pub struct Logging {
+    lines: NonBlocking,
     guard: Option<WorkerGuard>,
+}
+
+impl Logging {
+    /// Writes a line, whatever `RUST_LOG` is. Standard error that nobody reads does not hold it up.
+    pub fn print(&self, line: &str) {
+        // The queue accepts or drops it, without an error.
+        let _ = self.lines.clone().write_all(format!("{line}\n").as_bytes());
+    }
 }
 
 impl Drop for Logging {
@@ -85,8 +94,7 @@ pub fn init(settings: &Settings) -> Logging {
         .buffered_lines_limit(MAX_QUEUED_LINES)
         .thread_name("log-writer")
         .finish(stderr);
-    let queue_full = lines.error_counter();
-    let layer = fmt::layer().with_writer(lines);
+    let layer = fmt::layer().with_writer(lines.clone());
     let layer = if settings.is_json {
         layer.json().flatten_event(true).boxed()
     } else {
@@ -98,14 +106,15 @@ pub fn init(settings: &Settings) -> Logging {
     let filter = settings.filter.clone().and(only_ours);
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
-        let _ = QUEUE_FULL.set(queue_full);
+        let _ = QUEUE_FULL.set(lines.error_counter());
         // The panic message is not logged: it can quote a secret.
         std::panic::set_hook(Box::new(|panic| {
             let location = panic.location().map(ToString::to_string);
             tracing::error!(location, "panicked");
         }));
     }
-    Logging { guard: Some(guard) }
+    let guard = Some(guard);
+    Logging { lines, guard }
 }
 
 /// How many log lines were dropped since the process started.

@@ -139,7 +139,12 @@ impl<'a> Reader<'a> {
             Err(error) => format!("cannot be read: {error}"),
         };
         let must = format!("name a file with the value: this one {problem}");
-        self.invalid(file_name, &must);
+        // The path is quoted unless it could be the secret itself, which has neither of these.
+        if path.contains(['/', '.']) {
+            self.invalid(file_name, &must);
+        } else {
+            self.invalid_secret(file_name, &must);
+        }
         (file_name, None)
     }
 

@@ -69,12 +69,8 @@ impl PhoneNumber {
     pub fn from_json(body: &[u8], appid: &str) -> Result<Self, Error> {
         let answer: PhoneNumberAnswer = http::parse_answer(Call::PhoneNumber, body)?;
         let info = answer.phone_info.ok_or(Invalid::Field("phone_info"))?;
-        if info
-            .watermark
-            .as_ref()
-            .and_then(|it| it.get("appid")?.as_str())
-            != Some(appid)
-        {
+        let watermark = info.watermark.unwrap_or_default();
+        if watermark.get("appid").and_then(Value::as_str) != Some(appid) {
             return Err(Invalid::Field("watermark").into());
         }
         let country_code = info.country_code.map(|code| match code {

@@ -449,6 +449,11 @@ fn internal_tokens_come_from_a_file_too_and_are_not_shown() {
         problems.starts_with("INTERNAL_TOKEN_FILE replaces"),
         "{problems}"
     );
+    // The token itself, where the name of a file belongs.
+    let swapped = with(&[("INTERNAL_TOKEN_FILE", "token-of-the-team")]);
+    let problems = swapped.unwrap_err().to_string();
+    assert!(problems.contains("must name a file"), "{problems}");
+    assert!(!problems.contains("token-of-the-team"), "{problems}");
 }
 
 #[test]
