@@ -1,6 +1,8 @@
 //! A Redis that moves, hangs, is killed or is forgotten by the network.
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::fake_wechat::FakeWechat;
@@ -14,7 +16,8 @@ use crate::support::redis_server::{PASSWORD, RedisServer, Relay, await_until};
 
 /// A primary, and a replica that has what the primary has.
 fn pair() -> [RedisServer; 2] {
-    let pair = [RedisServer::start(), RedisServer::start()];
+    let debug: &[&str] = &["--enable-debug-command", "yes"];
+    let pair = [RedisServer::with(debug), RedisServer::start()];
     pair[1].cli(&["REPLICAOF", "127.0.0.1", &pair[0].port.to_string()]);
     await_until("the replica has it all", || {
         pair[1]
@@ -45,8 +48,18 @@ async fn await_login(client: &Client, kept: &str) {
 async fn a_connection_to_what_is_no_longer_the_primary_is_replaced() {
     let demoted: &[&str] = &["REPLICAOF", "127.0.0.1", "1"];
     let stale: &[&str] = &["CONFIG", "SET", "replica-serve-stale-data", "no"];
+    // It loads its data for ten seconds, and answers meanwhile.
+    let data: &[&str] = &["DEBUG", "POPULATE", "1000", "key", "1000"];
+    let events: &[&str] = &[
+        "CONFIG",
+        "SET",
+        "loading-process-events-interval-bytes",
+        "1024",
+    ];
+    let delay: &[&str] = &["CONFIG", "SET", "key-load-delay", "10000"];
     for (what, breaks) in [
-        ("READONLY", &[demoted][..]),
+        ("LOADING", &[data, events, delay][..]),
+        ("READONLY", &[demoted]),
         ("MASTERDOWN", &[stale, demoted]),
         ("no answer", &[]),
     ] {
@@ -62,8 +75,14 @@ async fn a_connection_to_what_is_no_longer_the_primary_is_replaced() {
         for command in breaks {
             one.cli(command);
         }
-        if breaks.is_empty() {
-            one.signal("STOP");
+        let mut loads = TcpStream::connect(("127.0.0.1", one.port)).unwrap();
+        match what {
+            "LOADING" => {
+                write!(loads, "AUTH {PASSWORD}\r\nDEBUG RELOAD\r\n").unwrap();
+                await_until("it loads", || one.cli(&["GET", "x"]).starts_with(what));
+            }
+            "no answer" => one.signal("STOP"),
+            _ => {}
         }
         let failed = app.client.login("user-carol").await;
         failed.assert_problem(503, "store_unavailable", "login_again");
