@@ -322,7 +322,7 @@ fn a_start_that_the_file_system_refuses_says_what_was_tried_on_what_and_what_it_
             "failed to sync file `.`",
             "Input/output error",
         ),
-        ("open", "EACCES", 2, open, OWNER),
+        ("open", "EACCES", 3, open, OWNER),
         ("lock", "ENOLCK", 0, "cannot lock s.sessions", NETWORK),
         ("unlink", "EROFS", 0, rename, READ_ONLY),
         ("chmod", "EPERM", 0, chmod, OWNER),
