@@ -154,6 +154,29 @@ async fn a_refusal_that_the_operator_can_mend_is_one_complete_error_line() {
     }
 }
 
+#[tokio::test]
+async fn a_logout_is_a_line_at_info_and_a_limit_of_wechat_a_warning() {
+    let lines = lines_of(&[], async |client| {
+        let token = client.token("user-alice").await;
+        client.session(&token).await; // no line
+        client.end(&token).await;
+        client.login("error-45011").await;
+    })
+    .await;
+    let row = |line: &Value| {
+        let text = |name: &str| line[name].as_str().unwrap().to_owned();
+        let status = line["status"].to_string();
+        [text("level"), text("method"), text("route"), status].join(" ")
+    };
+    let rows: Vec<_> = lines.iter().map(row).collect();
+    let expected = [
+        "INFO GET /onLogin 200",
+        "INFO DELETE /session 204",
+        "WARN GET /onLogin 429",
+    ];
+    assert_eq!(rows, expected);
+}
+
 /// Where the AppSecret is set. An empty value is none.
 #[tokio::test]
 async fn the_remedy_in_the_log_names_the_setting_in_use() {

@@ -307,9 +307,9 @@ fn a_start_that_the_file_system_refuses_says_what_was_tried_on_what_and_what_it_
         ". Network file systems have no such locks, or lose them: name a directory on a local disk";
     let create = "failed to create directory `s.sessions`";
     let open = "failed to open file `s.sessions`";
-    let chmod = "failed to set permissions for file `s.sessions`";
+    let chmod = "failed to set permissions for file `s.sessions/`";
     let rename =
-        "failed to rename file from s.sessions/unfinished.sqlite to s.sessions/sessions.sqlite";
+        "failed to rename file from `s.sessions/unfinished.sqlite` to `s.sessions/sessions.sqlite`";
     // .env is opened first.
     for (kind, fault, before, tried, meaning) in [
         ("open", "EACCES", 1, create, OWNER),
