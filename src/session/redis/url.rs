@@ -51,6 +51,9 @@ impl FromStr for RedisUrl {
             return Err(SEVERAL);
         }
         let node = |host| {
+            if hosts.split(',').filter(|it| *it == host).count() > 1 {
+                return Err("each host of a cluster is named once");
+            }
             let url = format!("{scheme}://{credentials}{host}/{database}");
             let node = url.into_connection_info().ok();
             node.filter(|_| is_host(host)).ok_or(HOST)

@@ -1,5 +1,6 @@
 //! The lines of the log.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::fake_wechat::{APPID, FakeWechat, OTHER_APPID};
+use crate::fake_wechat::{APPID, FakeWechat, OTHER_APPID, SECRET};
 use crate::support::app::vars;
 use crate::support::client::Client;
 use crate::support::process::Process;
@@ -150,6 +151,66 @@ async fn a_refusal_that_the_operator_can_mend_is_one_complete_error_line() {
         let ip = (errcode == 40164).then_some("203.0.113.7");
         assert_eq!(line["ip"].as_str(), ip, "{line}");
         assert!(line["request_id"].as_str().unwrap().len() >= 8);
+    }
+}
+
+#[tokio::test]
+async fn a_logout_is_a_line_at_info_and_a_limit_of_wechat_a_warning() {
+    let lines = lines_of(&[], async |client| {
+        let token = client.token("user-alice").await;
+        client.session(&token).await; // no line
+        client.end(&token).await;
+        client.login("error-45011").await;
+    })
+    .await;
+    let row = |line: &Value| {
+        let text = |name: &str| line[name].as_str().unwrap().to_owned();
+        let status = line["status"].to_string();
+        [text("level"), text("method"), text("route"), status].join(" ")
+    };
+    let rows: Vec<_> = lines.iter().map(row).collect();
+    let expected = [
+        "INFO GET /onLogin 200",
+        "INFO DELETE /session 204",
+        "WARN GET /onLogin 429",
+    ];
+    assert_eq!(rows, expected);
+}
+
+/// Where the AppSecret is set. An empty value is none.
+#[tokio::test]
+async fn the_remedy_in_the_log_names_the_setting_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (secret, apps) = (file("secret", SECRET), format!("{APPID}:{SECRET}"));
+    let lines = file("apps", &apps);
+    let none = [("WECHAT_APPID", ""), ("WECHAT_SECRET", "")];
+    for (setting, value, appid_setting) in [
+        ("WECHAT_SECRET_FILE", &secret, "WECHAT_APPID"),
+        ("WECHAT_APPS", &apps, "WECHAT_APPS"),
+        ("WECHAT_APPS_FILE", &lines, "WECHAT_APPS_FILE"),
+    ] {
+        let unset = &none[usize::from(appid_setting == "WECHAT_APPID")..];
+        let settings = [unset, &[(setting, value)]].concat();
+        let lines = lines_of(&settings, async |client| {
+            client.login("error-40125").await;
+            client.login("error-40013").await;
+        })
+        .await;
+        let [wrong_secret, wrong_appid] = &at_level(&lines, "ERROR")[..] else {
+            panic!("{lines:?}");
+        };
+        let remedy = |line: &Value| line["remedy"].as_str().unwrap().to_owned();
+        assert!(
+            remedy(wrong_secret).ends_with(&format!(" in {setting}")),
+            "{wrong_secret}"
+        );
+        let compare = format!(" compare {appid_setting} with ");
+        assert!(remedy(wrong_appid).contains(&compare), "{wrong_appid}");
     }
 }
 

@@ -524,6 +524,7 @@ fn an_address_of_redis_that_could_mean_another_is_refused_without_its_password()
         ("redis://host/99999999999", "number of a database"),
         ("redis+cluster://one,two/3", "a cluster has 0 alone"),
         ("redis+cluster://one/3,two", "number of a database"),
+        ("redis+cluster://one,two,one", "named once"),
         ("redis://one,two", "redis+cluster://"),
         ("redis://", "a host is"),
         ("redis:///3", "a host is"),

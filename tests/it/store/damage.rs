@@ -10,6 +10,7 @@ use wxlogin::session::{Session, Store};
 
 use crate::fake_wechat::FakeWechat;
 use crate::support::app::{ManualClock, metrics, vars};
+use crate::support::disk::Disk;
 use crate::support::metrics::numbers;
 use crate::support::process::Process;
 use crate::support::stores::{create, encryption, settings, user};
@@ -62,6 +63,7 @@ async fn damage_of_the_database_is_in_the_log_the_metrics_and_the_readiness() {
         let lookup = client.session(&first).await;
         lookup.assert_problem(503, "store_unavailable", "retry_later");
     }
+    let reported = Instant::now();
     let readyz = client.get("/readyz").await;
     readyz.assert_problem(503, "store_unavailable", "retry_later");
     eventually("damage is told", async || {
@@ -80,6 +82,14 @@ async fn damage_of_the_database_is_in_the_log_the_metrics_and_the_readiness() {
     );
     let numbers = numbers(&process.internal()).await;
     assert!(numbers[r#"wxlogin_store_damage_total{what="database"}"#] >= 3.0);
+
+    // A single read that failed passes.
+    eventually("the store is ready again", async || {
+        client.get("/readyz").await.status == 200
+    })
+    .await;
+    let unready = reported.elapsed().as_secs_f64();
+    assert!((9.5..15.0).contains(&unready), "{unready} s");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,4 +151,21 @@ async fn a_start_years_later_says_what_it_will_delete_and_deletes_nothing_yet() 
     let store = open(&clock);
     assert!(store.find(&token).await.unwrap().is_some());
     store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_years_ahead_is_told_and_deletes_nothing_yet() {
+    let (wechat, disk) = (FakeWechat::start().await, Disk::new());
+    let settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]);
+    let process = disk.start(&settings);
+    let token = process.client.token("user-alice").await;
+    fs::write(disk.clock(), "").unwrap();
+    process.client.session(&token).await.assert_status(401);
+    eventually("the clock is told", async || {
+        let told = "the clock was set: for five minutes no expired session is deleted";
+        process.log().contains(told)
+    })
+    .await;
+    fs::remove_file(disk.clock()).unwrap();
+    process.client.session(&token).await.assert_status(200);
 }

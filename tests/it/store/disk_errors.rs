@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -270,6 +271,68 @@ async fn a_start_on_a_disk_that_fails_leaves_the_store_as_it_is() {
     disk.mend();
     let process = disk.start(&settings);
     tokens.assert_unchanged(&process.client, None).await;
+}
+
+/// The log of a start in which a call fails, after as many of its kind as come before.
+fn refused_start(disk: &Disk, kind: &str, fault: &str, before: u16) -> String {
+    disk.fault_once(kind, fault, before);
+    let mut command = disk.command(&vars(
+        "http://127.0.0.1:9",
+        &[("SESSION_STORE", "file:s.sessions")],
+    ));
+    let mut service = command.stderr(Stdio::piped()).spawn().unwrap();
+    let log = BufReader::new(service.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    for line in log.map_while(Result::ok) {
+        said.extend([&line, "\n"]);
+        if line.contains(" listening addr=") {
+            service.kill().unwrap();
+        }
+    }
+    assert_eq!(
+        service.wait().unwrap().code(),
+        Some(1),
+        "{kind} {fault}: {said}"
+    );
+    said
+}
+
+#[test]
+fn a_start_that_the_file_system_refuses_says_what_was_tried_on_what_and_what_it_means() {
+    const OWNER: &str =
+        ". The directory and its files must belong to the user that wxlogin runs as";
+    const READ_ONLY: &str = ". It is mounted read-only";
+    const FULL: &str = ". The disk is full";
+    const NETWORK: &str =
+        ". Network file systems have no such locks, or lose them: name a directory on a local disk";
+    let create = "failed to create directory `s.sessions`";
+    let open = "failed to open file `s.sessions`";
+    let chmod = "failed to set permissions for file `s.sessions/`";
+    let rename =
+        "failed to rename file from `s.sessions/unfinished.sqlite` to `s.sessions/sessions.sqlite`";
+    // .env is opened first.
+    for (kind, fault, before, tried, meaning) in [
+        ("open", "EACCES", 1, create, OWNER),
+        ("open", "EROFS", 1, create, READ_ONLY),
+        ("open", "ENOSPC", 1, create, FULL),
+        (
+            "sync",
+            "EIO",
+            0,
+            "failed to sync file `.`",
+            "Input/output error",
+        ),
+        ("open", "EACCES", 3, open, OWNER),
+        ("lock", "ENOLCK", 0, "cannot lock s.sessions", NETWORK),
+        ("unlink", "EROFS", 0, rename, READ_ONLY),
+        ("chmod", "EPERM", 0, chmod, OWNER),
+    ] {
+        let said = refused_start(&Disk::new(), kind, fault, before);
+        assert!(
+            said.contains(tried) && said.contains(meaning),
+            "{kind} {fault}: {said}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

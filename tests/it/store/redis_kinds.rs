@@ -188,7 +188,7 @@ async fn a_user_of_a_cluster_with_the_documented_permissions_can_do_everything()
 
 #[tokio::test]
 async fn each_kind_of_redis_is_told_with_what_to_write_instead() {
-    let single = RedisServer::start();
+    let (single, valkey) = (RedisServer::start(), RedisServer::valkey());
     let sentinel = sentinel(&single);
     let cluster = RedisCluster::start();
     let replica = RedisServer::start();
@@ -215,6 +215,10 @@ async fn each_kind_of_redis_is_told_with_what_to_write_instead() {
         ),
         (
             at("redis+cluster", single.port, ""),
+            "it belongs to no cluster: write redis:// instead of redis+cluster://",
+        ),
+        (
+            at("redis+cluster", valkey.port, ""),
             "it belongs to no cluster: write redis:// instead of redis+cluster://",
         ),
         (at("redis", replica.port, ""), "it is a replica"),

@@ -1,18 +1,23 @@
 //! A Redis that moves, hangs, is killed or is forgotten by the network.
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::fake_wechat::FakeWechat;
 use crate::store::redis_kinds::page;
 use crate::support::app::{TestApp, vars};
+use crate::support::client::Client;
+use crate::support::disk::Disk;
 use crate::support::process::Process;
 use crate::support::redis_proxies::{haproxy, sentinel};
 use crate::support::redis_server::{PASSWORD, RedisServer, Relay, await_until};
 
 /// A primary, and a replica that has what the primary has.
 fn pair() -> [RedisServer; 2] {
-    let pair = [RedisServer::start(), RedisServer::start()];
+    let debug: &[&str] = &["--enable-debug-command", "yes"];
+    let pair = [RedisServer::with(debug), RedisServer::start()];
     pair[1].cli(&["REPLICAOF", "127.0.0.1", &pair[0].port.to_string()]);
     await_until("the replica has it all", || {
         pair[1]
@@ -23,12 +28,12 @@ fn pair() -> [RedisServer; 2] {
 }
 
 /// Repeats until the service stores a login again; it says nothing but 503 until then.
-async fn await_login(app: &TestApp, kept: &str) {
+async fn await_login(client: &Client, kept: &str) {
     let begin = Instant::now();
     for login in 0.. {
-        let session = app.client.session(kept).await;
+        let session = client.session(kept).await;
         assert!([200, 503].contains(&session.status.as_u16()), "{session:?}");
-        let answer = app.client.login(&format!("user-bob.{login}")).await;
+        let answer = client.login(&format!("user-bob.{login}")).await;
         if answer.status != 200 {
             answer.assert_problem(503, "store_unavailable", "login_again");
         } else if session.status == 200 {
@@ -43,8 +48,18 @@ async fn await_login(app: &TestApp, kept: &str) {
 async fn a_connection_to_what_is_no_longer_the_primary_is_replaced() {
     let demoted: &[&str] = &["REPLICAOF", "127.0.0.1", "1"];
     let stale: &[&str] = &["CONFIG", "SET", "replica-serve-stale-data", "no"];
+    // It loads its data for ten seconds, and answers meanwhile.
+    let data: &[&str] = &["DEBUG", "POPULATE", "1000", "key", "1000"];
+    let events: &[&str] = &[
+        "CONFIG",
+        "SET",
+        "loading-process-events-interval-bytes",
+        "1024",
+    ];
+    let delay: &[&str] = &["CONFIG", "SET", "key-load-delay", "10000"];
     for (what, breaks) in [
-        ("READONLY", &[demoted][..]),
+        ("LOADING", &[data, events, delay][..]),
+        ("READONLY", &[demoted]),
         ("MASTERDOWN", &[stale, demoted]),
         ("no answer", &[]),
     ] {
@@ -60,18 +75,42 @@ async fn a_connection_to_what_is_no_longer_the_primary_is_replaced() {
         for command in breaks {
             one.cli(command);
         }
-        if breaks.is_empty() {
-            one.signal("STOP");
+        let mut loads = TcpStream::connect(("127.0.0.1", one.port)).unwrap();
+        match what {
+            "LOADING" => {
+                write!(loads, "AUTH {PASSWORD}\r\nDEBUG RELOAD\r\n").unwrap();
+                await_until("it loads", || one.cli(&["GET", "x"]).starts_with(what));
+            }
+            "no answer" => one.signal("STOP"),
+            _ => {}
         }
         let failed = app.client.login("user-carol").await;
         failed.assert_problem(503, "store_unavailable", "login_again");
         let begin = Instant::now();
-        await_login(&app, &kept).await;
+        await_login(&app.client, &kept).await;
         assert!(begin.elapsed() < Duration::from_secs(4), "{what}");
         // The code of the failed login is not lost.
         app.client.login("user-carol").await.assert_status(200);
         assert_eq!(app.wechat.requests_for("user-carol"), 1);
     }
+}
+
+/// As behind the endpoint of a cloud: the old primary is a replica now, and its connections stay open.
+#[tokio::test]
+async fn a_name_that_leads_to_another_redis_is_looked_up_again() {
+    let [one, two] = pair();
+    let _at_the_other_address = Relay::at(&format!("127.0.0.2:{}", one.port), &two).await;
+    let (wechat, disk) = (FakeWechat::start().await, Disk::new());
+    let url = one.url().replace("127.0.0.1", "localhost");
+    let process = disk.start(&vars(&wechat.base(), &[("SESSION_STORE", &url)]));
+    let kept = process.client.token("user-alice").await;
+    await_until("the replica has it", || {
+        two.cli(&["-n", "3", "DBSIZE"]).trim() != "0"
+    });
+    two.cli(&["REPLICAOF", "NO", "ONE"]);
+    one.cli(&["REPLICAOF", "127.0.0.1", &two.port.to_string()]);
+    disk.fault("move", "EIO");
+    await_login(&process.client, &kept).await;
 }
 
 #[tokio::test]
@@ -101,7 +140,7 @@ async fn a_failover_by_sentinel_behind_the_documented_haproxy_costs_seconds() {
         pair[1].cli(&["DBSIZE"]).trim() != "0"
     });
     pair[0].kill();
-    await_login(&app, &kept).await;
+    await_login(&app.client, &kept).await;
     assert!(pair[1].cli(&["ROLE"]).starts_with("master"));
 }
 
@@ -111,12 +150,33 @@ async fn a_failover_by_sentinel_behind_the_documented_haproxy_costs_seconds() {
 async fn what_persistence_keeps_when_redis_is_killed_is_what_the_page_says() {
     let everysec: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec"];
     let always: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
-    for (options, is_snapshot, kept) in [
-        (&[][..], false, [401, 401, 401]),
-        (&["--save", "3600 1"], true, [200, 401, 200]),
-        (everysec, false, [200, 200, 401]),
-        (always, false, [200, 200, 401]),
+    for (row, options, is_snapshot, kept) in [
+        (
+            "none (`save \"\"`, `appendonly no`) | all sessions are gone |",
+            &[][..],
+            false,
+            [401, 401, 401],
+        ),
+        (
+            "RDB (`save 3600 1 …`) | what came after the last snapshot is undone |",
+            &["--save", "3600 1"],
+            true,
+            [200, 401, 200],
+        ),
+        (
+            "AOF, `appendfsync everysec` | nothing is lost,",
+            everysec,
+            false,
+            [200, 200, 401],
+        ),
+        (
+            "AOF, `appendfsync always` | nothing is lost |",
+            always,
+            false,
+            [200, 200, 401],
+        ),
     ] {
+        assert!(page().contains(row), "{row}");
         let mut redis = RedisServer::with(options);
         let app = TestApp::with(&[("SESSION_STORE", &redis.url())]).await;
         let old = app.client.token("user-alice").await;

@@ -403,6 +403,36 @@ async fn an_idle_store_does_not_need_its_write_ahead_log() {
 }
 
 #[tokio::test]
+async fn damage_that_only_a_login_meets_is_told_too() {
+    let place = Place::new();
+    let store = place.open();
+    let openids: Vec<_> = (0..300).map(|user| format!("o{user}")).collect();
+    let logins = openids.iter();
+    join_all(logins.map(|openid| create(&store, session(openid, None), Some(1)))).await;
+    let log = place.path().join("sessions.sqlite-wal");
+    let is_empty = || fs::metadata(&log).unwrap().len() == 0;
+    eventually("the log stays", async || is_empty()).await;
+    let file = place.path().join("sessions.sqlite");
+    let mut bytes = fs::read(&file).unwrap();
+    for page in bytes.chunks_mut(4096) {
+        // The leaves of the table and of its index.
+        if matches!(page[0], 0x0a | 0x0d) {
+            page.fill(0xff);
+        }
+    }
+    fs::write(&file, bytes).unwrap();
+    // A commit of another connection, after which the writer reads again.
+    place
+        .sql()
+        .execute_batch("PRAGMA user_version = 2")
+        .unwrap();
+    assert!(store.create(&session("oLate", None), None).await.is_err());
+    let error = store.check().await.unwrap_err().to_string();
+    assert!(error.contains("it is damaged"), "{error}");
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_changed_bit_is_no_session_rather_than_another_users() {
     let place = Place::new();
     let store = place.open();

@@ -56,6 +56,11 @@ impl Disk {
         self.temp.path().join("journal")
     }
 
+    /// While this file is there, the wall clock of the service is ten years ahead.
+    pub fn clock(&self) -> PathBuf {
+        self.temp.path().join("clock")
+    }
+
     fn control(&self) -> PathBuf {
         self.temp.path().join("control")
     }
@@ -66,7 +71,8 @@ impl Disk {
         command
             .env("LD_PRELOAD", &*SHIM)
             .env("SHIM_DIR", self.dir())
-            .env("SHIM_CONTROL", self.control());
+            .env("SHIM_CONTROL", self.control())
+            .env("SHIM_CLOCK", self.clock());
         if self.is_recorded {
             command.env("SHIM_JOURNAL", self.journal());
         }

@@ -3,9 +3,11 @@
 //
 // SHIM_CONTROL  a file with one line "KIND FAULT SKIP COUNT": after SKIP more calls of that kind the
 //               next COUNT have the fault. Without the file there is none. KIND is open, write, sync,
-//               truncate, read, unlink, checkpoint (a write to a file *.sqlite) or resolve (getaddrinfo),
-//               FAULT is EIO, ENOSPC, hang, or slow: some milliseconds late.
+//               truncate, read, unlink, lock, chmod, checkpoint (a write to a file *.sqlite), resolve
+//               (getaddrinfo), or move: the name localhost is at 127.0.0.2.
+//               FAULT is a name in `errors`, hang, or slow: some milliseconds late.
 //               Each call with a fault adds a byte to SHIM_CONTROL.hits.
+// SHIM_CLOCK    a file: while it is there, the wall clock is ten years ahead.
 // SHIM_JOURNAL  the journal: records as in power_cut.rs, appended in the order of the calls. The test
 //               appends records of its own to the same file.
 #define _GNU_SOURCE
@@ -19,9 +21,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum op { CREATE = 'c', WRITE = 'w', TRUNCATE = 't', SYNC = 's', SYNC_FAILED = 'f',
@@ -33,7 +37,7 @@ struct __attribute__((packed)) header {
     uint32_t length, length2; // of the two byte strings that follow
 };
 
-static const char *dir, *control;
+static const char *dir, *control, *wrong_clock;
 static char hits_path[4096];
 static int journal = -1;
 
@@ -44,6 +48,7 @@ static int raw_open(const char *path, int flags, mode_t mode) {
 __attribute__((constructor)) static void begin(void) {
     dir = getenv("SHIM_DIR");
     control = getenv("SHIM_CONTROL");
+    wrong_clock = getenv("SHIM_CLOCK");
     if (control) snprintf(hits_path, sizeof hits_path, "%s.hits", control);
     const char *path = getenv("SHIM_JOURNAL");
     if (path) journal = raw_open(path, O_WRONLY | O_APPEND | O_CREAT, 0600);
@@ -91,6 +96,12 @@ static int read_control(char *line, size_t size) {
     return 1;
 }
 
+static const struct {
+    const char *name;
+    int number;
+} errors[] = {{"ENOSPC", ENOSPC}, {"EACCES", EACCES}, {"EPERM", EPERM},
+              {"EROFS", EROFS},   {"ENOLCK", ENOLCK}, {"EIO", EIO}};
+
 // The errno that a call of this kind has to fail with, or 0; returns late if it has to hang.
 static int fault(const char *kind) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -120,7 +131,9 @@ static int fault(const char *kind) {
         while (read_control(now, sizeof now) && !strcmp(now, line)) usleep(2000);
         return 0;
     }
-    return !strcmp(what, "ENOSPC") ? ENOSPC : EIO;
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        if (!strcmp(what, errors[i].name)) return errors[i].number;
+    abort();
 }
 
 #define FAIL_IF(kind)                                                                                  \
@@ -311,10 +324,29 @@ int mkdir(const char *name, mode_t mode) {
     return result;
 }
 
+int flock(int fd, int operation) {
+    if (is_ours(fd)) FAIL_IF("lock");
+    return syscall(SYS_flock, fd, operation);
+}
+
+int chmod(const char *name, mode_t mode) {
+    char path[8192];
+    if (is_ours_at(AT_FDCWD, name, path, sizeof path)) FAIL_IF("chmod");
+    return syscall(SYS_fchmodat, AT_FDCWD, name, mode);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int result = syscall(SYS_clock_gettime, clock, time);
+    if (clock == CLOCK_REALTIME && wrong_clock && !access(wrong_clock, F_OK))
+        time->tv_sec += 10 * 365 * 86400;
+    return result;
+}
+
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
                 struct addrinfo **result) {
     static int (*next)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
     if (!next) next = dlsym(RTLD_NEXT, "getaddrinfo");
     if (fault("resolve")) return EAI_AGAIN;
+    if (node && !strcmp(node, "localhost") && fault("move")) node = "127.0.0.2";
     return next(node, service, hints, result);
 }

@@ -128,7 +128,12 @@ pub struct Relay {
 
 impl Relay {
     pub async fn to(redis: &RedisServer) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0", redis).await
+    }
+
+    /// The same at this address.
+    pub async fn at(addr: &str, redis: &RedisServer) -> Self {
+        let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let to = Arc::new(AtomicU16::new(redis.port));
         let sent = Arc::new(Mutex::new(Vec::new()));
