@@ -36,7 +36,7 @@ impl Report {
     fn add(&mut self, what: &str, found: Result<String, Box<dyn Error>>) {
         self.is_good &= found.is_ok();
         let found = found.unwrap_or_else(|error| error.to_string());
-        self.text += &format!("{what}: {found}\n");
+        self.text.extend([what, ": ", &found, "\n"]);
     }
 }
 

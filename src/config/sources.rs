@@ -120,7 +120,7 @@ fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), Problems> {
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let text = String::from_utf8(fs::read(path)?).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let line = before.split(|byte| *byte == b'\n').count();
         io::Error::other(format!("line {line} is not UTF-8 text"))
     })?;
     let text = text.trim_start_matches('\u{feff}');

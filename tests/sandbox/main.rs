@@ -68,7 +68,7 @@ async fn main() -> ExitCode {
         }
     };
     let _logging = telemetry::init(&settings.config().log);
-    let sandbox = Sandbox::start(addresses, options.openness, settings).await;
+    let sandbox = Sandbox::start(addresses, options.openness, settings);
     tokio::spawn(serve(page, page_and_wechat(&sandbox)));
     tokio::spawn(serve(
         internal,

@@ -21,7 +21,7 @@ pub struct Service {
 
 impl Service {
     /// Without sessions, and with a clock that goes right.
-    pub async fn start(settings: &Settings) -> Self {
+    pub fn start(settings: &Settings) -> Self {
         let config = settings.config();
         let clock = SandboxClock::default();
         let wxlogin = WxLogin::with_clock(config.service, clock.for_wxlogin()).unwrap();

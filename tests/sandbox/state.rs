@@ -58,7 +58,7 @@ impl Deref for Sandbox {
 }
 
 impl Sandbox {
-    pub async fn start(addresses: Addresses, openness: Openness, settings: Settings) -> Self {
+    pub fn start(addresses: Addresses, openness: Openness, settings: Settings) -> Self {
         let http = reqwest::Client::builder().no_proxy();
         let http = http.redirect(reqwest::redirect::Policy::none());
         Self(Arc::new(Parts {
@@ -67,7 +67,7 @@ impl Sandbox {
             wechat: FakeWechat::new(addresses.page),
             requests: Requests::default(),
             logged_in: LoggedIn::default(),
-            service: RwLock::new(Service::start(&settings).await),
+            service: RwLock::new(Service::start(&settings)),
             http: http.build().unwrap(),
             settings,
             quota_pause_end: Mutex::default(),
@@ -101,7 +101,7 @@ impl Sandbox {
 
     /// Resets everything: a new wxlogin, and a WeChat without users.
     pub async fn reset(&self) {
-        let service = Service::start(&self.0.settings).await;
+        let service = Service::start(&self.0.settings);
         let old = std::mem::replace(&mut *self.service.write().await, service);
         *self.0.quota_pause_end.lock().unwrap() = None;
         self.wechat.reset();
