@@ -124,6 +124,42 @@ async fn the_static_sandbox_runs_in_an_empty_root_directory() {
 }
 
 #[test]
+#[ignore = "builds everything four times: tests/slow.sh"]
+fn a_release_is_twice_the_same_and_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let releases = ["one", "another"].map(|name| {
+        let clone = dir.path().join(name);
+        let mut git = Command::new("git");
+        git.args(["clone", "--quiet", env!("CARGO_MANIFEST_DIR")]);
+        assert!(git.arg(&clone).status().unwrap().success());
+        let release = Command::new(clone.join(".ci/release")).status();
+        assert!(release.unwrap().success());
+        clone.join("target/release-files")
+    });
+    let read = |name: &str| fs::read_to_string(releases[0].join(name)).unwrap();
+    let sums = fs::read_to_string(releases[1].join("SHA256SUMS")).unwrap();
+    assert_eq!(read("SHA256SUMS"), sums);
+    assert_eq!(sums.lines().count(), 6, "{sums}");
+    for (name, has_sqlite) in [("wxlogin", true), ("wxlogin-sandbox", false)] {
+        let help = Command::new(releases[0].join(name)).arg("--help").output();
+        assert!(help.unwrap().status.success(), "{name}");
+        let sbom = read(&format!("{name}.sbom.json"));
+        let licenses = read(&format!("{name}.licenses.txt"));
+        for library in ["axum", "reqwest", "aws-lc-sys"] {
+            assert!(
+                sbom.contains(&format!("\"{library}\"")),
+                "{name}: {library}"
+            );
+            assert!(
+                licenses.contains(&format!(" {library} ")),
+                "{name}: {library}"
+            );
+        }
+        assert_eq!(sbom.contains("\"rusqlite\""), has_sqlite, "{name}");
+    }
+}
+
+#[test]
 fn both_images_are_a_binary_and_ca_certificates_alone() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Dockerfile");
     let dockerfile = fs::read_to_string(path).unwrap();
