@@ -85,9 +85,10 @@ async fn login(bases: &str, environment: &[(&str, &str)], trusted: &str) -> (Ans
 
 #[tokio::test]
 async fn a_host_on_this_machine_is_asked_directly_and_another_by_connect() {
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // Bound on all addresses and not listening: it refuses connections, and no other test gets it.
+    let dead = tokio::net::TcpSocket::new_v6().unwrap();
+    dead.bind("[::]:0".parse().unwrap()).unwrap();
     let dead_port = dead.local_addr().unwrap().port();
-    drop(dead);
     let locals = [
         "127.0.0.1",
         "127.0.0.2",
