@@ -8,7 +8,7 @@ use redis::{ConnectionInfo, IntoConnectionInfo};
 /// `redis://…`, `rediss://…` (TLS), `redis+cluster://host,host…` or `rediss+cluster://host,host…`,
 /// each host with a port if it is not 6379, and a user and password before the first if needed:
 /// `redis://[user]:password@host:6379/0`. Shows no password.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct RedisUrl {
     pub(super) nodes: Vec<ConnectionInfo>,
     pub(super) is_cluster: bool,
@@ -100,11 +100,5 @@ impl fmt::Display for RedisUrl {
         let tls = if self.is_tls { " (TLS)" } else { "" };
         let nodes = nodes.collect::<Vec<_>>().join(", ");
         write!(f, "Redis{kind} at {nodes}{tls}")
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }

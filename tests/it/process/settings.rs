@@ -489,7 +489,11 @@ fn addresses_of_redis() {
         let StoreUrl::Redis(address) = config.service.sessions.url else {
             panic!("{text}");
         };
-        assert_eq!(format!("{address:?}"), shown);
+        assert_eq!(address.to_string(), shown);
+        let debug = format!("{address:?}");
+        for password in ["p@ss", "pass", "pa#?/ss", "a,b"] {
+            assert!(!debug.contains(&format!("{password:?}")), "{debug}");
+        }
     }
 }
 
