@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::app::WxLogin;
 use crate::metrics::Counted;
@@ -19,9 +19,9 @@ use crate::wechat::{self, CodeSession, Invalid, Meaning, MiniProgram};
 
 /// The most further sessions of one code, so that it cannot fill the store.
 const MAX_FURTHER_SESSIONS: u32 = 100;
-/// How often, and with which pauses, the session of another replica's exchange is looked for in the store.
-const REPLICA_POLLS: u32 = 20;
-const REPLICA_PAUSE: Duration = Duration::from_millis(50);
+/// The longest wait for the session of another replica's exchange to appear in the store.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
+const REPLICA_POLL: Duration = Duration::from_millis(50);
 
 /// Where a login comes from.
 #[derive(Debug, Clone, Copy, Default)]
@@ -187,14 +187,15 @@ impl WxLogin {
 
     /// Waits until another replica that exchanged the same code at the same time has stored its session.
     async fn exchanged_elsewhere(&self, request: &Request) -> Option<Session> {
-        for _ in 0..REPLICA_POLLS {
-            let session = self.0.sessions.exchanged(&request.hash).await.ok()?;
-            if session.is_some() {
-                return session;
+        let found = async {
+            loop {
+                if let Ok(Some(session)) = self.0.sessions.exchanged(&request.hash).await {
+                    return session;
+                }
+                sleep(REPLICA_POLL).await;
             }
-            sleep(REPLICA_PAUSE).await;
-        }
-        None
+        };
+        timeout(REPLICA_TIMEOUT, found).await.ok()
     }
 
     /// Stores a session, the first one with the exchange of its code, unless all sessions of the user have ended since

@@ -210,6 +210,7 @@ fn odd_character(value: &str) -> Option<String> {
 /// A duration in one unit, as in the documentation.
 fn shown(duration: Duration) -> String {
     match (duration.as_millis(), DAY.as_millis()) {
+        (0, _) => "0s".into(),
         (all, day) if all.is_multiple_of(day) => format!("{}d", all / day),
         _ => format!("{duration:?}"),
     }

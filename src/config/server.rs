@@ -94,7 +94,9 @@ pub(super) fn read(reader: &mut Reader) -> ServerConfig {
         "be an IP address and a port, such as 127.0.0.1:9090",
         |text| text.parse().ok().map(Some),
     );
-    if internal_addr.is_some_and(|addr| overlap(listen_addr, addr)) {
+    // A wrong LISTEN_ADDR is told already: the default is in its place.
+    let is_known = (reader.get("LISTEN_ADDR")).is_none_or(|text| text.parse() == Ok(listen_addr));
+    if is_known && internal_addr.is_some_and(|addr| overlap(listen_addr, addr)) {
         let must = "be another address or port than LISTEN_ADDR";
         reader.invalid("INTERNAL_ADDR", must);
     }
@@ -192,7 +194,7 @@ fn warn_of_unlikely_values(
     let has_routes = internal.gives_access_tokens || !internal.wechat_paths.is_empty();
     if has_routes && !has_token {
         reader.warn(
-            "INTERNAL_ACCESS_TOKEN and INTERNAL_WECHAT_PATHS have no effect without INTERNAL_TOKEN",
+            "INTERNAL_TOKEN is not set: without it INTERNAL_ACCESS_TOKEN and INTERNAL_WECHAT_PATHS have no effect",
         );
     }
 }
@@ -200,10 +202,14 @@ fn warn_of_unlikely_values(
 /// Warns of names that begin like settings and were not read.
 fn warn_of_unknown_names(reader: &mut Reader) {
     let ours = reader.names_read.iter().filter(|name| **name != "RUST_LOG");
-    let prefixes: BTreeSet<_> = ours.map(|name| prefix(name)).collect();
+    let prefixes: BTreeSet<_> = ours
+        .map(|name| prefix(name))
+        .chain([Some("METRICS")])
+        .collect();
     for name in reader.sources.vars.keys() {
         let upper_case = name.to_ascii_uppercase();
-        let is_ours = prefixes.contains(prefix(&upper_case));
+        let prefix = prefix(&upper_case);
+        let is_ours = prefix.is_some() && prefixes.contains(&prefix);
         if !is_ours || reader.names_read.contains(&**name) || FOREIGN_NAMES.contains(&&**name) {
             continue;
         }
@@ -213,6 +219,6 @@ fn warn_of_unknown_names(reader: &mut Reader) {
     }
 }
 
-fn prefix(name: &str) -> &str {
-    name.split_once('_').map_or(name, |(prefix, _)| prefix)
+fn prefix(name: &str) -> Option<&str> {
+    name.split_once('_').map(|(prefix, _)| prefix)
 }

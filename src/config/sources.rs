@@ -2,14 +2,16 @@
 //! name.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Problems;
 use super::proxies_and_certificates::CERTIFICATES;
 
+/// The size of the largest file, in bytes.
+const MAX_LEN: u64 = 64 * 1024;
 /// Stands for `$` while `.env` is parsed: no text has this character.
 const DOLLAR: &str = "\u{e000}";
 
@@ -118,7 +120,17 @@ fn read_dotenv(path: &Path, sources: &mut Sources) -> Result<(), Problems> {
 /// The text of a file as editors of any system write it, without a byte order mark, with `\n` at the end of lines.
 /// An error holds no part of it.
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
-    let text = String::from_utf8(fs::read(path)?).map_err(|error| {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_LEN + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_LEN {
+        return Err(io::Error::other("it is larger than 64 KiB"));
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(io::Error::other("it is UTF-16: save it as UTF-8"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = before.split(|byte| *byte == b'\n').count();
         io::Error::other(format!("line {line} is not UTF-8 text"))

@@ -258,14 +258,16 @@ fn a_file_is_read_as_editors_save_it_and_a_problem_names_file_and_line() {
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
+    let large = vec![b'x'; 64 * 1024 + 1];
     let with_mark = [&b"\xff\xfe"[..], &utf_16].concat();
     for (content, reason) in [
         (&b"wx1:s1\n\nwx2 s3cret\n"[..], "line 3"),
         (b"wx1:s1\nwx2:s2,wx3\n", "apps.txt, line 2 is none"),
         (b"wx1:s1\nwx2:s3cret\xff", "line 2 is not UTF-8"),
-        (&with_mark, "line 1 is not UTF-8 text"),
+        (&with_mark, "UTF-16"),
         (&utf_16, "line 1 is none"),
         (b" \r\n", "empty"),
+        (&large, "64 KiB"),
     ] {
         let problems = read(content).unwrap_err();
         assert!(problems.starts_with("WECHAT_APPS"), "{problems}");
@@ -273,8 +275,7 @@ fn a_file_is_read_as_editors_save_it_and_a_problem_names_file_and_line() {
         assert!(problems.contains("apps.txt"), "{problems}");
         assert!(!problems.contains("s3cret"), "{problems}");
     }
-    let secret = REQUIRED[1].1;
-    for path in ["/nowhere/secret", secret, &format!("wx1:{secret}")] {
+    for path in ["/nowhere/secret", "s3cret", "wx1:s3cret"] {
         let problems = apps(&[("WECHAT_APPS_FILE", path)]).unwrap_err();
         assert!(problems.contains("No such file"), "{problems}");
         assert_eq!(problems.contains(path), path.contains('/'), "{problems}");
@@ -417,7 +418,7 @@ fn an_internal_listener_that_is_open_to_others_or_half_set_up_is_a_warning() {
                 ("INTERNAL_ACCESS_TOKEN", "on"),
             ],
             &[
-                "INTERNAL_ACCESS_TOKEN and INTERNAL_WECHAT_PATHS have no effect without INTERNAL_TOKEN",
+                "INTERNAL_TOKEN is not set: without it INTERNAL_ACCESS_TOKEN and INTERNAL_WECHAT_PATHS have no effect",
             ],
         ),
     ];
@@ -622,7 +623,7 @@ fn the_documentation_and_the_messages_write_bounds_alike() {
     for (name, low, high) in [
         ("WECHAT_TIMEOUT", "100ms", "60s"),
         ("SESSION_TTL", "1s", "3650d"),
-        ("USERDATA_MAX_AGE", "0d", "3650d"),
+        ("USERDATA_MAX_AGE", "0s", "3650d"),
         ("WECHAT_MAX_IN_FLIGHT", "1", "1000000"),
     ] {
         let problems = with(&[(name, "x")]).unwrap_err().to_string();
