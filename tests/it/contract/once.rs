@@ -149,8 +149,9 @@ async fn a_busy_wechat_is_asked_three_times() {
 
 #[tokio::test]
 async fn further_tries_keep_to_the_timeout() {
-    let app = TestApp::with(&[("WECHAT_TIMEOUT", "150ms")]).await;
+    // The third try comes after 550 ms or more.
+    let app = TestApp::with(&[("WECHAT_TIMEOUT", "500ms")]).await;
     let busy = app.client.login("busy-2").await;
     busy.assert_problem(503, "upstream_busy", "retry_later");
-    assert_eq!(app.wechat.requests_for("busy-2"), 1);
+    assert!(app.wechat.requests_for("busy-2") <= 2);
 }
