@@ -24,6 +24,7 @@ fn start(wechat: &FakeWechat, dir: &Path) -> Process {
     let settings = [
         ("SESSION_STORE", "file:s.sessions"),
         ("INTERNAL_ADDR", "127.0.0.1:0"),
+        ("WECHAT_TIMEOUT", "30s"), // for hundreds of logins at once
     ];
     Process::start(dir, &vars(&wechat.base(), &settings))
 }
