@@ -33,6 +33,7 @@ pub struct Report {
 }
 
 impl Report {
+    /// Adds a line. An error is one that a start would fail with; what WeChat says of one AppSecret is none.
     fn add(&mut self, what: &str, found: Result<String, Box<dyn Error>>) {
         self.is_good &= found.is_ok();
         let found = found.unwrap_or_else(|error| error.to_string());
