@@ -1,4 +1,4 @@
-//! The login: a code is exchanged at WeChat once, and becomes a session.
+//! The login: a code is exchanged at WeChat once, and becomes a session; also when the same code comes twice.
 //!
 //! `jscode2session` is a GET with a side effect: a second exchange of a code is refused, and even a refused one
 //! uses the code up. So one request at a time is at work on a code, in a task that goes on when its client closes
@@ -88,10 +88,7 @@ impl WxLogin {
         let work = async move |known| wxlogin.log_in_alone(&request, known).await;
         let logged_in = self.0.login_codes.run(hash, work).await;
         let logged_in = logged_in.unwrap_or(Err(Problem::Internal("a login panicked")));
-        logged_in.map_err(|problem| match problem {
-            Problem::Store(error) => Problem::LoginStore(error),
-            other => other,
-        })
+        logged_in.map_err(Problem::of_login)
     }
 
     /// The Mini Program that the client names, else the one that the request comes from, else the first.
@@ -122,8 +119,7 @@ impl WxLogin {
                 Known::Refused(error) => return Err(request.failed(error.clone())),
                 Known::User(user, endings) => {
                     let (appid, openid) = (request.mini_program.appid(), &*user.openid);
-                    let session =
-                        self.new_session(UserId { appid, openid }, user.unionid.as_deref());
+                    let session = self.new_session(UserId { appid, openid }, user.unionid.clone());
                     let exchange = Exchange {
                         code: request.hash,
                         session_key: &user.session_key,
@@ -140,7 +136,7 @@ impl WxLogin {
                 Known::Stored(first, endings, further) => {
                     *further += 1;
                     let endings = *endings;
-                    let session = self.new_session(first.user(), first.unionid.as_deref());
+                    let session = self.new_session(first.user(), first.unionid.clone());
                     drop(known);
                     return self.store(request, session, None, endings).await;
                 }
@@ -209,10 +205,10 @@ impl WxLogin {
     ) -> Result<LoggedIn, Problem> {
         let sessions = &self.0.sessions;
         // Another replica that ends all sessions removes the exchange.
-        let is_shared = exchange.is_none() && sessions.is_shared();
+        let needs_exchange = exchange.is_none() && sessions.is_shared();
         let has_ended = async |session: &Session| {
             let has_ended = self.0.endings.has_ended(session.user(), endings)
-                || is_shared && sessions.exchanged(&request.hash).await?.is_none();
+                || needs_exchange && sessions.exchanged(&request.hash).await?.is_none();
             Ok::<_, Problem>(has_ended)
         };
         if has_ended(&session).await? {
@@ -221,15 +217,20 @@ impl WxLogin {
         let token = sessions.create(&session, exchange).await?;
         // Meanwhile: whether this session was among them is not known.
         if has_ended(&session).await? {
-            sessions.end_all(session.user(), Some(&token)).await?;
+            if needs_exchange {
+                // Perhaps the minute of the code has passed. The user's other sessions stay.
+                sessions.end(&token, &session).await?;
+            } else {
+                sessions.end_all(session.user(), Some(&token)).await?;
+            }
             return Err(Problem::CodeUsed);
         }
         session.id = token.id();
         Ok(LoggedIn { token, session })
     }
 
-    fn new_session(&self, user: UserId<'_>, unionid: Option<&str>) -> Session {
-        let (unionid, now) = (unionid.map(str::to_owned), self.0.clock.now());
+    fn new_session(&self, user: UserId<'_>, unionid: Option<String>) -> Session {
+        let now = self.0.clock.now();
         Session::new(user, unionid, now, self.0.session_ttl)
     }
 }
@@ -237,13 +238,12 @@ impl WxLogin {
 impl Request {
     /// Another code than that of `wx.login` has its own detail.
     fn failed(&self, error: wechat::Error) -> Problem {
-        let purpose = match error.meaning() {
-            Some(Meaning::InvalidCode | Meaning::CodeUsed)
-                if self.code.looks_like_a_phone_code() =>
-            {
-                Purpose::LoginWithPhoneCode
-            }
-            _ => Purpose::Login,
+        let meaning = error.meaning();
+        let is_refused = matches!(meaning, Some(Meaning::InvalidCode | Meaning::CodeUsed));
+        let purpose = if is_refused && self.code.looks_like_a_phone_code() {
+            Purpose::LoginWithPhoneCode
+        } else {
+            Purpose::Login
         };
         Problem::Wechat(error, purpose)
     }

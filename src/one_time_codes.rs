@@ -2,7 +2,7 @@
 //! what is known of it is remembered for a minute.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -209,22 +209,27 @@ impl Endings {
     /// All sessions of this user end now.
     pub(crate) fn add(&self, user: UserId<'_>) {
         let now = self.clock.monotonic();
-        let mut state = lock(&self.state);
+        let mut state = self.pruned();
         state.count += 1;
         // A code is remembered for a minute after its exchange, which begins before it is remembered.
         let ending = (state.count, now + 2 * EXCHANGE_TTL);
-        state.users.insert(key(user), ending);
+        state.users.insert(user.to_strings(), ending);
     }
 
     /// The number of endings so far.
     pub(crate) fn count(&self) -> u64 {
+        self.pruned().count
+    }
+
+    /// Forgets endings in time.
+    fn pruned(&self) -> MutexGuard<'_, State> {
         let mut state = lock(&self.state);
         while let Some((_, (_, end))) = state.users.front()
             && *end <= self.clock.monotonic()
         {
             state.users.pop_front();
         }
-        state.count
+        state
     }
 
     /// Whether the sessions of this user have ended since there were `count` endings.
@@ -232,10 +237,6 @@ impl Endings {
         let state = lock(&self.state);
         // Without a look at the map for nearly all logins.
         state.count > count
-            && (state.users.get(&key(user))).is_some_and(|(number, _)| *number > count)
+            && (state.users.get(&user.to_strings())).is_some_and(|(number, _)| *number > count)
     }
-}
-
-fn key(user: UserId<'_>) -> [String; 2] {
-    [user.appid, user.openid].map(str::to_owned)
 }

@@ -89,6 +89,14 @@ impl Problem {
         self.wechat().and_then(wechat::Error::errcode)
     }
 
+    /// The same, of a login: a client that asks again logs in again.
+    pub(crate) fn of_login(self) -> Self {
+        match self {
+            Self::Store(error) => Self::LoginStore(error),
+            other => other,
+        }
+    }
+
     pub(crate) fn wechat(&self) -> Option<&wechat::Error> {
         match self {
             Self::Wechat(error, _) => Some(error),

@@ -4,7 +4,7 @@
 mod connections;
 mod listen;
 mod resources;
-mod stop;
+mod signals;
 
 use std::io;
 use std::net::TcpListener as StdTcpListener;
@@ -25,7 +25,7 @@ use crate::config::InternalConfig;
 use connections::Connections;
 pub use listen::{listen, listen_or_take};
 pub use resources::{runtime, try_resources};
-pub use stop::{Signals, writes_fail_at_limits};
+pub use signals::{Signals, writes_fail_at_limits};
 
 /// How long closing the session store may take after the last request.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -140,6 +140,25 @@ pub struct Exchange<'a> {
     pub session_key: &'a SessionKey,
 }
 
+/// A seal and a session as they are stored. The default fits no token.
+type Sealed = ([u8; 32], Session);
+
+/// What is stored at a login.
+struct Row {
+    /// [`Token::seal`].
+    seal: [u8; 32],
+    session: Session,
+    /// If this login exchanged its code.
+    exchange: Option<EncryptedExchange>,
+}
+
+/// An exchange as it is stored.
+#[derive(Clone, Copy)]
+struct EncryptedExchange {
+    code: [u8; 32],
+    key: EncryptedKey,
+}
+
 /// An exchange of the last minute before the store was opened: SHA-256 of appid and code, and its first session.
 pub type RecentExchange = ([u8; 32], Session);
 
@@ -147,6 +166,17 @@ impl UserId<'_> {
     /// appid, NUL, openid. NUL is in neither.
     fn to_bytes(self) -> Vec<u8> {
         [self.appid.as_bytes(), self.openid.as_bytes()].join(&0)
+    }
+
+    /// appid and openid, to keep or to send to another thread.
+    pub(crate) fn to_strings(self) -> [String; 2] {
+        [self.appid, self.openid].map(str::to_owned)
+    }
+}
+
+impl<'a> From<&'a [String; 2]> for UserId<'a> {
+    fn from([appid, openid]: &'a [String; 2]) -> Self {
+        Self { appid, openid }
     }
 }
 

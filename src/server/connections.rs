@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
+use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -41,8 +42,8 @@ pub(super) struct Connections {
     graceful: GracefulShutdown,
     /// Has a token for each connection that has not sent its first request. Closed when the service stops.
     unused: TaskTracker,
-    /// Has a token for each request whose head has arrived and that is not answered. Closed when the service
-    /// stops.
+    /// Has a token for each request whose head has arrived, until the whole response is handed to its connection.
+    /// Closed when the service stops.
     requests: TaskTracker,
 }
 
@@ -126,6 +127,8 @@ impl Connections {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
                 }
+                // The body holds the token: an answer that is passed through takes time.
+                let response = response.map(|body| body.map_err(move |error| (error, &token).0));
                 Ok::<_, Infallible>(response)
             }
         });

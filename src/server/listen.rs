@@ -27,7 +27,13 @@ pub fn listen_or_take(
     }
     let mut take = |place| {
         let number = place + 1;
-        let socket = passed.take_tcp_listener(place);
+        let socket = passed.take_tcp_listener(place).and_then(|socket| {
+            let is_listener = socket
+                .as_ref()
+                .map_or(Ok(true), |it| SockRef::from(it).is_listener());
+            let not_listening = || io::Error::other("it does not listen (Accept=no in the unit)");
+            is_listener?.then_some(socket).ok_or_else(not_listening)
+        });
         socket.map_err(|error| format!("socket {number} of LISTEN_FDS cannot be used: {error}"))
     };
     let public = take(0)?.map_or_else(|| listen(public), Ok)?;

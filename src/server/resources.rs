@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
@@ -11,10 +12,14 @@ use tokio::sync::Semaphore;
 /// reading connections.
 const DESCRIPTORS: usize = 48;
 const DESCRIPTORS_OF_A_CORE: usize = 12;
-/// Threads beside those of the cores: of the store, the log, the allocator, the resolver, the internal listener.
+/// Threads beside the two of each core: of the store, the log, the allocator, the resolver, the internal listener.
 const THREADS: usize = 8;
 /// The usual stack of a thread of a C library, in bytes. It takes address space, not memory.
 const STACK: usize = 8 * 1024 * 1024;
+/// Bytes of address space: with less, whether memory suffices is a matter of chance.
+const ADDRESS_SPACE: u64 = 512 << 20;
+/// Ten years.
+const FOREVER: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// Raises the limit of open files, and tries whether there are descriptors and threads enough.
 ///
@@ -29,7 +34,15 @@ pub fn try_resources() -> Result<(), String> {
             "the limit of open files is {limit}, and at least {needed} are needed: raise it (ulimit -n, LimitNOFILE of systemd)"
         ));
     }
-    let count = THREADS + cores;
+    let space = rlimit::Resource::AS
+        .get()
+        .map_or(u64::MAX, |(soft, _)| soft);
+    if space < ADDRESS_SPACE {
+        return Err(format!(
+            "the limit of address space is {space} bytes, and at least {ADDRESS_SPACE} are needed: raise it (ulimit -v, LimitAS of systemd)"
+        ));
+    }
+    let count = THREADS + 2 * cores;
     try_threads(count).map_err(|error| {
         let cause = match error.kind() {
             ErrorKind::PermissionDenied => {
@@ -52,13 +65,17 @@ pub(super) fn max_connections() -> usize {
     others.clamp(1, Semaphore::MAX_PERMITS)
 }
 
-/// A runtime for the calling thread.
+/// A runtime for the calling thread, with a thread that may block: tokio panics if it has none when it needs one and
+/// the system has no thread left.
 ///
 /// # Errors
 /// For the operator to read.
 pub fn runtime() -> Result<Runtime, String> {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| format!("cannot start: {error}"))
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_all().thread_keep_alive(FOREVER).build();
+    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+    runtime.spawn_blocking(|| ());
+    Ok(runtime)
 }
 
 /// The soft limit of open files, raised to the hard one.

@@ -1,5 +1,5 @@
-//! What is stored of a login, and what the logins of a user say. Each function reads those that have not expired, the
-//! newest first, and no more than it needs.
+//! What the logins of a user say. Each function reads those that have not expired, the newest first, and no more than
+//! it needs.
 
 use std::borrow::Cow;
 
@@ -7,25 +7,6 @@ use super::{EncryptedKey, MAX_FAILURES, Session};
 
 /// The most different keys of a user in a store: two, each encrypted with up to two AppSecrets.
 const MAX_KEYS: usize = 4;
-
-/// A seal and a session as they are stored. The default fits no token.
-pub(super) type Sealed = ([u8; 32], Session);
-
-/// What is stored at a login.
-pub(super) struct Row {
-    /// [`Token::seal`](super::Token::seal).
-    pub(super) seal: [u8; 32],
-    pub(super) session: Session,
-    /// If this login exchanged its code.
-    pub(super) exchange: Option<EncryptedExchange>,
-}
-
-/// An exchange as it is stored.
-#[derive(Clone, Copy)]
-pub(super) struct EncryptedExchange {
-    pub(super) code: [u8; 32],
-    pub(super) key: EncryptedKey,
-}
 
 /// A login of a user.
 pub(super) struct Login<'a> {

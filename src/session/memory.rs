@@ -10,8 +10,8 @@ use std::time::Duration;
 use hashlink::{LinkedHashMap, linked_hash_map};
 use prometheus::IntGauge;
 
-use super::logins::{Login, Logins, Row, Sealed, newest_with_key};
-use super::{EncryptedKey, Session, Token, UserId, lock};
+use super::logins::{Login, Logins, newest_with_key};
+use super::{EncryptedKey, Row, Sealed, Session, Token, UserId, lock};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 

@@ -28,9 +28,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thread_local::ThreadLocal;
 
-use super::UserId;
-use super::logins::{EncryptedExchange, Row, Sealed};
-use super::{EXCHANGE_TTL, EncryptedKey, MAX_FAILURES, Session, Token, Unavailable};
+use super::{
+    EXCHANGE_TTL, EncryptedExchange, EncryptedKey, MAX_FAILURES, Row, Sealed, Session, Token,
+    Unavailable, UserId,
+};
 use connection::Connection;
 use error::describe;
 use keys::{

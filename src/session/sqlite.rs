@@ -24,8 +24,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::answers::Waiting;
-use super::logins::{self, Logins, Row, Sealed};
-use super::{OpenError, RecentExchange, Session, Token, Unavailable, UserId, lock};
+use super::logins::{self, Logins};
+use super::{
+    EncryptedKey, OpenError, RecentExchange, Row, Sealed, Session, Token, Unavailable, UserId, lock,
+};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use connection::{Readers, VERSION, execute};
@@ -38,7 +40,7 @@ use writer::{Job, Writer};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The most searches at a time: so many threads that may block, with a connection each.
 const MAX_SEARCHES: usize = 8;
-/// Sessions erased in one commit: each takes a millisecond, for which logins wait.
+/// Rows erased in one commit: each takes a millisecond, for which logins wait.
 const MAX_ERASED: usize = 32;
 
 /// The store in files.
@@ -58,9 +60,8 @@ impl SqliteStore {
     ) -> Result<(Self, Vec<RecentExchange>), OpenError> {
         let (directory, db) = Directory::open(path)?;
         let directory = Arc::new(directory);
-        let damage = Arc::new(Damage::new(
-            metrics.store_damage.with_label_values(&["database"]),
-        ));
+        let reports = metrics.store_damage.with_label_values(&["database"]);
+        let damage = Arc::new(Damage::new(reports));
         let refused = |error| directory::refusal(&directory.database, error);
         let exchanges = rows::recent_exchanges(&db, clock.wall()).map_err(refused)?;
         let writer = Writer::new(db, &directory, &damage, metrics, clock);
@@ -87,6 +88,16 @@ impl SqliteStore {
         self.readers.read(|db| rows::find(db, token.id()))
     }
 
+    /// The newest key of a user who has logged in lately, read from the newest bucket in this thread, like a row.
+    pub(super) fn recent_key(
+        &self,
+        user: UserId<'_>,
+        now: u64,
+    ) -> Result<Option<EncryptedKey>, Unavailable> {
+        self.readers
+            .read(|db| rows::search(db, user, now, 1, logins::newest_key))
+    }
+
     /// [Searches](rows::search) in a thread that may block: it can read each bucket.
     pub(super) async fn search<T: Send + 'static>(
         &self,
@@ -95,21 +106,18 @@ impl SqliteStore {
         read: impl FnOnce(Logins<'_, '_>) -> T + Send + 'static,
     ) -> Result<T, Unavailable> {
         let (readers, searches) = (self.readers.clone(), self.searches.clone());
-        let (appid, openid) = (user.appid.to_owned(), user.openid.to_owned());
+        let user = user.to_strings();
         let search = async {
             // Kept by the thread after the timeout, so that no more threads hang.
             let permit = searches.acquire_owned().await;
             let search = spawn_blocking(move || {
                 let _permit = permit;
-                let (appid, openid) = (&*appid, &*openid);
-                readers.read(|db| rows::search(db, UserId { appid, openid }, now, read))
+                readers.read(|db| rows::search(db, (&user).into(), now, usize::MAX, read))
             });
-            search.await
+            search.await.unwrap_or_else(|_| Err(closed()))
         };
-        match timeout(TIMEOUT, search).await {
-            Ok(found) => found.unwrap_or_else(|_| Err(closed())),
-            Err(_) => Err(Unavailable("no read in time".into())),
-        }
+        let late = |_| Err(Unavailable("no read in time".into()));
+        timeout(TIMEOUT, search).await.unwrap_or_else(late)
     }
 
     pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
@@ -133,6 +141,8 @@ impl SqliteStore {
         user: UserId<'_>,
         token: Option<&Token>,
     ) -> Result<(), Unavailable> {
+        // So that a login is found which a slow disk has delayed until its request failed.
+        self.write(|_, _| Ok(0)).await?;
         let ids = self.search(user, 0, |logins| logins.map(|it| it.session.id).collect());
         let mut ids: Vec<i64> = ids.await?;
         // That of the token last, so that a request that failed can be repeated.
@@ -140,11 +150,20 @@ impl SqliteStore {
         ids.retain(|id| Some(*id) != token);
         ids.extend(token);
         for ids in ids.chunks(MAX_ERASED) {
-            let ids = ids.to_vec();
-            self.write(move |db, counts| rows::erase(db, &ids, counts))
-                .await?;
+            if self.erase(ids).await.is_err() {
+                // A full disk has room for one at a time.
+                for id in ids.chunks(1) {
+                    self.erase(id).await?;
+                }
+            }
         }
         Ok(())
+    }
+
+    async fn erase(&self, ids: &[i64]) -> Result<i64, Unavailable> {
+        let ids = ids.to_vec();
+        let erase = self.write(move |db, counts| rows::erase(db, &ids, counts));
+        erase.await
     }
 
     pub(super) async fn check(&self) -> Result<(), Unavailable> {
@@ -162,6 +181,7 @@ impl SqliteStore {
 
     /// Commits the writes that wait, closes all connections and releases the directory.
     pub(super) async fn close(&self) {
+        // The thread ends when its sender is dropped.
         let Some((_, thread)) = lock(&self.writer).take() else {
             return;
         };
@@ -171,9 +191,7 @@ impl SqliteStore {
             readers.close();
             thread.join()
         });
-        if timeout(TIMEOUT, closed).await.is_err() {
-            tracing::warn!("the session store was not closed in time");
-        }
+        let _ = timeout(TIMEOUT, closed).await;
     }
 
     /// Returns what the write returns, when it is durable.

@@ -1,6 +1,5 @@
-//! One interface to all stores: makes tokens, encrypts and decrypts keys, counts and measures.
-//!
-//! The methods fail if the store does not answer.
+//! One interface to all stores: makes tokens, encrypts and decrypts keys, counts and measures. Its methods fail if the
+//! store does not answer.
 #![allow(clippy::missing_errors_doc)]
 
 use std::cmp::Reverse;
@@ -9,14 +8,14 @@ use std::time::Instant;
 
 use secrecy::ExposeSecret;
 
-use super::logins::{self, EncryptedExchange, Row};
+use super::logins;
 use super::memory::MemoryStore;
 use super::redis::RedisStore;
 #[cfg(feature = "file-store")]
 use super::sqlite::SqliteStore;
 use super::{
-    Encryption, Exchange, OpenError, RecentExchange, Session, SessionKey, Settings, StoreUrl,
-    Token, Unavailable, UserId,
+    EncryptedExchange, Encryption, Exchange, OpenError, RecentExchange, Row, Session, SessionKey,
+    Settings, StoreUrl, Token, Unavailable, UserId,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -76,22 +75,19 @@ impl Store {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<(Self, Vec<RecentExchange>), OpenError> {
-        let (adapter, recent) = match &settings.url {
-            StoreUrl::Memory => {
-                let store = MemoryStore::new(&metrics, clock.clone());
-                (Adapter::Memory(store), Vec::new())
-            }
+        #[cfg_attr(not(feature = "file-store"), expect(unused_mut))]
+        let mut recent = Vec::new();
+        let adapter = match &settings.url {
+            StoreUrl::Memory => Adapter::Memory(MemoryStore::new(&metrics, clock.clone())),
             #[cfg(feature = "file-store")]
             StoreUrl::File(path) => {
-                let (store, recent) = SqliteStore::open(path, &metrics, clock.clone())?;
-                (Adapter::Sqlite(Box::new(store)), recent)
+                let store;
+                (store, recent) = SqliteStore::open(path, &metrics, clock.clone())?;
+                Adapter::Sqlite(Box::new(store))
             }
             #[cfg(not(feature = "file-store"))]
             StoreUrl::File(_) => return Err(OpenError::Refused("this build keeps no sessions in files (feature file-store): set SESSION_STORE to memory: or a redis:// URL".into())),
-            StoreUrl::Redis(url) => {
-                let store = RedisStore::new(url.clone());
-                (Adapter::Redis(Box::new(store)), Vec::new())
-            }
+            StoreUrl::Redis(url) => Adapter::Redis(Box::new(RedisStore::new(url.clone()))),
         };
         let store = Self {
             adapter,
@@ -115,14 +111,12 @@ impl Store {
         session: &Session,
         exchange: Option<Exchange<'_>>,
     ) -> Result<Token, Unavailable> {
-        let exchange = match exchange {
-            Some(Exchange { code, session_key }) => {
-                let key = self.encryption.encrypt(session.user(), session_key);
-                let key = key.map_err(|_| Unavailable("a key cannot be encrypted".into()))?;
-                Some(EncryptedExchange { code, key })
-            }
-            None => None,
+        let encrypt = |Exchange { code, session_key }| {
+            let key = self.encryption.encrypt(session.user(), session_key);
+            let key = key.map_err(|_| Unavailable("a key cannot be encrypted".into()))?;
+            Ok::<_, Unavailable>(EncryptedExchange { code, key })
         };
+        let exchange = exchange.map(encrypt).transpose()?;
         for _ in 0..MAX_TOKENS {
             let token = Token::generate(self.clock.wall())?;
             let row = Row {
@@ -163,10 +157,9 @@ impl Store {
         let Adapter::Redis(store) = &self.adapter else {
             return Ok(None);
         };
-        let begin = Instant::now();
+        let (begin, metrics) = (Instant::now(), &self.metrics);
         let result = Box::pin(store.exchanged(code)).await;
-        self.metrics
-            .store_operation("exchanged", begin.elapsed(), result.is_err());
+        metrics.store_operation("exchanged", begin.elapsed(), result.is_err());
         result
     }
 
@@ -175,10 +168,8 @@ impl Store {
     pub async fn keys(&self, user: UserId<'_>) -> Result<Vec<SessionKey>, Unavailable> {
         // The same key may be stored several times, encrypted with different AppSecrets.
         let mut keys: Vec<SessionKey> = Vec::with_capacity(MAX_KEYS);
-        for stored in call!(self.logins::keys(user))? {
-            let Some(key) = self.encryption.decrypt(user, &stored) else {
-                continue;
-            };
+        let stored = call!(self.logins::keys(user))?;
+        for key in (stored.iter()).filter_map(|key| self.encryption.decrypt(user, key)) {
             let is_same = |known: &SessionKey| known.expose_secret() == key.expose_secret();
             if keys.len() < MAX_KEYS && !keys.iter().any(is_same) {
                 keys.push(key);
@@ -192,6 +183,16 @@ impl Store {
     pub async fn newest_key(&self, user: UserId<'_>) -> Result<Option<SessionKey>, Unavailable> {
         let stored = call!(self.logins::newest_key(user))?;
         Ok(stored.and_then(|key| self.encryption.decrypt(user, &key)))
+    }
+
+    /// The same, but only if it is found as fast as a session: `None` says nothing.
+    pub async fn recent_key(&self, user: UserId<'_>) -> Result<Option<SessionKey>, Unavailable> {
+        #[cfg(feature = "file-store")]
+        if let Adapter::Sqlite(store) = &self.adapter {
+            let stored = store.recent_key(user, self.clock.now())?;
+            return Ok(stored.and_then(|key| self.encryption.decrypt(user, &key)));
+        }
+        self.newest_key(user).await
     }
 
     /// The user's valid sessions, the newest first.

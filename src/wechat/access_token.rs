@@ -107,7 +107,7 @@ impl Client {
                 .another_token(mini_program, other, error, deadline)
                 .await;
         }
-        result.map_err(Error::unreachable_as_broken)
+        result
     }
 
     /// Another token, if a call failed because WeChat calls this one invalid; else the error.
@@ -123,7 +123,10 @@ impl Client {
             return Err(error);
         }
         let other = self.fetch(mini_program, Some((token, error)), deadline);
-        other.await.map_err(Error::unreachable_as_broken)
+        // WeChat has not looked at the call.
+        other
+            .await
+            .map_err(|error| Error::NoAccessToken(error.into()))
     }
 
     /// Fetches a token, or waits for the fetch in flight. It goes on if its request is cancelled. `refused`: a token

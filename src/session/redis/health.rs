@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use redis::{Value, cmd};
 
 use super::{EXCHANGE_TTL, EncryptedKey, RedisStore, Row, Session, Token, Unavailable, UserId};
+use crate::session::EncryptedExchange;
 use crate::session::encryption::ENCRYPTED_KEY_LEN;
-use crate::session::logins::EncryptedExchange;
 
 /// Who logs in. The keys of this user and this code are in different halves of a cluster's slots, so that a
 /// cluster behind `redis://` shows.

@@ -62,10 +62,9 @@ pub(super) fn create(path: &Path) -> Result<()> {
     open(path, CREATE)?.close().map_err(|(_, error)| error)
 }
 
-/// Opens the writing connection. Until it is [accepted](accept), no file is changed. `check`: reads every page.
+/// Opens the writing connection, and changes no file. `check`: reads every page.
 pub(super) fn writer(path: &Path, check: bool) -> Result<Connection> {
     let db = open(path, WRITER)?;
-    db.set_db_config(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     if check {
         let said: String = db.pragma_query_value(None, "quick_check", |row| row.get(0))?;
         if said != "ok" {
@@ -74,11 +73,6 @@ pub(super) fn writer(path: &Path, check: bool) -> Result<Connection> {
         }
     }
     Ok(db)
-}
-
-/// When it is closed, the write-ahead log is written into the database.
-pub(super) fn accept(db: &Connection) -> Result<bool> {
-    db.set_db_config(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
 }
 
 /// `PASSIVE` goes as far as readers allow, `TRUNCATE` empties the write-ahead log.
@@ -105,6 +99,8 @@ fn open(path: &Path, pragmas: &str) -> Result<Connection> {
     // one opens its file in another way. File locks would cost a lookup a seventh of its CPU.
     let db = Connection::open_with_flags_and_vfs(path, flags, "unix-excl")?;
     db.busy_timeout(BUSY_TIMEOUT)?;
+    // A close would delete the write-ahead log, and with it the room that is held.
+    db.set_db_config(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, pragmas != CREATE)?;
     db.execute_batch(pragmas)?;
     Ok(db)
 }

@@ -20,7 +20,7 @@ pub(super) struct Damage {
 
 impl Damage {
     pub(super) fn new(reports: IntCounter) -> Self {
-        let last = Mutex::new(None);
+        let last = Mutex::default();
         Self { reports, last }
     }
 

@@ -1,5 +1,5 @@
-//! The directory of a store: `sessions.sqlite` and, while it is in use or after a crash,
-//! `sessions.sqlite-wal`. A lock on the directory keeps other processes out.
+//! The directory of a store: `sessions.sqlite` and its write-ahead log `sessions.sqlite-wal`. A lock on the directory
+//! keeps other processes out.
 
 use std::fs::{Permissions, TryLockError};
 use std::io::{self, Read};
@@ -96,7 +96,8 @@ fn open_database(path: &Path) -> Result<Connection, OpenError> {
     // Read without SQLite, which refuses a file without its write-ahead log if a crash interrupted a
     // checkpoint: https://www.sqlite.org/fileformat.html#the_database_header
     let mut header = Vec::new();
-    File::open(path)?.take(72).read_to_end(&mut header)?;
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    file.take(72).read_to_end(&mut header)?;
     if header.get(68..72) != Some(&APPLICATION_ID.to_be_bytes()) {
         return Err(damaged(path, "it is the file of another program"));
     }

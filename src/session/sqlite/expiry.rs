@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Result};
+use rusqlite::{Connection, Result};
 
 use super::connection::{execute, number};
 use crate::clock::Clock;
@@ -21,13 +21,16 @@ const TOLERANCE: u64 = 5;
 const MIN_ROWS: usize = 128;
 /// The pause when there was nothing to delete, or that failed.
 const PAUSE: Duration = Duration::from_secs(10);
+/// How often the whole table is looked through: SESSION_TTL may have been longer when the rows at the front were made.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
 pub(super) struct Expiry {
     clock: Clock,
     /// Both clocks at the time when they began to agree.
     baseline: (u64, Duration),
-    /// The row before which the table has been looked through, behind sessions that live longer.
+    /// The row up to which the table has been looked through, and when that begins again, by the monotonic clock.
     looked: i64,
+    next_look: Duration,
     /// When to go on, by the monotonic clock.
     next: Duration,
     /// Whether there may be more to delete.
@@ -37,9 +40,8 @@ pub(super) struct Expiry {
 impl Expiry {
     pub(super) fn new(db: &Connection, clock: Clock) -> Result<Self> {
         let now = clock.now();
-        let sql = "SELECT expires FROM session ORDER BY id LIMIT 1";
-        let first = db.query_row(sql, [], |row| row.get(0)).optional()?;
-        let days = now.saturating_sub(first.unwrap_or(now)) / 86_400;
+        let first = "SELECT coalesce((SELECT expires FROM session ORDER BY id LIMIT 1), 1 << 62)";
+        let days = now.saturating_sub(number(db, first)?.unsigned_abs()) / 86_400;
         if days > 0 {
             tracing::warn!(
                 days,
@@ -49,6 +51,7 @@ impl Expiry {
         Ok(Self {
             baseline: (now, clock.monotonic()),
             looked: 0,
+            next_look: Duration::ZERO,
             next: Duration::ZERO,
             is_unfinished: false,
             clock,
@@ -67,7 +70,7 @@ impl Expiry {
             self.baseline = (now, monotonic);
         } else if elapsed >= CLOCKS_AGREE_FOR && monotonic >= self.next {
             let rows = MIN_ROWS.max(3 * writes);
-            let deleted = self.delete(db, rows, now.saturating_sub(DELETE_AFTER));
+            let deleted = self.delete(db, rows, (now, monotonic));
             if !self.is_unfinished {
                 self.next = monotonic + PAUSE;
             }
@@ -79,21 +82,22 @@ impl Expiry {
         0
     }
 
-    /// Deletes what has expired of the rows at the front, or else of those that were not looked at, or else returns
-    /// free pages. Returns the number of rows.
-    fn delete(&mut self, db: &mut Connection, rows: usize, before: u64) -> Result<i64> {
+    /// Deletes what has expired of the rows at the front, or of the next ones of a look through the table, or else
+    /// returns free pages. Returns the number of rows.
+    fn delete(&mut self, db: &mut Connection, rows: usize, at: (u64, Duration)) -> Result<i64> {
+        let (before, now) = (at.0.saturating_sub(DELETE_AFTER), at.1);
         let savepoint = db.savepoint()?;
         let sql = "DELETE FROM session
             WHERE id IN (SELECT id FROM session WHERE id > ? ORDER BY id LIMIT ?) AND expires <= ?";
-        let mut deleted = execute(&savepoint, sql, (0, rows, before))?;
-        if deleted == 0 {
-            // SESSION_TTL may have been longer when those at the front were made.
-            deleted = execute(&savepoint, sql, (self.looked, rows, before))?;
-        }
-        if deleted == 0 {
+        let looked = self.looked;
+        let deleted = execute(&savepoint, sql, (looked, rows, before))?;
+        if deleted == 0 && now >= self.next_look {
             let last = "SELECT coalesce(max(id), 0)
                 FROM (SELECT id FROM session WHERE id > ? ORDER BY id LIMIT ?)";
-            self.looked = savepoint.query_row(last, (self.looked, rows), |row| row.get(0))?;
+            self.looked = savepoint.query_row(last, (looked, rows), |row| row.get(0))?;
+            if self.looked == 0 {
+                self.next_look = now + LOOK_EVERY;
+            }
         }
         let free = number(&savepoint, "PRAGMA freelist_count")?;
         // What is free is used by the next logins, unless it is much.
@@ -102,7 +106,7 @@ impl Expiry {
             savepoint.execute_batch("PRAGMA incremental_vacuum(32)")?;
         }
         savepoint.commit()?;
-        self.is_unfinished = deleted > 0 || has_many;
+        self.is_unfinished = deleted > 0 || has_many || looked.max(self.looked) > 0;
         Ok(deleted)
     }
 }

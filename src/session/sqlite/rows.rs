@@ -9,11 +9,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, Error, OptionalExtension, Result, params};
 
 use super::connection::{execute, number};
-use crate::session::logins::{Login, Logins, Row, Sealed};
-use crate::session::{EXCHANGE_TTL, EncryptedKey, RecentExchange, Session, Token, UserId};
+use crate::session::logins::{Login, Logins};
+use crate::session::{
+    EXCHANGE_TTL, EncryptedKey, RecentExchange, Row, Sealed, Session, Token, UserId,
+};
 
-/// The most exchanges that are remembered: a thousand a second.
-const MAX_EXCHANGES: u32 = 1 << 16;
 /// More buckets than there can be: half a billion sessions.
 const MAX_BUCKETS: i64 = 1 << 16;
 
@@ -21,7 +21,7 @@ const MAX_BUCKETS: i64 = 1 << 16;
 pub(super) struct Counts {
     /// The number of the last login.
     login: i64,
-    /// Sessions, also expired ones. At a start, those that were erased are counted too.
+    /// Sessions, also expired ones.
     pub(super) sessions: i64,
     /// Whether a login is among the writes of a commit, which must leave room for the end of sessions.
     pub(super) is_growing: bool,
@@ -31,11 +31,9 @@ impl Counts {
     pub(super) fn read(db: &Connection) -> Result<Self> {
         let last = "SELECT coalesce(max(login), 0) FROM session
             WHERE bucket = (SELECT max(bucket) FROM session)";
-        let first = "SELECT coalesce((SELECT login FROM session ORDER BY id LIMIT 1), 1)";
-        let login = number(db, last)?;
         Ok(Self {
-            login,
-            sessions: login - number(db, first)? + 1,
+            login: number(db, last)?,
+            sessions: number(db, "SELECT count(*) FROM session")?,
             is_growing: false,
         })
     }
@@ -93,11 +91,13 @@ pub(super) fn erase(db: &Connection, ids: &[i64], counts: &mut Counts) -> Result
     Ok(0)
 }
 
-/// Reads the user's logins that expire after `now`, also those that were ended, the newest first.
+/// Reads the user's logins that expire after `now`, also those that were ended, the newest first, of at most so many
+/// `buckets`.
 pub(super) fn search<T>(
     db: &Connection,
     user: UserId<'_>,
     now: u64,
+    buckets: usize,
     read: impl FnOnce(Logins<'_, '_>) -> T,
 ) -> Result<T> {
     // One snapshot for all buckets.
@@ -120,7 +120,7 @@ pub(super) fn search<T>(
     };
     let mut failed = Ok(());
     // No bucket is read before it is needed.
-    let logins = (oldest..=newest).rev().map_while(|bucket| {
+    let logins = (oldest..=newest).rev().take(buckets).map_while(|bucket| {
         let logins = in_bucket(bucket).map_err(|error| failed = Err(error));
         logins.ok()
     });
@@ -147,15 +147,15 @@ fn hash(user: UserId<'_>) -> u32 {
     u32::from_be_bytes(digest.as_ref().first_chunk().copied().unwrap_or_default())
 }
 
-/// The exchanges of the last minute by the wall clock, each with its first session.
+/// The exchanges of the last minute by the wall clock, each with its first session: as many as are remembered.
 pub(super) fn recent_exchanges(db: &Connection, now: Duration) -> Result<Vec<RecentExchange>> {
     let sql = "SELECT appid, openid, unionid, created, expires, exchange FROM session
-        WHERE id >= ? AND created > ? AND exchange IS NOT NULL ORDER BY id DESC LIMIT ?";
+        WHERE id >= ? AND created > ? AND exchange IS NOT NULL ORDER BY id DESC LIMIT 50000";
     let since = now.saturating_sub(EXCHANGE_TTL);
     // Ids are nearly in the order of `created`.
     let first = Token::first_id(since.saturating_sub(EXCHANGE_TTL));
     let mut statement = db.prepare(sql)?;
-    let rows = statement.query_map((first, since.as_secs(), MAX_EXCHANGES), |row| {
+    let rows = statement.query_map((first, since.as_secs()), |row| {
         Ok((row.get(5)?, session(row)?))
     })?;
     rows.collect()

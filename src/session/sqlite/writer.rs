@@ -7,20 +7,18 @@ use std::time::{Duration, Instant};
 use std::{io, slice};
 
 use prometheus::IntGauge;
-use rusqlite::ffi::{self, SQLITE_FULL, SQLITE_IOERR_WRITE};
+use rusqlite::ffi::{self, SQLITE_FULL};
 use rusqlite::{Connection, Error, Result};
 
-use super::connection::{self, MAX_WAL, PAGE_SIZE, checkpoint, execute, number};
+use super::connection::{MAX_WAL, PAGE_SIZE, checkpoint, execute, number};
 use super::expiry::Expiry;
 use super::{Counts, Damage, Directory, Unavailable};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::session::answers::{self, Answer, Waiting};
 
-/// The most writes that wait. More come only if the disk hangs.
+/// The most writes that wait, and that share a sync. More come only if the disk hangs.
 const MAX_WAITING: usize = 4096;
-/// The most writes that share a sync.
-const MAX_BATCH: usize = 1024;
 /// The least time between two commits, so that concurrent logins share one.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(1);
 /// How long the store must be idle for a checkpoint, so that a write-ahead log that is lost costs seconds. An idle
@@ -44,8 +42,6 @@ pub(super) struct Writer {
     sessions: IntGauge,
     bytes: IntGauge,
     is_failing: bool,
-    /// Whether writes are tried one by one.
-    is_full: bool,
     /// Bytes of the write-ahead log after the last commit.
     wal_length: u64,
 }
@@ -58,19 +54,15 @@ impl Writer {
         metrics: &Metrics,
         clock: Clock,
     ) -> Result<Self> {
-        let counts = Counts::read(&db)?;
-        let expiry = Expiry::new(&db, clock)?;
-        connection::accept(&db)?;
         Ok(Self {
+            counts: Counts::read(&db)?,
+            expiry: Expiry::new(&db, clock)?,
             db,
             directory: directory.clone(),
             damage: damage.clone(),
-            counts,
-            expiry,
             sessions: metrics.shown(&metrics.sessions),
             bytes: metrics.shown(&metrics.store_bytes),
             is_failing: false,
-            is_full: false,
             wal_length: 0,
         })
     }
@@ -97,46 +89,41 @@ impl Writer {
             };
             thread::sleep(next.saturating_duration_since(Instant::now()));
             next = Instant::now() + COMMIT_INTERVAL;
-            let batch = [first].into_iter().chain(jobs.try_iter()).take(MAX_BATCH);
+            let batch = [first].into_iter().chain(jobs.try_iter()).take(MAX_WAITING);
             let (mut writes, waiting): (Vec<_>, Vec<_>) = batch.unzip();
             let answers = self.commit(&mut writes);
             answers::send(waiting.into_iter().zip(answers));
         }
-        if let Err(error) = checkpoint(&self.db, "TRUNCATE") {
+        if let Err(error) = self.empty_log() {
             tracing::warn!(%error, "the write-ahead log of the session store stays for the next start");
         }
     }
 
-    /// Commits the writes together, or where the disk is full each by itself, which then needs the least room. What
+    /// Commits the writes together, or if that fails each by itself: on a full disk that needs the least room. What
     /// is answered as done is durable.
     fn commit(&mut self, writes: &mut [Write]) -> Vec<Answer> {
-        self.is_full = false;
-        match self.try_commit(writes) {
-            Ok(done) => done.into_iter().map(Ok).collect(),
-            Err(_) if self.is_full => {
-                let alone = writes.iter_mut().map(|write| {
-                    // So that the log is written from its beginning: it has room there.
-                    let _ = checkpoint(&self.db, "RESTART");
-                    self.try_commit(slice::from_mut(write)).map(|done| done[0])
-                });
-                alone.collect()
-            }
-            Err(error) => vec![Err(error); writes.len()],
+        if let Ok(done) = self.try_commit(writes, true) {
+            return done.into_iter().map(Ok).collect();
         }
+        let alone = writes.iter_mut().map(|write| {
+            // So that the log is written from its beginning: it has room there.
+            let _ = checkpoint(&self.db, "RESTART");
+            let done = self.try_commit(slice::from_mut(write), false);
+            done.map(|done| done[0])
+        });
+        alone.collect()
     }
 
-    /// Commits all writes or none.
-    fn try_commit(&mut self, writes: &mut [Write]) -> Result<Vec<i64>, Unavailable> {
+    /// Commits all writes or none, and deletes a few expired rows with them.
+    fn try_commit(&mut self, writes: &mut [Write], expiry: bool) -> Result<Vec<i64>, Unavailable> {
         let counts = self.counts;
         self.counts.is_growing = false;
-        let done = match self.transaction(writes) {
+        let done = match self.transaction(writes, expiry) {
             Ok(done) => self.directory.files.verify().map(|wal_length| {
                 self.wal_length = wal_length;
                 done
             }),
             Err(error) => {
-                let code = error.sqlite_error().map(|error| error.extended_code);
-                self.is_full |= matches!(code, Some(SQLITE_FULL | SQLITE_IOERR_WRITE));
                 // Some errors have already rolled it back.
                 let _ = self.db.execute_batch("ROLLBACK");
                 self.counts = counts;
@@ -158,7 +145,7 @@ impl Writer {
         done
     }
 
-    fn transaction(&mut self, writes: &mut [Write]) -> Result<Vec<i64>> {
+    fn transaction(&mut self, writes: &mut [Write], expiry: bool) -> Result<Vec<i64>> {
         // It grows while checkpoints fail.
         let checkpointed = match self.wal_length {
             ..=MAX_WAL => Ok(()),
@@ -169,13 +156,12 @@ impl Writer {
         for write in &mut *writes {
             done.push(write(&self.db, &mut self.counts)?);
         }
-        if !self.is_full {
+        if expiry {
             self.counts.sessions -= self.expiry.run(&mut self.db, writes.len());
         }
         let pages = number(&self.db, "PRAGMA page_count")?;
         let bytes = pages * i64::from(PAGE_SIZE);
         let has_room = self.directory.files.hold(bytes.unsigned_abs());
-        self.is_full |= !has_room || checkpointed.is_err();
         if self.counts.is_growing {
             checkpointed?;
             if !has_room {
@@ -196,15 +182,17 @@ impl Writer {
             return DELETING;
         }
         if self.wal_length > 0 {
-            // On a full disk, what is truncated would be gone.
-            let mode = if self.is_failing {
-                "RESTART"
-            } else {
-                "TRUNCATE"
-            };
-            let _ = checkpoint(&self.db, mode);
-            self.directory.files.hold(0);
+            let _ = self.empty_log();
         }
         IDLE
+    }
+
+    /// Writes the log into the database, and holds room for the next one, also for a start on a disk that is full then.
+    fn empty_log(&self) -> Result<()> {
+        // On a full disk, what is truncated would be gone.
+        let modes = ["TRUNCATE", "RESTART"];
+        let emptied = checkpoint(&self.db, modes[usize::from(self.is_failing)]);
+        self.directory.files.hold(0);
+        emptied
     }
 }

@@ -300,7 +300,7 @@ async fn a_token_that_wechat_calls_invalid_is_not_given_out_also_if_no_other_can
             .await;
         }
         let call = backend.phone("alice", "phone-alice").await;
-        call.assert_problem(503, "quota_exhausted", "ask_again");
+        call.assert_problem(503, "quota_exhausted", "retry_later");
         let token = backend.access_token().await;
         token.assert_problem(503, "quota_exhausted", "retry_later");
     }

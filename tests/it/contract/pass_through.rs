@@ -479,3 +479,35 @@ async fn a_call_has_its_own_time_limit_to_the_last_byte_of_the_answer() {
     assert!(cut.is_err(), "{cut:?}");
     assert!(begin.elapsed() < Duration::from_secs(10));
 }
+
+#[tokio::test]
+async fn a_stop_waits_for_an_answer_that_still_comes() {
+    let (upstream, dir) = (Upstream::start().await, tempfile::tempdir().unwrap());
+    let settings = [
+        ("INTERNAL_ADDR", "127.0.0.1:0"),
+        ("INTERNAL_TOKEN", TOKEN),
+        ("INTERNAL_WECHAT_PATHS", PATHS),
+    ];
+    let process = Process::start(dir.path(), &vars(&upstream.base(), &settings));
+    // Three seconds of it come later.
+    let (now, all) = (100_000, 100_000 + 60 * 500);
+    let mut image =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: {all}\r\n\r\n")
+            .into_bytes();
+    image.resize(image.len() + now, b'x');
+    upstream.answer(Script::Drip(image));
+    let internal = process.internal();
+    let answer = tokio::spawn(async move {
+        let path = format!("/wechat/{APPID}{CODE}");
+        let bearer = format!("Bearer {TOKEN}");
+        let headers = [("authorization", &*bearer)];
+        internal.send(Method::GET, &path, &headers).await
+    });
+    upstream.wait_for(1).await;
+    process.signal("TERM");
+    let answer = answer.await.unwrap();
+    answer.assert_status(200);
+    assert_eq!(answer.text.len(), all);
+    let (status, log) = process.wait();
+    assert_eq!(status, Some(0), "{log}");
+}

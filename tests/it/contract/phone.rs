@@ -25,6 +25,21 @@ async fn a_phone_code_gives_the_users_number() {
 }
 
 #[tokio::test]
+async fn a_phone_code_is_not_used_up_by_an_access_token_that_wechat_refuses() {
+    let app = start(&[]).await;
+    let backend = Backend::of(&app);
+    backend.access_token().await.assert_status(200);
+    app.wechat.replace_access_token(APPID, 40001);
+    app.wechat.refuse_access_tokens(Some(45009));
+    let refused = backend.phone("alice", "phone-alice").await;
+    refused.assert_problem(503, "quota_exhausted", "retry_later");
+    app.wechat.refuse_access_tokens(None);
+    app.clock.forward(10);
+    let number = backend.phone("alice", "phone-alice").await;
+    number.assert_status(200);
+}
+
+#[tokio::test]
 async fn requests_for_one_phone_code_at_once_share_one_exchange() {
     let app = start(&[]).await;
     let backend = Backend::of(&app);

@@ -1,6 +1,6 @@
 //! Socket activation: the sockets belong to a parent, as systemd's do, and live on while the service restarts.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -117,4 +117,24 @@ async fn a_descriptor_that_is_no_listening_socket_is_told() {
         said.contains("socket 1 of LISTEN_FDS cannot be used"),
         "{said}"
     );
+}
+
+#[test]
+fn a_socket_that_does_not_listen_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", PASS, env!("CARGO_BIN_EXE_wxlogin")])
+        .current_dir(dir.path())
+        .env_clear()
+        .envs(vars("http://127.0.0.1:9", &[]))
+        .stdin(OwnedFd::from(connection))
+        .stdout(copy(&listener));
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let told = "socket 1 of LISTEN_FDS cannot be used: it does not listen";
+    assert!(said.contains(told), "{said}");
 }

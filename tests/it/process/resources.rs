@@ -3,18 +3,36 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use crate::fake_wechat::FakeWechat;
+use reqwest::Method;
+
+use crate::fake_wechat::{APPID, FakeWechat, openid};
 use crate::support::app::vars;
+use crate::support::backend::TOKEN;
 use crate::support::process::Process;
 use crate::support::wait::eventually;
 
 /// A user whom nobody else is, so that limits of a user count this process only.
-const UID: &str = "64777";
+const UID: u32 = 64777;
+
+/// The words before a command that run it as that user, if this user is root; and a directory of the user with the
+/// binary.
+fn as_nobody() -> (Vec<String>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_wxlogin"), dir.path().join("wxlogin")).unwrap();
+    let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+    if !is_root {
+        return (vec!["env".into()], dir);
+    }
+    chown(dir.path(), Some(UID), None).unwrap();
+    let words = ["setpriv", "--reuid", &UID.to_string(), "--clear-groups"];
+    (words.map(str::to_owned).into(), dir)
+}
 
 /// Runs the binary to its end after these words.
 fn run(words: &[&str], dir: &Path, argument: Option<&str>) -> Output {
@@ -30,15 +48,7 @@ fn run(words: &[&str], dir: &Path, argument: Option<&str>) -> Output {
 
 #[test]
 fn few_threads_or_descriptors_are_one_line_that_names_what_is_missing() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_wxlogin"), dir.path().join("wxlogin")).unwrap();
-    let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-    let as_nobody: &[&str] = if is_root {
-        &["setpriv", "--reuid", UID, "--clear-groups"]
-    } else {
-        &["env"]
-    };
+    let (as_nobody, dir) = as_nobody();
     let limits = [
         ("--nproc=1", "cannot start"),
         ("--nproc=2", "cannot start"),
@@ -46,10 +56,12 @@ fn few_threads_or_descriptors_are_one_line_that_names_what_is_missing() {
         ("--nofile=4", "the limit of open files is 4"),
         ("--nofile=20", "the limit of open files is 20"),
         ("--nofile=60", "the limit of open files is 60"),
+        ("--as=500000000", "the limit of address space is 500000000"),
     ];
     for (limit, told) in limits {
         for argument in [None, Some("check"), Some("healthcheck")] {
-            let words = [as_nobody, &["prlimit", limit]].concat();
+            let words = as_nobody.iter().map(String::as_str);
+            let words: Vec<_> = words.chain(["prlimit", limit]).collect();
             let output = run(&words, dir.path(), argument);
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(1), "{limit}: {said}");
@@ -57,6 +69,46 @@ fn few_threads_or_descriptors_are_one_line_that_names_what_is_missing() {
             assert!(said.contains(told), "{limit}: {said}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_can_start_no_thread_any_more_goes_on_and_stops() {
+    let wechat = FakeWechat::start().await;
+    let (as_nobody, dir) = as_nobody();
+    // A name, which a thread that may block resolves.
+    let base = wechat.base().replace("127.0.0.1", "localhost");
+    let settings = [
+        ("SESSION_STORE", "file:s.sessions"),
+        ("INTERNAL_ADDR", "127.0.0.1:0"),
+        ("INTERNAL_TOKEN", TOKEN),
+    ];
+    let mut command = Command::new(&as_nobody[0]);
+    command
+        .args(&as_nobody[1..])
+        .arg(dir.path().join("wxlogin"))
+        .current_dir(dir.path())
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap())
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .envs(vars(&base, &settings));
+    let process = Process::of(&mut command);
+    let mut prlimit = Command::new(&as_nobody[0]);
+    prlimit.args(&as_nobody[1..]).arg("prlimit");
+    prlimit.args(["--pid", &process.id().to_string(), "--nproc=1"]);
+    assert!(prlimit.status().unwrap().success());
+    let (internal, bearer) = (process.internal(), format!("Bearer {TOKEN}"));
+    let path = format!("/users/{APPID}/{}/sessions", openid("alice"));
+    for round in 0..12 {
+        let code = format!("user-alice.{round}");
+        process.client.login(&code).await.assert_status(200);
+        let headers = [("authorization", &*bearer)];
+        let banned = internal.send(Method::DELETE, &path, &headers).await;
+        banned.assert_status(204);
+    }
+    process.signal("TERM");
+    let (status, log) = process.wait();
+    assert_eq!(status, Some(0), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
 }
 
 #[test]

@@ -16,6 +16,15 @@ use crate::support::wait::{asked_for, eventually};
 
 #[tokio::test]
 async fn a_login_whose_commit_waits_when_its_user_is_erased_leaves_no_row() {
+    erased_while_a_commit_waits(false).await;
+}
+
+#[tokio::test]
+async fn a_login_that_failed_while_its_commit_waited_leaves_no_row_of_an_erased_user() {
+    erased_while_a_commit_waits(true).await;
+}
+
+async fn erased_while_a_commit_waits(until_it_fails: bool) {
     let (wechat, disk) = (FakeWechat::start().await, Disk::new());
     let mut settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]);
     settings.insert("INTERNAL_ADDR".into(), "127.0.0.1:0".into());
@@ -29,11 +38,26 @@ async fn a_login_whose_commit_waits_when_its_user_is_erased_leaves_no_row() {
     let path = format!("/users/{APPID}/{}/sessions", openid("alice"));
     let bearer = format!("Bearer {TOKEN}");
     let headers = [("authorization", &*bearer)];
-    let erased = internal.send(Method::DELETE, &path, &headers).await;
-    disk.mend();
-    let login = login.await.unwrap();
-    login.assert_problem(400, "code_used", "login_again");
-    assert_eq!(login.json().get("errcode"), None, "WeChat sent none");
+    let erase = internal.send(Method::DELETE, &path, &headers);
+    let erased = if until_it_fails {
+        let login = login.await.unwrap();
+        login.assert_problem(503, "store_unavailable", "login_again");
+        let mend = async {
+            disk.await_hits(0).await;
+            disk.mend();
+        };
+        tokio::join!(erase, mend).0
+    } else {
+        let mend = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            disk.mend();
+        };
+        let (erased, ()) = tokio::join!(erase, mend);
+        let login = login.await.unwrap();
+        login.assert_problem(400, "code_used", "login_again");
+        assert_eq!(login.json().get("errcode"), None, "WeChat sent none");
+        erased
+    };
     erased.assert_status(204);
     process.signal("TERM");
     process.wait();
@@ -76,6 +100,31 @@ async fn a_repeat_at_one_replica_does_not_outlive_an_end_at_the_other() {
             }
         }
     }
+}
+
+/// Redis answers writes a second later, and meanwhile the minute of the code passes.
+#[tokio::test]
+async fn a_repeat_at_the_end_of_its_minute_ends_no_other_session() {
+    let redis = RedisServer::start();
+    let wechat = FakeWechat::start().await;
+    let url = redis.url();
+    let settings = [("SESSION_STORE", &*url)];
+    let setup = || TestApp::setup().wechat(&wechat).settings(&settings);
+    let (one, other) = (setup().start().await, setup().start().await);
+    let first = one.client.token("user-alice").await;
+    let exchange = redis.cli(&["-n", "3", "--raw", "KEYS", "wxlogin2:exchange:*"]);
+    redis.cli(&["-n", "3", "PEXPIRE", exchange.trim(), "500"]);
+    redis.cli(&["CLIENT", "PAUSE", "1000", "WRITE"]);
+    let repeat = other.client.login("user-alice").await;
+    repeat.assert_problem(400, "code_used", "login_again");
+    one.client.session(&first).await.assert_status(200);
+    assert_eq!(
+        redis
+            .cli(&["-n", "3", "--raw", "KEYS", "wxlogin2:session:*"])
+            .lines()
+            .count(),
+        1
+    );
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::support::backend::TOKEN;
 use crate::support::process::Process;
 use crate::support::wait::eventually;
 
-/// 6 MiB of memory as a file system, mounted where only one process sees it: this needs no root.
+/// A few MiB of memory as a file system, mounted where only one process sees it: this needs no root.
 struct SmallDisk {
     mounter: Child,
     /// As other processes see it.
@@ -25,11 +25,14 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    fn new() -> Self {
+    fn new(size: &str) -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let mount = r#"mount -t tmpfs -o size=6m tmpfs "$0" && echo mounted && exec sleep 3600"#;
+        let mount = r#"mount -t tmpfs -o size="$1" tmpfs "$0" && echo mounted && exec sleep 3600"#;
         let mut unshare = Command::new("unshare");
-        unshare.args(["-rm", "sh", "-c", mount]).arg(temp.path());
+        unshare
+            .args(["-rm", "sh", "-c", mount])
+            .arg(temp.path())
+            .arg(size);
         let mut mounter = unshare.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let mut stdout = BufReader::new(mounter.stdout.take().unwrap());
@@ -90,7 +93,7 @@ impl Drop for SmallDisk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_can_still_end_sessions() {
-    let (wechat, disk) = (FakeWechat::start().await, SmallDisk::new());
+    let (wechat, disk) = (FakeWechat::start().await, SmallDisk::new("6m"));
     let settings = [
         ("SESSION_STORE", "file:s.sessions"),
         ("INTERNAL_ADDR", "127.0.0.1:0"),
@@ -156,6 +159,13 @@ async fn a_full_disk_can_still_end_sessions() {
     let lines = process.log().matches("cannot write to the session").count();
     assert_eq!(lines, 1, "{}", process.log());
 
+    // Also after a stop, when other programs have filled the disk meanwhile.
+    process.signal("TERM");
+    process.wait();
+    disk.fill();
+    let process = disk.start(&settings);
+    process.client.end(&tokens[10]).await.assert_status(204);
+
     // Also after a crash, on the disk that is still full.
     process.signal("KILL");
     process.wait();
@@ -165,7 +175,7 @@ async fn a_full_disk_can_still_end_sessions() {
         client.session(token).await.assert_status(401);
     }
     for (nth, token) in tokens.iter().enumerate() {
-        let is_ended = matches!(nth % 50, 7 | 8);
+        let is_ended = matches!(nth % 50, 7 | 8) || nth == 10;
         let expected = if is_ended { 401 } else { 200 };
         client.session(token).await.assert_status(expected);
     }
@@ -180,4 +190,28 @@ async fn a_full_disk_can_still_end_sessions() {
         async || process.log().contains("can be written to again"),
     )
     .await;
+}
+
+/// Each of the user's rows is in another part of a large table.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes"]
+async fn a_user_with_many_sessions_can_be_erased_on_a_full_disk() {
+    let (wechat, disk) = (FakeWechat::start().await, SmallDisk::new("64m"));
+    let settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]);
+    let process = disk.start(&settings);
+    let client = &process.client;
+    let mut token = String::new();
+    for round in 0..60 {
+        let others = (0..200).map(|user| format!("user-{user}.{round}"));
+        join_all(others.map(async |code| client.token(&code).await)).await;
+        token = client.token(&format!("user-many.{round}")).await;
+    }
+    let log = disk.dir.join("s.sessions/sessions.sqlite-wal");
+    let is_empty = async || fs::metadata(&log).unwrap().len() == 0;
+    eventually("the log is emptied", is_empty).await;
+    disk.fill();
+    client.end_all(&token).await.assert_status(204);
+    client.session(&token).await.assert_status(401);
+    let login = client.login("user-new").await;
+    login.assert_problem(503, "store_unavailable", "login_again");
 }

@@ -16,7 +16,7 @@ pub enum Script {
     /// Sends this and closes the connection.
     Send(Vec<u8>),
     After(Duration, Vec<u8>),
-    /// Sends this, and 500 further bytes each 50 ms.
+    /// Sends this, and 500 further bytes each 50 ms, until the connection is closed.
     Drip(Vec<u8>),
     /// Never answers.
     Hold,

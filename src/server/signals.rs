@@ -1,4 +1,4 @@
-//! The signals that stop the process.
+//! SIGTERM and the other signals that stop the process. What a stop does is in the module above.
 
 use std::future::poll_fn;
 use std::io::{self, IsTerminal, stderr};
