@@ -6,4 +6,5 @@ mod pages;
 mod prometheus;
 mod samples;
 mod shipping;
+mod systemd;
 mod troubleshooting;

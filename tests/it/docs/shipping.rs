@@ -1,5 +1,4 @@
-//! Static binaries, built as in the Dockerfile, in an empty root directory; and the systemd unit of the
-//! documentation.
+//! Static binaries, built as in the Dockerfile, in an empty root directory; and what the images hold.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -195,16 +194,4 @@ fn the_kubernetes_manifest_is_valid() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-}
-
-#[test]
-fn the_documentation_shows_the_unit() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for name in ["wxlogin.service", "wxlogin.socket"] {
-        let unit = fs::read_to_string(root.join("examples").join(name)).unwrap();
-        for page in ["docs/en/systemd.md", "docs/zh-CN/systemd.md"] {
-            let text = fs::read_to_string(root.join(page)).unwrap();
-            assert!(text.contains(&unit), "{page} shows another {name}");
-        }
-    }
 }
