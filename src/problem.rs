@@ -38,8 +38,8 @@ pub enum Problem {
     InvalidInternalToken,
     /// `no_session_key`: the user has no `session_key` to sign with.
     NoSessionKey,
-    /// `undecryptable`: `encryptedData` does not decrypt, whatever the reason.
-    Undecryptable,
+    /// `undecryptable`: `encryptedData` does not decrypt, whatever the reason, which this holds.
+    Undecryptable(&'static str),
     /// `bad_signature`: `signature` does not match.
     BadSignature,
     /// `not_found`: no such path. Holds the redacted path.
@@ -138,7 +138,7 @@ impl Problem {
     pub(crate) fn cause(&self) -> Option<String> {
         match self {
             Self::LoginStore(error) | Self::Store(error) => Some(error.to_string()),
-            Self::Internal(cause) => Some((*cause).to_owned()),
+            Self::Internal(cause) | Self::Undecryptable(cause) => Some((*cause).to_owned()),
             _ => self.wechat().map(ToString::to_string),
         }
     }

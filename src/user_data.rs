@@ -22,7 +22,7 @@ impl WxLogin {
         iv: &str,
     ) -> Result<String, Problem> {
         let data = EncryptedData::from_base64(encrypted_data, iv);
-        let data = data.ok_or(Problem::Undecryptable)?;
+        let data = data.ok_or(Problem::Undecryptable("it is not base64 of whole blocks"))?;
         let expected = Expected {
             appid: &user.appid,
             openid: &user.openid,
@@ -30,21 +30,27 @@ impl WxLogin {
             max_age: self.0.userdata_max_age.map(|age| age.as_secs()),
         };
         let decrypt = |key: &SessionKey| data.decrypt(key.expose_secret(), &expected);
-        let sessions = &self.0.sessions;
+        let (sessions, user) = (&self.0.sessions, user.user());
         // Nearly always the right one, and found sooner than the two newest.
-        let recent = sessions.recent_key(user.user()).await?;
-        if let Some(json) = recent.as_ref().and_then(decrypt) {
-            return Ok(json);
+        let recent = sessions.recent_key(user).await?;
+        let mut decrypted = recent.as_ref().and_then(decrypt);
+        if decrypted.is_none() {
+            let keys = sessions.keys(user).await?;
+            if keys.is_empty() {
+                // Another replica may have the right AppSecret.
+                return Err(Problem::Undecryptable(
+                    "the user has no session_key that can be used: after ten failures, or with an AppSecret that is gone",
+                ));
+            }
+            decrypted = keys.iter().find_map(decrypt);
         }
-        let keys = sessions.keys(user.user()).await?;
-        if let Some(json) = keys.iter().find_map(decrypt) {
-            return Ok(json);
-        }
-        // Keys that none of our AppSecrets decrypts are not here and not tried: another replica may have the right one.
-        if !keys.is_empty() {
-            sessions.count_failure(user.user()).await?;
-        }
-        Err(Problem::Undecryptable)
+        let cause = match decrypted {
+            Some(Ok(json)) => return Ok(json),
+            Some(Err(cause)) => cause,
+            None => "it is encrypted with another session_key, or damaged",
+        };
+        sessions.count_failure(user).await?;
+        Err(Problem::Undecryptable(cause))
     }
 
     /// Checks that WeChat signed `raw_data` for this user. `raw_data` is what WeChat gave, byte for byte.

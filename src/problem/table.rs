@@ -119,7 +119,7 @@ impl Problem {
             Self::MalformedQuery(detail) => row(S::BAD_REQUEST, "malformed_query", FixRequest, detail),
             Self::MalformedBody(wrong) => row(S::BAD_REQUEST, "malformed_body", FixRequest, "")
                 .with_detail(format!("The body must be the JSON object that this path takes, complete within 10 s: {wrong}.")),
-            Self::Undecryptable => row(S::UNPROCESSABLE_ENTITY, "undecryptable", LoginAgain,
+            Self::Undecryptable(_) => row(S::UNPROCESSABLE_ENTITY, "undecryptable", LoginAgain,
                 "The data cannot be decrypted for this user: log in again, then get the data from WeChat again."),
             Self::BadSignature => row(S::UNPROCESSABLE_ENTITY, "bad_signature", LoginAgain,
                 "The signature is not WeChat's for this data and this user: log in again, then get the data from WeChat again."),

@@ -57,14 +57,18 @@ impl EncryptedData {
         })
     }
 
-    /// The JSON object inside, as WeChat wrote it, with raw control characters in names escaped; `None` if it
-    /// does not decrypt with this key or is not what is expected.
+    /// The JSON object inside, as WeChat wrote it, with raw control characters in names escaped, or why it is not
+    /// what is expected; `None` if it does not decrypt with this key.
     ///
     /// The padding proves nothing: it is valid with one wrong key in 256. So the content is checked. Bytes
     /// that are not UTF-8 are refused and not replaced: a changed block garbles the one before, which would
     /// then nearly always pass as part of a name.
     #[must_use]
-    pub fn decrypt(&self, session_key: &[u8; 16], expected: &Expected) -> Option<String> {
+    pub fn decrypt(
+        &self,
+        session_key: &[u8; 16],
+        expected: &Expected,
+    ) -> Option<Result<String, &'static str>> {
         let key = UnboundCipherKey::new(&AES_128, session_key).ok()?;
         let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).ok()?;
         let iv = DecryptionContext::Iv128(FixedLength::from(self.iv));
@@ -76,21 +80,26 @@ impl EncryptedData {
             return None; // an array can have the fields too
         }
         let fields: Fields = serde_json::from_str(&json).ok()?;
-        expected.is_met_by(&fields).then_some(json)
+        Some(expected.check(&fields).map(|()| json))
     }
 }
 
 impl Expected<'_> {
-    fn is_met_by(&self, fields: &Fields) -> bool {
+    fn check(&self, fields: &Fields) -> Result<(), &'static str> {
         let watermark = &fields.watermark;
+        let is_of = |openid: &String| openid == self.openid;
+        if watermark.get("appid").and_then(Value::as_str) != Some(self.appid) {
+            return Err("it is of another Mini Program");
+        }
+        if !fields.openid.as_ref().is_none_or(is_of) {
+            return Err("it is of another user");
+        }
         let timestamp = watermark.get("timestamp").and_then(Value::as_u64);
         let age = timestamp.map(|timestamp| self.now.abs_diff(timestamp));
-        watermark.get("appid").and_then(Value::as_str) == Some(self.appid)
-            && fields
-                .openid
-                .as_deref()
-                .is_none_or(|openid| openid == self.openid)
-            && age.is_some_and(|age| self.max_age.is_none_or(|max_age| age <= max_age))
+        if !age.is_some_and(|age| self.max_age.is_none_or(|max_age| age <= max_age)) {
+            return Err("it is older than USERDATA_MAX_AGE, or this clock is wrong");
+        }
+        Ok(())
     }
 }
 

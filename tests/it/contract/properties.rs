@@ -118,7 +118,8 @@ fn open(encrypted_data: &str, iv: &str) -> Option<String> {
         now: NOW,
         max_age: Some(600),
     };
-    EncryptedData::from_base64(encrypted_data, iv)?.decrypt(&KEY, &expected)
+    let data = EncryptedData::from_base64(encrypted_data, iv)?;
+    data.decrypt(&KEY, &expected)?.ok()
 }
 
 /// JSON that is similar to a user's data.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::fake_wechat::{APPID, FakeWechat, OTHER_APPID, SECRET};
+use crate::fake_wechat::{
+    APPID, FakeWechat, OTHER_APPID, SECRET, encrypt, openid, session_key, user_info,
+};
 use crate::support::app::vars;
 use crate::support::client::Client;
 use crate::support::process::Process;
@@ -318,4 +320,38 @@ async fn a_path_that_is_not_found_is_logged_and_answered_without_what_may_be_sec
         let whole = format!("{lines:?}");
         assert!(!whole.contains(secret), "{secret} in {whole}");
     }
+}
+
+/// The client's answer is the same.
+#[tokio::test]
+async fn why_data_does_not_decrypt_is_in_the_log() {
+    let code = "user-alice";
+    let made = |appid, user, time| {
+        let info = user_info(appid, &openid(user), time);
+        encrypt(&session_key(code), &info)
+    };
+    let junk = encrypt(&session_key("user-bob"), "{}");
+    let lines = lines_of(&[], async |client| {
+        let token = client.token(code).await;
+        for data in [
+            made(APPID, "alice", 1_000_000_000),
+            made(OTHER_APPID, "alice", 1_000_000_000),
+            made(APPID, "bob", 1_000_000_000),
+            junk,
+            ("AAAA".into(), "AAAA".into()),
+        ] {
+            let answer = client.decrypt(&token, &data).await;
+            answer.assert_problem(422, "undecryptable", "login_again");
+        }
+    })
+    .await;
+    let causes = lines.iter().filter_map(|line| line["cause"].as_str());
+    let expected = [
+        "it is older than USERDATA_MAX_AGE, or this clock is wrong",
+        "it is of another Mini Program",
+        "it is of another user",
+        "it is encrypted with another session_key, or damaged",
+        "it is not base64 of whole blocks",
+    ];
+    assert_eq!(causes.collect::<Vec<_>>(), expected);
 }

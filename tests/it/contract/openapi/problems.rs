@@ -42,7 +42,7 @@ fn public() -> Vec<Problem> {
         Problem::MalformedQuery(""),
         Problem::MalformedBody(String::new()),
         Problem::InvalidToken,
-        Problem::Undecryptable,
+        Problem::Undecryptable(""),
         Problem::BadSignature,
         Problem::NotFound(String::new()),
         Problem::MethodNotAllowed,
