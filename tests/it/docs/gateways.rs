@@ -145,7 +145,9 @@ async fn the_moment_without_a_service_behind_it_is_a_problem_document() {
         for wxlogin in [app.client.addr, nobody] {
             let dir = tempfile::tempdir().unwrap();
             let certificate = write_certificate(dir.path());
-            let launched = kind.launch(dir.path(), wxlogin, nobody).await;
+            let launched = kind
+                .launch(dir.path(), (wxlogin, nobody), str::to_owned)
+                .await;
             let (mut server, port) = launched.unwrap();
             let client = client(certificate, port);
             let paths: &[&str] = if wxlogin == nobody {

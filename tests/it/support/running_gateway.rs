@@ -50,13 +50,19 @@ pub enum Kind {
 impl Kind {
     /// Starts one with its configuration in `examples`.
     pub async fn start(self, app: TestApp) -> Gateway {
+        self.start_edited(app, str::to_owned).await
+    }
+
+    /// Starts one with its configuration after this edit.
+    pub async fn start_edited(self, app: TestApp, edit: fn(&str) -> String) -> Gateway {
         let dir = tempfile::tempdir().unwrap();
         let certificate = write_certificate(dir.path());
         let backend = backend().await;
         // Another process may take the port first.
         let mut started = None;
         for _ in 0..3 {
-            started = self.launch(dir.path(), app.client.addr, backend).await;
+            let addresses = (app.client.addr, backend);
+            started = self.launch(dir.path(), addresses, edit).await;
             if started.is_some() {
                 break;
             }
@@ -76,8 +82,8 @@ impl Kind {
     pub async fn launch(
         self,
         dir: &Path,
-        wxlogin: SocketAddr,
-        backend: SocketAddr,
+        (wxlogin, backend): (SocketAddr, SocketAddr),
+        edit: fn(&str) -> String,
     ) -> Option<(Child, u16)> {
         let port = free_port();
         let (file, mut command) = match self {
@@ -88,7 +94,7 @@ impl Kind {
         let text = fs::read_to_string(&path).unwrap();
         let text = replace(&text, "127.0.0.1:3000", &wxlogin.to_string());
         let text = replace(&text, "127.0.0.1:8080", &backend.to_string());
-        fs::write(&path, text).unwrap();
+        fs::write(&path, edit(&text)).unwrap();
         let server = command.stdout(Stdio::null()).spawn();
         let mut server = server.expect("not installed: tests/run.sh installs it");
         let deadline = Instant::now() + Duration::from_secs(20);
