@@ -1,6 +1,8 @@
 //! What the pages and the examples promise.
 
 mod compose;
+mod gateway_answers;
+mod gateway_headers;
 mod gateways;
 mod pages;
 mod prometheus;

@@ -12,6 +12,7 @@ pub mod power_cut;
 pub mod process;
 pub mod redis_proxies;
 pub mod redis_server;
+pub mod running_gateway;
 pub mod sandbox_process;
 pub mod stores;
 pub mod tls;

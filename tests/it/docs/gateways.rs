@@ -1,23 +1,19 @@
 //! The configurations of nginx and Caddy that the documentation shows, with the real servers.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use axum::Router;
-use axum::extract::Request;
-use axum::routing::any;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::fake_wechat::{APPID, openid, serve};
+use crate::fake_wechat::{APPID, openid};
 use crate::support::app::TestApp;
-use crate::support::gateways::{
-    HOST, caddy, client, example, free_port, nginx, replace, write_certificate,
-};
+use crate::support::gateways::{HOST, client, example, free_port, write_certificate};
 use crate::support::redis_server::RedisServer;
+use crate::support::running_gateway::{Gateway, Kind, seen};
+
 const METHODS: [Method; 6] = [
     Method::GET,
     Method::POST,
@@ -26,136 +22,6 @@ const METHODS: [Method; 6] = [
     Method::DELETE,
     Method::HEAD,
 ];
-
-/// A gateway in front of wxlogin and of a backend that returns the identity headers it got.
-struct Gateway {
-    server: Child,
-    /// Trusts the gateway's certificate, and resolves its name.
-    client: reqwest::Client,
-    port: u16,
-    app: TestApp,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // nginx's worker ends with its master only if the master is asked to stop.
-        let quit = format!("kill -TERM {}", self.server.id());
-        let _ = Command::new("sh").args(["-c", &quit]).status();
-        let _ = self.server.wait();
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Nginx,
-    Caddy,
-}
-
-impl Kind {
-    /// Starts one with its configuration in `examples`.
-    async fn start(self, app: TestApp) -> Gateway {
-        let dir = tempfile::tempdir().unwrap();
-        let certificate = write_certificate(dir.path());
-        let backend = backend().await;
-        // Another process may take the port first.
-        let mut started = None;
-        for _ in 0..3 {
-            started = self.launch(dir.path(), app.client.addr, backend).await;
-            if started.is_some() {
-                break;
-            }
-        }
-        let (server, port) = started.unwrap_or_else(|| panic!("{self:?} does not start"));
-        let client = client(certificate, port);
-        Gateway {
-            server,
-            client,
-            port,
-            app,
-            _dir: dir,
-        }
-    }
-
-    /// Starts it on a port that was free, and waits until it listens; `None` if it ends instead.
-    async fn launch(
-        self,
-        dir: &Path,
-        wxlogin: SocketAddr,
-        backend: SocketAddr,
-    ) -> Option<(Child, u16)> {
-        let port = free_port();
-        let (file, mut command) = match self {
-            Self::Nginx => ("nginx.conf", nginx(dir, port)),
-            Self::Caddy => ("Caddyfile", caddy(dir, port)),
-        };
-        let path = dir.join(file);
-        let text = fs::read_to_string(&path).unwrap();
-        let text = replace(&text, "127.0.0.1:3000", &wxlogin.to_string());
-        let text = replace(&text, "127.0.0.1:8080", &backend.to_string());
-        fs::write(&path, text).unwrap();
-        let server = command.stdout(Stdio::null()).spawn();
-        let mut server = server.expect("not installed: tests/run.sh installs it");
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if server.try_wait().unwrap().is_some() {
-                return None;
-            }
-            assert!(Instant::now() < deadline, "{self:?} does not listen");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Some((server, port))
-    }
-}
-
-/// Answers every request with its method and the headers that name the user.
-async fn backend() -> SocketAddr {
-    let echo = async |request: Request| {
-        // As servers with CGI variable names do, in which dashes are underscores too.
-        let mut seen = json!({"method": request.method().as_str()});
-        let mut all = json!({});
-        for (name, value) in request.headers() {
-            all[name.as_str()] = json!(value.to_str().unwrap());
-            let name = name.as_str().replace('_', "-");
-            if let Some(name) = name.strip_prefix("x-wx-") {
-                let value = value.to_str().unwrap();
-                let values = seen[name].as_array().cloned().unwrap_or_default();
-                seen[name] = [values, vec![json!(value)]].concat().into();
-            }
-        }
-        let headers = [("x-seen", seen.to_string()), ("x-all", all.to_string())];
-        (headers, seen.to_string())
-    };
-    let router = Router::new().fallback(any(echo));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, router));
-    addr
-}
-
-impl Gateway {
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let url = format!("https://{HOST}:{}{path}", self.port);
-        self.client.request(method, url)
-    }
-
-    async fn get(&self, path: &str) -> Response {
-        self.request(Method::GET, path).send().await.unwrap()
-    }
-
-    async fn token(&self, code: &str) -> String {
-        let answer = self.get(&format!("/onLogin?code={code}")).await;
-        assert_eq!(answer.status(), 200);
-        let answer: Value = answer.json().await.unwrap();
-        answer["token"].as_str().unwrap().to_owned()
-    }
-}
-
-/// The response of the backend, if it got the request.
-fn seen(answer: &Response) -> Option<Value> {
-    let seen = answer.headers().get("x-seen")?;
-    Some(serde_json::from_str(seen.to_str().unwrap()).unwrap())
-}
 
 async fn tells_a_backend_who_it_is(kind: Kind) {
     let gateway = kind.start(TestApp::start().await).await;
@@ -279,13 +145,15 @@ async fn the_moment_without_a_service_behind_it_is_a_problem_document() {
         for wxlogin in [app.client.addr, nobody] {
             let dir = tempfile::tempdir().unwrap();
             let certificate = write_certificate(dir.path());
-            let launched = kind.launch(dir.path(), wxlogin, nobody).await;
+            let launched = kind
+                .launch(dir.path(), (wxlogin, nobody), str::to_owned)
+                .await;
             let (mut server, port) = launched.unwrap();
             let client = client(certificate, port);
             let paths: &[&str] = if wxlogin == nobody {
-                &["/onLogin?code=user-bob", "/session", "/api/things"]
+                &["/onLogin?code=user-bob", "/session", "/api/photo.jpg"]
             } else {
-                &["/api/things"]
+                &["/api/photo.jpg"]
             };
             for path in paths {
                 let request = client.get(format!("https://{HOST}:{port}{path}"));
@@ -343,7 +211,7 @@ async fn a_store_that_does_not_answer_is_503_and_nobody_is_logged_out() {
 async fn nginx_lets_no_address_send_codes_without_end() {
     let gateway = Kind::Nginx.start(TestApp::start().await).await;
     let logins =
-        (0..200).map(|number| gateway.get_owned(format!("/onLogin?code=error-40029.{number}")));
+        (0..200).map(|number| get_owned(&gateway, format!("/onLogin?code=error-40029.{number}")));
     let answers = futures_util::future::join_all(logins).await;
     let refused: Vec<_> = answers
         .into_iter()
@@ -361,10 +229,8 @@ async fn nginx_lets_no_address_send_codes_without_end() {
     }
 }
 
-impl Gateway {
-    async fn get_owned(&self, path: String) -> Response {
-        self.get(&path).await
-    }
+async fn get_owned(gateway: &Gateway, path: String) -> Response {
+    gateway.get(&path).await
 }
 
 #[test]

@@ -65,8 +65,10 @@ pub fn nginx(dir: &Path, port: u16) -> Command {
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {dir_text}/{name};"))
         .join(" ");
+    // As in the nginx.conf of packages.
+    let types = "types { application/json json; image/jpeg jpg; text/html html; } default_type application/octet-stream;";
     let around = format!(
-        "user root; daemon off; pid {dir_text}/pid; error_log stderr crit; events {{}} http {{ {temporary}\n{conf} }}"
+        "user root; daemon off; pid {dir_text}/pid; error_log stderr crit; events {{}} http {{ {types} {temporary}\n{conf} }}"
     );
     fs::write(dir.join("nginx.conf"), around).unwrap();
     let mut command = Command::new("nginx");
