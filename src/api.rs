@@ -13,6 +13,7 @@ mod public;
 mod signed_in;
 
 use axum::Router;
+use axum::http::header::SERVER;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post};
 
@@ -54,7 +55,7 @@ const ROUTES: &[Route] = &[
     (Group::Public, "DELETE", "/session", || delete(public::end_session)),
     (Group::Public, "POST", "/session/decrypt", || post(public::decrypt)),
     (Group::Public, "POST", "/session/verify", || post(public::verify)),
-    (Group::Probe, "GET", "/healthz", || get(async || "ok\n")),
+    (Group::Probe, "GET", "/healthz", || get(async || ([(SERVER, "wxlogin")], "ok\n"))),
     (Group::Probe, "GET", "/readyz", || get(probes::readyz)),
     (Group::Metrics, "GET", "/metrics", || get(probes::metrics)),
     (Group::Backend, "POST", "/users/{appid}/{openid}/phone", || post(internal::phone)),

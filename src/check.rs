@@ -2,20 +2,22 @@
 //! `wxlogin healthcheck` requests `/healthz` of the running service.
 
 use std::error::Error;
-use std::fs;
+use std::fs::{self, DirEntry};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use reqwest::StatusCode;
+use reqwest::header::SERVER;
 use reqwest::redirect::Policy;
+use reqwest::{Response, StatusCode};
 
 use crate::clock::Clock;
 use crate::config::ServerConfig;
 use crate::metrics::Metrics;
 use crate::server;
-use crate::session::{Encryption, OpenError, Settings, Store, StoreUrl};
+use crate::session::{self, Encryption, OpenError, Settings, Store, StoreUrl};
 use crate::wechat::{self, Client, Meaning, MiniProgram};
 
 /// A code that WeChat has never issued.
@@ -118,27 +120,59 @@ fn shown(program: &MiniProgram, answer: Result<(), wechat::Error>) -> String {
 }
 
 async fn check_store(settings: &Settings) -> Result<String, Box<dyn Error>> {
-    if let StoreUrl::File(path) = &settings.url {
-        let is_empty = fs::read_dir(path).is_ok_and(|mut files| files.next().is_none());
-        if is_empty || !path.exists() {
-            let path = Path::new(".").join(path);
-            let dir = path.parent().filter(|_| !is_empty).unwrap_or(&path);
-            // Not the store itself: it would belong to this user, who may not be the service's.
-            let tried = dir.join(format!(".wxlogin-check-{}", std::process::id()));
-            let made = fs::create_dir(&tried).and_then(|()| fs::remove_dir(&tried));
-            made.map_err(|error| format!("cannot make files in {}: {error}", dir.display()))?;
-            return Ok(format!("the first start makes {}", settings.url));
+    #[cfg(feature = "file-store")]
+    if let StoreUrl::File(path) = &settings.url
+        && let Some(trial) = trial(path)?
+    {
+        // Not the store itself: it would belong to this user, who may not be the service's.
+        let (made, dir) = (fs::create_dir(&trial), trial.parent().unwrap_or(&trial));
+        made.map_err(|error| format!("cannot make files in {}: {error}", dir.display()))?;
+        let url = StoreUrl::File(trial.clone());
+        let made = try_store(&Settings { url, ..*settings }).await;
+        fs::remove_dir_all(&trial)?;
+        return made.map(|_| format!("the first start makes {}", settings.url));
+    }
+    try_store(settings).await
+}
+
+/// Where the store can be tried if the first start makes one: beside its directory, or in it if that is empty.
+#[cfg(feature = "file-store")]
+fn trial(path: &Path) -> Result<Option<PathBuf>, OpenError> {
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+    let name = format!("{}{}", session::TRIAL, now.as_nanos());
+    match path.symlink_metadata() {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(Some(Path::new(".").join(path).with_file_name(name)))
+        }
+        Err(_) => Ok(None),
+        Ok(_) => {
+            let Ok(mut files) = fs::read_dir(path) else {
+                return Ok(None);
+            };
+            let is_left_over = |file: io::Result<DirEntry>| {
+                file.is_ok_and(|it| session::is_left_over(&it.file_name()))
+            };
+            if !files.all(is_left_over) {
+                return Ok(None);
+            }
+            // A start sets the mode too, which only the owner can.
+            fs::set_permissions(path, fs::metadata(path)?.permissions())?;
+            Ok(Some(path.join(name)))
         }
     }
+}
+
+async fn try_store(settings: &Settings) -> Result<String, Box<dyn Error>> {
     let metrics = Arc::new(Metrics::new()?);
     let store = match Store::open(settings, Encryption::new([])?, metrics, Clock::system()) {
         Ok((store, _)) => store,
         Err(error @ OpenError::InUse(_)) => return Ok(error.to_string()),
         Err(error) => return Err(error.into()),
     };
-    store.check().await?;
+    let checked = store.check().await;
     let warnings = store.warnings().await;
     store.close().await;
+    checked?;
     Ok(match &*warnings {
         [] => "all is well".into(),
         _ => warnings.join("; "),
@@ -166,9 +200,11 @@ pub async fn health(addr: SocketAddr) -> Result<(), String> {
         .timeout(HEALTH_TIMEOUT)
         .build();
     let answered = async { client?.get(format!("http://{addr}/healthz")).send().await };
-    match answered.await.map(|answer| answer.status()) {
-        Ok(StatusCode::OK) => Ok(()),
-        Ok(status) => Err(format!("{addr} answers with HTTP status {status}")),
+    let is_ours = |it: &Response| it.headers().get(SERVER).is_some_and(|it| it == "wxlogin");
+    match answered.await.map(|it| (it.status(), is_ours(&it))) {
+        Ok((StatusCode::OK, true)) => Ok(()),
+        Ok((StatusCode::OK, false)) => Err(format!("{addr} answers, but is not wxlogin")),
+        Ok((status, _)) => Err(format!("{addr} answers with HTTP status {status}")),
         Err(error) => Err(format!("{addr} does not answer: {}", root_cause(&error))),
     }
 }

@@ -68,6 +68,7 @@ impl Config {
     /// [`Problems`]: these cannot be an AppID and its AppSecret.
     pub fn with_mini_program(mut self, appid: &str, secret: &str) -> Result<Self, Problems> {
         let other = Self::new(appid, secret)?;
+        self.warnings.extend(other.warnings);
         for program in other.mini_programs {
             let mut known = self.mini_programs.iter_mut();
             match known.find(|known| known.appid() == appid) {
@@ -183,15 +184,17 @@ fn read(reader: &mut Reader) -> Config {
         ),
         proxies,
     };
-    let url = match reader.get("SESSION_STORE").map(str::parse) {
-        None => session::StoreUrl::default(),
-        Some(Ok(url)) => url,
-        Some(Err(reason)) => {
-            // A URL can hold a password.
-            reader.invalid_secret("SESSION_STORE", &store_form(reason));
-            session::StoreUrl::default()
-        }
-    };
+    let store = reader.get("SESSION_STORE");
+    let url = store.map_or(Ok(session::StoreUrl::default()), str::parse);
+    let url = url.unwrap_or_else(|reason| {
+        // A URL can hold a password.
+        reader.invalid_secret(
+            "SESSION_STORE",
+            store.unwrap_or_default(),
+            &store_form(reason),
+        );
+        session::StoreUrl::default()
+    });
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=MAX_TTL, SECOND);
     if ttl < SHORT_TTL {
         reader.warn_of_value(

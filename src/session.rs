@@ -27,6 +27,8 @@ pub use self::redis::RedisUrl;
 use crate::lock;
 use encryption::EncryptedKey;
 pub use encryption::{Encryption, SessionKey};
+#[cfg(feature = "file-store")]
+pub use sqlite::{TRIAL, is_left_over};
 pub use store::Store;
 pub use token::Token;
 
@@ -84,11 +86,16 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         match text.split_once(':') {
+            _ if text.contains(char::is_control) => Err("it has a control character"),
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("memory", _)) => Err("nothing follows memory:"),
             Some(("file", "")) => Err("a path follows file:"),
             Some(("file", path)) if path.starts_with("//") && !path.starts_with("///") => {
                 Err("a path follows file:, and no host")
+            }
+            // SQLite takes file:… for a URL.
+            Some(("file", path)) if path.starts_with("file:") || path.contains("://") => {
+                Err("a path follows file:, and no URL")
             }
             Some(("file", path)) if path.starts_with('~') => {
                 Err("~ is not replaced by a directory")

@@ -3,6 +3,7 @@
 //! A thread with a bounded queue writes it. If standard error blocks or its disk is full, lines are dropped and
 //! counted; requests are not delayed.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, ErrorKind, Stderr, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, mpsc};
@@ -39,17 +40,27 @@ pub struct Settings {
     pub is_json: bool,
 }
 
-/// The filter that `RUST_LOG` describes. Unlike in [`Targets`], a word without `=` must be a level: a mistyped
-/// level would be taken for the name of a target, and would switch all lines off.
+/// The filter that `RUST_LOG` describes: one level for all at most, and one for each target. [`Targets`] itself takes
+/// a mistyped level for a target, nothing for a level, and drops what it does not know.
 pub(crate) fn parse_filter(text: &str) -> Option<Targets> {
-    let mut words = text.split(',').map(str::trim);
-    let is_clear = |word: &str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
-    words.all(is_clear).then(|| text.parse().ok()).flatten()
+    let (mut filter, mut targets) = (Targets::new(), BTreeSet::new());
+    for word in text.split(',') {
+        let (target, level) = word.split_once('=').unwrap_or(("", word));
+        let (target, level) = (target.trim(), level.trim());
+        let level: LevelFilter = level.parse().ok().filter(|_| !level.is_empty())?;
+        let mut bytes = target.bytes();
+        let is_name = bytes.all(|b| b.is_ascii_alphanumeric() || b"_:-".contains(&b));
+        if !is_name || !targets.insert(target) {
+            return None;
+        }
+        filter = filter.with_target(target, level); // that of all begins every target's name
+    }
+    Some(filter)
 }
 
 /// The filter without `RUST_LOG`.
 pub(crate) fn default_filter() -> Targets {
-    Targets::new().with_default(LevelFilter::INFO)
+    Targets::new().with_target("", LevelFilter::INFO)
 }
 
 /// Writes the queued lines when it is dropped, for at most a second.

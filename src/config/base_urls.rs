@@ -12,12 +12,13 @@ const DEFAULT: &str = "https://api.weixin.qq.com,https://api2.weixin.qq.com";
 /// Problems do not quote the value: it can hold a password by mistake.
 pub(super) fn read(reader: &mut Reader) -> Vec<Url> {
     let mut urls: Vec<Url> = Vec::new();
-    for (number, text) in (1..).zip(reader.get(NAME).unwrap_or(DEFAULT).split(',')) {
+    let value = reader.get(NAME).unwrap_or(DEFAULT);
+    for (number, text) in (1..).zip(value.split(',')) {
         let is_new = |url: &Url| urls.iter().all(|known| known.origin() != url.origin());
         match Url::parse(text.trim()) {
             Ok(url) if is_base(&url) && is_new(&url) => urls.push(url),
             _ => {
-                reader.invalid_secret(NAME, &format!(
+                reader.invalid_secret(NAME, value, &format!(
                     "be URLs such as https://api.weixin.qq.com after commas, each of another host, without user, query, fragment or a path of the API (/sns/jscode2session is appended): number {number} is not"
                 ));
                 return Vec::new();

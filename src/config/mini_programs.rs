@@ -40,7 +40,7 @@ fn one(reader: &mut Reader) -> Vec<MiniProgram> {
     match secret {
         None if setting == "WECHAT_SECRET_FILE" => {} // a problem with the file
         None => reader.missing("WECHAT_SECRET", what),
-        Some(secret) if !is_fit(secret) => reader.invalid_secret(setting, &must(what)),
+        Some(secret) if !is_fit(secret) => reader.invalid_secret(setting, secret, &must(what)),
         Some(_) => {}
     }
     match (appid, secret) {
@@ -65,18 +65,18 @@ fn several(reader: &mut Reader) -> Vec<MiniProgram> {
         .zip(text.expose_secret().lines())
         .filter(|(_, line)| !line.trim().is_empty());
     let pairs = lines.flat_map(|(line, text)| text.split(',').map(move |pair| (line, pair)));
-    for (number, (line, pair)) in (1..).zip(pairs) {
+    for (number, (line, text)) in (1..).zip(pairs) {
         let at = match file {
             Some(file) => format!("{file}, line {line}"),
             None => format!("number {number}"),
         };
-        let pair = pair
+        let pair = text
             .split_once(':')
             .map(|(appid, secret)| (appid.trim(), secret.trim()));
         let Some((appid, secret)) = pair.filter(|(appid, secret)| is_fit(appid) && is_fit(secret))
         else {
-            reader.problem(format!(
-                "{name} must be appid:secret pairs after commas or on lines, with letters and digits only; {at} is none"
+            reader.invalid_secret(name, text, &format!(
+                "be appid:secret pairs after commas or on lines, with letters and digits only; {at} is none"
             ));
             break;
         };
@@ -85,9 +85,8 @@ fn several(reader: &mut Reader) -> Vec<MiniProgram> {
         match apps.iter_mut().find(|(known, _)| *known == appid) {
             Some((_, secrets)) => {
                 if secrets.iter().any(|known| known.expose_secret() == secret) {
-                    reader.problem(format!(
-                        "{name} must not have the same pair twice; {at} is one"
-                    ));
+                    let must = format!("not have the same pair twice; {at} is one");
+                    reader.invalid_secret(name, text, &must);
                 }
                 secrets.push(secret.into());
             }

@@ -1,57 +1,72 @@
 //! Variables that other programs use too: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower
 //! case, and `SSL_CERT_FILE` and `SSL_CERT_DIR`, which the TLS library reads instead of the system's certificates.
 
-use std::path::Path;
-use std::{env, fs, io};
+use std::net::IpAddr;
+use std::{env, fs};
 
-use reqwest::Url;
+use reqwest::{Client, Url};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::reader::Reader;
+use super::reader::{Reader, is_path, may_be_quoted};
 use crate::wechat::{Proxies, is_on_this_machine};
 
 pub(super) const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// The proxies for the hosts. A proxy that no host needs is not checked.
+/// The proxies, also those that these hosts do not need: a host of the library can set others. One that no host
+/// needs is not used if it is invalid.
 pub(super) fn read_proxies(reader: &mut Reader, api_bases: &[Url]) -> Proxies {
     let needs = |scheme: &str| {
         let mut hosts = api_bases.iter();
         hosts.any(|url| url.scheme() == scheme && !is_on_this_machine(url))
     };
-    let http = needs("http").then(|| proxy(reader, &["HTTP_PROXY", "http_proxy"]));
-    let https = needs("https").then(|| proxy(reader, &["HTTPS_PROXY", "https_proxy"]));
-    let (name, no_proxy) = reader
-        .get_foreign(&["NO_PROXY", "no_proxy"])
-        .unwrap_or_default();
-    let is_unknown = |entry: &&str| entry.contains("://") || (entry.contains('*') && *entry != "*");
-    for entry in no_proxy.split(',').map(str::trim).filter(is_unknown) {
+    let http = proxy(reader, ["HTTP_PROXY", "http_proxy"], needs("http"));
+    let https = proxy(reader, ["HTTPS_PROXY", "https_proxy"], needs("https"));
+    let no_proxy = reader.get_foreign(&["NO_PROXY", "no_proxy"]);
+    let (name, no_proxy) = no_proxy.unwrap_or_default();
+    let entries = no_proxy.split(',').map(str::trim);
+    let (known, unknown): (Vec<_>, Vec<_>) = entries.partition(|entry| matches_hosts(entry));
+    for entry in unknown {
+        let quote = may_be_quoted(entry).then(|| format!("{entry:?}"));
+        let what = quote.as_deref().unwrap_or("an entry");
         reader.warn(format!(
-            "{name} has {entry:?}, which matches no host: write a domain as example.com, without * and ://"
+            "{name} has {what}, which matches no host: write a domain as example.com or a network as 10.0.0.0/8, without a port, * and ://"
         ));
     }
     Proxies {
-        no_proxy: no_proxy.to_owned(),
-        http: http.flatten(),
-        https: https.flatten(),
+        no_proxy: known.join(","),
+        http,
+        https,
     }
 }
 
-fn proxy(reader: &mut Reader, names: &[&'static str]) -> Option<SecretString> {
-    let (name, value) = reader
-        .get_foreign(names)
-        .or_else(|| reader.get_foreign(&["ALL_PROXY", "all_proxy"]))?;
+/// Whether an entry of `NO_PROXY` can match a host. An empty one is nothing.
+fn matches_hosts(entry: &str) -> bool {
+    let is_of_domain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let (ip, bits) = entry.split_once('/').unwrap_or((entry, "0"));
+    let max = if ip.contains(':') { 128 } else { 32 };
+    let is_network = ip.parse::<IpAddr>().is_ok() && bits.parse().is_ok_and(|it: u8| it <= max);
+    entry == "*" || entry.bytes().all(is_of_domain) || is_network
+}
+
+fn proxy(
+    reader: &mut Reader,
+    [upper, lower]: [&'static str; 2],
+    is_needed: bool,
+) -> Option<SecretString> {
+    let (name, value) = reader.get_foreign(&[upper, lower, "ALL_PROXY", "all_proxy"])?;
     let url = if value.contains("://") {
         SecretString::from(value)
     } else {
         format!("http://{value}").into()
     };
     let parsed = Url::parse(url.expose_secret());
-    if !parsed.is_ok_and(|url| is_http(&url) && url.path() == "/") {
-        reader.problem(format!(
-            "{name} must be the URL of an HTTP proxy, such as http://proxy.internal:3128 or http://user:password@proxy.internal:3128 (in user and password, percent-encode / ? # @ and :); SOCKS is not supported"
-        ));
+    if parsed.is_ok_and(|url| is_http(&url) && url.path() == "/") {
+        return Some(url);
     }
-    Some(url)
+    if is_needed {
+        reader.invalid_secret(name, value, "be the URL of an HTTP proxy, such as http://proxy.internal:3128 or http://user:password@proxy.internal:3128 (in user and password, percent-encode / ? # @ and :); SOCKS is not supported");
+    }
+    None
 }
 
 /// Whether it is a URL of HTTP, with or without TLS, that ends with the path.
@@ -72,32 +87,23 @@ pub(super) fn check_certificates(reader: &mut Reader) {
             ));
             continue;
         }
-        let problem = if name == CERTIFICATES[0] {
-            problem_of_file(Path::new(value))
+        let unreadable = if name == CERTIFICATES[0] {
+            fs::read(value).err()
         } else {
-            env::split_paths(value)
-                .find_map(|dir| Some(unreadable(&dir, &fs::read_dir(&dir).err()?)))
+            env::split_paths(value).find_map(|dir| fs::read_dir(dir).err())
         };
-        if let Some(problem) = problem {
-            reader.problem(format!(
-                "{name} must name certificates, or be removed from the environment to use the system's: {problem}"
-            ));
-        }
+        let problem = match unreadable {
+            Some(error) => format!("cannot be read: {error}"),
+            None if reader.sources.is_environment && Client::builder().build().is_err() => {
+                "holds no certificate in PEM form that can be used".into()
+            }
+            None => continue,
+        };
+        // It can be a secret, by mistake.
+        let is_shown = value.is_empty() || is_path(value);
+        let shown = if is_shown { value } else { "what it names" };
+        reader.invalid_secret(name, value, &format!(
+            "name certificates, or be removed from the environment to use the system's: '{shown}' {problem}"
+        ));
     }
-}
-
-fn problem_of_file(path: &Path) -> Option<String> {
-    let begin = b"-----BEGIN CERTIFICATE-----";
-    match fs::read(path) {
-        Err(error) => Some(unreadable(path, &error)),
-        Ok(pem) if pem.split(|b| *b == b'\n').any(|it| it.starts_with(begin)) => None,
-        Ok(_) => Some(format!(
-            "'{}' holds no certificate in PEM form",
-            path.display()
-        )),
-    }
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> String {
-    format!("'{}' cannot be read: {error}", path.display())
 }

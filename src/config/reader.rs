@@ -13,8 +13,6 @@ use super::sources::{self, Sources};
 
 /// The units of durations, for the operator.
 const UNITS: &str = "ms, s, m (minutes), h, d, w, M (months), y";
-/// So many letters and digits in a row can be a secret.
-const SECRET_LEN: usize = 20;
 
 /// What is wrong with the settings: a line for each, none with the value of a secret.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +43,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The warnings, if there is no problem.
-    pub(super) fn finish(self) -> Result<Vec<String>, Problems> {
+    pub(super) fn finish(mut self) -> Result<Vec<String>, Problems> {
+        self.problems.dedup(); // ALL_PROXY is read for two schemes
         if self.problems.is_empty() {
             Ok(self.warnings)
         } else {
@@ -80,17 +79,14 @@ impl<'a> Reader<'a> {
     /// The problem with a value that is not secret. It is not quoted if it could be a secret in the wrong place.
     pub(super) fn invalid(&mut self, name: &'static str, must: &str) {
         let value = self.get(name).unwrap_or_default();
-        let mut words = value.split(|c: char| !c.is_ascii_alphanumeric());
-        if words.any(|word| word.len() >= SECRET_LEN) {
-            self.invalid_secret(name, must);
-        } else {
-            self.invalid_secret(name, &format!("{must}; it is {value:?}"));
-        }
+        let quote = may_be_quoted(value).then(|| format!("; it is {value:?}"));
+        let must = format!("{must}{}", quote.unwrap_or_default());
+        self.invalid_secret(name, value, &must);
     }
 
-    /// The problem with a value that may be secret.
-    pub(super) fn invalid_secret(&mut self, name: &'static str, must: &str) {
-        let odd = self.get(name).and_then(odd_character).unwrap_or_default();
+    /// The problem with a value, or the part of it that is given, which may be secret.
+    pub(super) fn invalid_secret(&mut self, name: &str, value: &str, must: &str) {
+        let odd = odd_character(value).unwrap_or_default();
         let source = self.source(name);
         self.problem(format!("{name} must {must}{odd}{source}"));
     }
@@ -139,11 +135,11 @@ impl<'a> Reader<'a> {
             Err(error) => format!("cannot be read: {error}"),
         };
         let must = format!("name a file with the value: this one {problem}");
-        // The path is quoted unless it could be the secret itself, which has neither of these.
-        if path.contains(['/', '.']) {
+        // The path is quoted unless it could be the secret itself.
+        if is_path(path) {
             self.invalid(file_name, &must);
         } else {
-            self.invalid_secret(file_name, &must);
+            self.invalid_secret(file_name, path, &must);
         }
         (file_name, None)
     }
@@ -186,6 +182,23 @@ impl<'a> Reader<'a> {
             (range.contains(&value) && is_whole(&value)).then_some(value)
         })
     }
+}
+
+/// Whether it can be no secret in the wrong place: it is a path, or shorter than a token, or an AppID.
+pub(super) fn may_be_quoted(value: &str) -> bool {
+    let is_appid = value.starts_with("wx") && value.chars().count() <= 18;
+    is_path(value) || ((value.len() < 16 || is_appid) && is_one_word(value))
+}
+
+/// Whether it is the path of a file, or looks like one and not like a token: a random one has upper-case letters.
+pub(super) fn is_path(value: &str) -> bool {
+    let looks_so = value.starts_with(['/', '.']) && !value.contains(char::is_uppercase);
+    (looks_so && is_one_word(value)) || Path::new(value).exists()
+}
+
+/// Whether it holds neither a URL, with a password perhaps, nor lines of `.env` that a quote has swallowed.
+fn is_one_word(value: &str) -> bool {
+    !value.contains("://") && !value.contains(|c: char| c.is_control() || c == '@' || c == '=')
 }
 
 /// The first character that looks like another or like nothing: of full width, or invisible.

@@ -86,7 +86,7 @@ pub(super) fn read(reader: &mut Reader) -> ServerConfig {
         |text| text.parse().ok(),
     );
     if reader.get_foreign(&["METRICS_ADDR"]).is_some() {
-        reader.problem("METRICS_ADDR must be renamed: it is INTERNAL_ADDR now");
+        reader.invalid_secret("METRICS_ADDR", "", "be renamed: it is INTERNAL_ADDR now");
     }
     let internal_addr = reader.parsed(
         "INTERNAL_ADDR",
@@ -105,7 +105,7 @@ pub(super) fn read(reader: &mut Reader) -> ServerConfig {
     let filter = reader.parsed(
         "RUST_LOG",
         telemetry::default_filter(),
-        "be a level such as info, or target=level pairs",
+        "be a level such as info, target=level pairs, or both, after commas and each once",
         telemetry::parse_filter,
     );
     let is_json = is_second(reader, "LOG_FORMAT", ["text", "json"]);
@@ -128,15 +128,17 @@ fn is_second(reader: &mut Reader, name: &'static str, words: [&str; 2]) -> bool 
 
 /// Whether the two addresses cannot both be listened on.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let is_wide = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || is_wide)
+    let [ip, other_ip] = [one, other].map(|addr| addr.ip().to_canonical());
+    let is_wide = ip.is_unspecified() || other_ip.is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (ip == other_ip || is_wide)
 }
 
 fn internal(reader: &mut Reader) -> InternalConfig {
-    let (name, tokens) = reader.secret_or_file("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
-    let tokens = tokens.map(|text| parse_tokens(text.expose_secret()));
+    let (name, text) = reader.secret_or_file("INTERNAL_TOKEN", "INTERNAL_TOKEN_FILE");
+    let text = text.as_ref().map(ExposeSecret::expose_secret);
+    let tokens = text.map(parse_tokens);
     if tokens.as_ref().is_some_and(Vec::is_empty) {
-        reader.invalid_secret(name, &format!(
+        reader.invalid_secret(name, text.unwrap_or_default(), &format!(
             "be {MIN_TOKEN_LEN} or more visible ASCII characters, or two different such tokens with a comma between them"
         ));
     }

@@ -65,7 +65,8 @@ pub(super) fn load(dir: &Path) -> Result<Sources, Problems> {
             Err(_) if super::names().contains(name.as_str()) => {
                 return Err(Problems::one(format!("{name} is not UTF-8 text")));
             }
-            Err(_) => {}
+            // It is no proxy, no host and no path.
+            Err(_) => drop(sources.vars.insert(name, "(not UTF-8)".into())),
         }
     }
     Ok(sources)

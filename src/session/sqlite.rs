@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 use connection::{Readers, VERSION, execute};
 use damage::Damage;
 use directory::Directory;
+pub use directory::{TRIAL, is_left_over};
 use rows::Counts;
 use writer::{Job, Writer};
 

@@ -9,6 +9,7 @@ mod log_reader;
 mod mistakes;
 mod resources;
 mod rolling;
+mod secrets;
 mod settings;
 mod signals;
 mod stops;

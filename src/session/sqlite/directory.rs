@@ -1,6 +1,7 @@
 //! The directory of a store: `sessions.sqlite` and its write-ahead log `sessions.sqlite-wal`. A lock on the directory
 //! keeps other processes out.
 
+use std::ffi::OsStr;
 use std::fs::{Permissions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -19,6 +20,8 @@ const DATABASE: &str = "sessions.sqlite";
 const WAL: &str = "sessions.sqlite-wal";
 /// A database that is being created. It has no sessions.
 const UNFINISHED: &str = "unfinished.sqlite";
+/// Begins the name of a store that a check tries to make. A check that is killed leaves it.
+pub const TRIAL: &str = ".wxlogin-check-";
 /// The largest database that is checked as a whole at start, in bytes: that takes some 20 ms.
 const CHECKED: u64 = 16 << 20;
 
@@ -56,7 +59,7 @@ impl Directory {
                 return Err(damaged(&database, "it is not there"));
             }
             for file in fs::read_dir(path)? {
-                if file?.file_name() != UNFINISHED {
+                if !is_left_over(&file?.file_name()) {
                     return Err(OpenError::Refused(format!(
                         "the directory {shown} holds files and no session store; it was not used. Name one that is empty or not there yet"
                     )));
@@ -77,6 +80,11 @@ impl Directory {
         };
         Ok((directory, db))
     }
+}
+
+/// Whether it is what a start or a check that was killed has left.
+pub fn is_left_over(name: &OsStr) -> bool {
+    name == UNFINISHED || name.as_encoded_bytes().starts_with(TRIAL.as_bytes())
 }
 
 /// Creates the database under another name and renames it, so that a crash leaves none that is incomplete.

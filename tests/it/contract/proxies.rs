@@ -196,6 +196,13 @@ fn a_proxy_that_cannot_work_is_refused_by_name_and_without_its_password() {
             );
         }
     }
+    // Once, though two schemes need it.
+    let problems = read(
+        "https://a.example,http://b.example",
+        "ALL_PROXY",
+        "socks5://x",
+    );
+    assert_eq!(problems.unwrap_err().lines().count(), 1);
     for value in [
         "http://user:pr0xy@proxy:3128/",
         "https://proxy",
@@ -205,5 +212,22 @@ fn a_proxy_that_cannot_work_is_refused_by_name_and_without_its_password() {
     ] {
         let config = read(remote, "HTTPS_PROXY", value).expect(value);
         assert!(!config.contains("pr0xy"), "{config}");
+    }
+}
+
+#[test]
+fn an_app_that_sets_a_relay_keeps_the_proxy_of_its_scheme() {
+    let proxies = [
+        ("HTTP_PROXY", "http://proxy.example"),
+        ("ALL_PROXY", "socks5://127.0.0.1:1080"),
+        ("HTTPS_PROXY", "https://proxy.example"),
+    ];
+    for base in ["https://api.weixin.qq.com", "http://127.0.0.1:1"] {
+        let config = Config::from_vars(&vars(base, &proxies)).unwrap();
+        let relayed = config.with_wechat_api_base("http://relay.example");
+        let proxies = relayed.unwrap().wechat.proxies;
+        let urls = [proxies.http, proxies.https].map(|url| url.unwrap());
+        let urls = urls.each_ref().map(secrecy::ExposeSecret::expose_secret);
+        assert_eq!(urls, ["http://proxy.example", "https://proxy.example"]);
     }
 }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::fake_wechat::{APPID, FakeWechat, OTHER_APPID, OTHER_SECRET, SECRET};
 use crate::support::app::vars;
+use crate::support::disk::Disk;
 use crate::support::process::{Process, command};
 use crate::support::redis_server::RedisServer;
 
@@ -191,6 +192,79 @@ async fn a_session_store_in_a_directory_is_tried_and_not_made() {
 }
 
 #[tokio::test]
+async fn a_check_that_is_killed_leaves_nothing_that_a_start_refuses() {
+    let wechat = FakeWechat::start().await;
+    for is_there in [false, true] {
+        let disk = Disk::new();
+        let place = disk.dir().join("s.sessions");
+        if is_there {
+            std::fs::create_dir(&place).unwrap();
+        }
+        let settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]);
+        let before = disk.hits();
+        disk.fault("sync", "hang");
+        let mut check = disk.command(&settings).arg("check").spawn().unwrap();
+        disk.await_hits(before).await;
+        check.kill().unwrap();
+        check.wait().unwrap();
+        disk.mend();
+        let parent = if is_there { &place } else { &disk.dir() };
+        let left = std::fs::read_dir(parent).unwrap().next().unwrap().unwrap();
+        let name = left.file_name().into_string().unwrap();
+        assert!(name.starts_with(".wxlogin-check-"), "{name}");
+
+        let url = "file:s.sessions";
+        let (status, said) = check_store(&disk.dir(), &wechat, url).await;
+        assert_eq!(status, Some(0), "{said}");
+        assert!(said.starts_with("the first start makes file:"), "{said}");
+        let process = Process::start(&disk.dir(), &settings);
+        let code = format!("user-alice.{is_there}");
+        process.client.login(&code).await.assert_status(200);
+    }
+}
+
+#[tokio::test]
+async fn another_program_at_an_address_is_not_taken_for_wxlogin() {
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    // It answers 200 to everything.
+    let other = axum::Router::new().fallback(async || "ok\n");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async { axum::serve(listener, other).await });
+    for name in ["LISTEN_ADDR", "INTERNAL_ADDR"] {
+        let settings = vars(&wechat.base(), &[(name, &addr)]);
+        let mut command = command(dir.path(), &settings);
+        let output = tokio::task::spawn_blocking(move || command.arg("check").output());
+        let output = output.await.unwrap().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let told = format!("{name}: cannot listen on {addr}: Address already in use");
+        assert!(said.contains(&told), "{said}");
+    }
+    let settings = [
+        ("LISTEN_ADDR", "127.0.0.1:0"),
+        ("INTERNAL_ADDR", "127.0.0.1:0"),
+    ];
+    let process = Process::start(dir.path(), &vars(&wechat.base(), &settings));
+    let (public, internal) = (process.client.addr, process.internal().addr);
+    let running = [("LISTEN_ADDR", public), ("INTERNAL_ADDR", internal)];
+    let running = running.map(|(name, addr)| (name, addr.to_string()));
+    let running = running.each_ref().map(|(name, addr)| (*name, &**addr));
+    let mut command = command(dir.path(), &vars(&wechat.base(), &running));
+    let output = tokio::task::spawn_blocking(move || command.arg("check").output());
+    let output = output.await.unwrap().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    for addr in [public, internal] {
+        assert!(
+            said.contains(&format!("wxlogin answers at {addr}")),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_redis_is_tried_and_warned_of() {
     let wechat = FakeWechat::start().await;
     let dir = tempfile::tempdir().unwrap();
@@ -313,8 +387,16 @@ fn healthcheck(answer: &'static str) -> (Option<i32>, String) {
 
 #[test]
 fn a_healthcheck_succeeds_only_if_the_service_answers_200() {
-    let (status, said) = healthcheck("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n");
-    assert_eq!((status, &*said), (Some(0), ""));
+    let ours = "HTTP/1.1 200 OK\r\nserver: wxlogin\r\ncontent-length: 3\r\n\r\nok\n";
+    assert_eq!(healthcheck(ours), (Some(0), String::new()));
+    for other in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n",
+        "HTTP/1.1 200 OK\r\nserver: nginx\r\ncontent-length: 3\r\n\r\nok\n",
+    ] {
+        let (status, said) = healthcheck(other);
+        assert_eq!(status, Some(1));
+        assert!(said.contains("answers, but is not wxlogin"), "{said}");
+    }
     let (status, said) =
         healthcheck("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
     assert_eq!(status, Some(1));

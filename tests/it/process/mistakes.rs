@@ -2,9 +2,12 @@
 //! is not good for `check` either.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -91,14 +94,18 @@ const VALUES: &[Row] = &[
     (&[("SESSION_TTL", "20y")], &["SESSION_TTL", "from 1s to 3650d"]),
     (&[("WECHAT_MAX_IN_FLIGHT", "0")], &["WECHAT_MAX_IN_FLIGHT must be a whole number from 1 to 1000000"]),
     (&[("RUST_LOG", "warning")], &["RUST_LOG must be a level such as info"]),
+    (&[("RUST_LOG", "info,")], &["RUST_LOG must be a level such as info, target=level pairs, or both"]),
     (&[("LOG_FORMAT", "JSON")], &["LOG_FORMAT must be text or json"]),
+    (&[("SESSION_STORE", "file:file:x")], &["SESSION_STORE must be", "no URL (environment)"]),
     (&[("SESSION_STORE", "sessions")], &["SESSION_STORE must be file:PATH, memory:, redis://"]),
     (&[("SESSION_STORE", "redis://default:hunter2#1@cache")],
         &["SESSION_STORE must be", "percent-encode", "# is %23"]),
     (&[("WECHAT_API_BASE", "https://api.weixin.qq.com/sns/jscode2session")],
         &["WECHAT_API_BASE must be URLs", "a path of the API", "number 1 is not"]),
     (&[("WECHAT_API_BASE", "https://wechat.invalid"), ("HTTPS_PROXY", "socks5://127.0.0.1:1080")],
-        &["HTTPS_PROXY must be the URL of an HTTP proxy", "SOCKS is not supported"]),
+        &["HTTPS_PROXY must be the URL of an HTTP proxy", "SOCKS is not supported (environment)"]),
+    (&[("NO_PROXY", "192.0.2.2:18081")], &["settings: NO_PROXY has \"192.0.2.2:18081\", which matches no host"]),
+    (&[("SSL_CERT_DIR", "/dev/fd")], &["SSL_CERT_DIR must name certificates", "'/dev/fd' holds no certificate"]),
 ];
 #[rustfmt::skip] // a table
 const LISTENERS: &[Row] = &[
@@ -106,6 +113,8 @@ const LISTENERS: &[Row] = &[
         &["LISTEN_ADDR must be an IP address and a port, such as 127.0.0.1:3000"]),
     (&[("SESSION_TTL", "7d—")], &["it is \"7d—\" (environment)"]),
     (&[("LISTEN_ADDR", "127.0.0.1:3000"), ("INTERNAL_ADDR", "0.0.0.0:3000")],
+        &["INTERNAL_ADDR must be another address or port than LISTEN_ADDR"]),
+    (&[("LISTEN_ADDR", "[::ffff:127.0.0.1]:3000"), ("INTERNAL_ADDR", "127.0.0.1:3000")],
         &["INTERNAL_ADDR must be another address or port than LISTEN_ADDR"]),
     (&[("METRICS_ADDR", "127.0.0.1:9090")], &["METRICS_ADDR must be renamed: it is INTERNAL_ADDR now"]),
     (&[("INTERNAL_TOKEN", PASSWORD)], &["INTERNAL_TOKEN must be 16 or more visible ASCII characters"]),
@@ -141,6 +150,7 @@ async fn a_mini_program_that_is_not_right_is_named_with_the_cause() {
     let not_utf8 = write("latin1.txt", b"# caf\xe9\n");
     let apps = write("apps.txt", format!("{APPID}:{SECRET}\n{APPID} {SECRET}\n").as_bytes());
     let empty = write("empty.txt", b"\n");
+    let wide = write("wide.txt", format!("{APPID}\u{ff1a}{SECRET}\n").as_bytes());
     let wrong = write("wrong.txt", OTHER_SECRET.as_bytes());
     let quoted = format!("'{SECRET}'");
     let (no_appid, no_secret) = (("WECHAT_APPID", ""), ("WECHAT_SECRET", ""));
@@ -168,7 +178,12 @@ async fn a_mini_program_that_is_not_right_is_named_with_the_cause() {
         (&[no_secret, ("WECHAT_SECRET_FILE", &apps)], &["WECHAT_SECRET_FILE must be the Mini Program's AppSecret"]),
         (&[no_secret, ("WECHAT_SECRET_FILE", &empty)], &["this one is empty; it is", "empty.txt"]),
         (&[no_appid, no_secret, ("WECHAT_APPS_FILE", &apps)],
-            &["WECHAT_APPS_FILE must be appid:secret pairs", "apps.txt, line 2"]),
+            &["WECHAT_APPS_FILE must be appid:secret pairs", "apps.txt, line 2 is none (environment)"]),
+        (&[no_appid, no_secret, ("WECHAT_APPS_FILE", &wide)],
+            &["wide.txt, line 1 is none; it has the full-width character \u{ff1a} (U+FF1A) (environment)"]),
+        (&[no_appid, no_secret, ("WECHAT_APPS", &format!("{APPID}:{SECRET}\u{ff0c}wx1:x"))],
+            &["number 1 is none; it has the full-width character \u{ff0c} (U+FF0C) (environment)"]),
+        (&[no_secret, ("WECHAT_SECRET_FILE", &wide)], &["the full-width character \u{ff1a} (U+FF1A) (environment)"]),
     ];
     assert_each_leads_to(dir.path(), rows).await;
 }
@@ -294,13 +309,20 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("full")).unwrap();
     fs::write(dir.path().join("full/letter.txt"), "").unwrap();
+    for (to, link) in [("nothing", "dangling"), ("loop", "loop")] {
+        std::os::unix::fs::symlink(to, dir.path().join(link)).unwrap();
+    }
+    let long = format!("file:{}", "x".repeat(300));
     for (url, parts) in [
+        ("file:dangling", &["session store", "File exists"][..]),
+        ("file:loop", &["session store", "symbolic link"]),
+        (&long, &["session store", "File name too long"]),
         (
             "file:/nowhere/sessions",
             &[
                 "session store",
                 "cannot make files in /nowhere: No such file",
-            ][..],
+            ],
         ),
         (
             "file:full",
@@ -326,6 +348,68 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
         let (said, _) = said(word, dir.path(), &settings).await;
         let parts = ["cannot listen on", &addr, "Address already in use"];
         assert_leads_to(&said, &parts);
+    }
+}
+
+/// As a user who is not its owner. Only root can be another one.
+#[tokio::test]
+async fn an_empty_directory_of_another_owner_is_refused_by_check_as_by_a_start() {
+    let id = std::process::Command::new("id").arg("-u").output().unwrap();
+    if id.stdout != b"0\n" {
+        return;
+    }
+    let wechat = FakeWechat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("s")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_wxlogin"), dir.path().join("wxlogin")).unwrap();
+    for (path, mode) in [("", 0o755), ("s", 0o777)] {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(dir.path().join(path), mode).unwrap();
+    }
+    for word in [Some("check"), None] {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "64778", "--clear-groups", "./wxlogin"]);
+        command.args(word).current_dir(dir.path());
+        command.envs(vars(&wechat.base(), &[("SESSION_STORE", "file:s")]));
+        command.env("LISTEN_ADDR", "127.0.0.1:0");
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        let output = output.await.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert_leads_to(&said, &["must belong to the user that wxlogin runs as"]);
+        let files = fs::read_dir(dir.path().join("s")).unwrap().count();
+        assert!(word.is_none() || files == 0, "{said}");
+    }
+}
+
+/// No part of it can be used, or it is not text.
+#[tokio::test]
+async fn certificates_and_proxies_that_are_not_usable_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(dir.path().join("broken.pem"), broken).unwrap();
+    let none = "holds no certificate in PEM form that can be used";
+    for (name, value, parts) in [
+        ("SSL_CERT_DIR", &b"./empty"[..], &["'./empty'", none][..]),
+        ("SSL_CERT_DIR", b"/dev/fd:./empty", &[none]),
+        ("SSL_CERT_FILE", b"./broken.pem", &["'./broken.pem'", none]),
+        ("SSL_CERT_FILE", b"caf\xe9.pem", &["cannot be read"]),
+        ("HTTPS_PROXY", b"http://caf\xe9:3128", &["HTTP proxy"]),
+        ("all_proxy", b"http://caf\xe9:3128", &["HTTP proxy"]),
+    ] {
+        for word in [None, Some("check")] {
+            let settings = vars("https://wechat.invalid", &[]);
+            let mut command = command(dir.path(), &settings);
+            command.args(word).env(name, OsStr::from_bytes(value));
+            let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+            let output = output.await.unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert_leads_to(&said, &[&format!("wxlogin: {name} must ")]);
+            assert_leads_to(&said, parts);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
+use tracing::Level;
 use wxlogin::config::{self, Config, ServerConfig};
 use wxlogin::session::StoreUrl;
 
@@ -145,6 +146,19 @@ fn each_wrong_value_is_refused_by_name() {
         ("RUST_LOG", "a=b=c"),
         ("RUST_LOG", "warning"),
         ("RUST_LOG", "wxlogin=debug,inof"),
+        ("RUST_LOG", "info,"),
+        ("RUST_LOG", ",debug"),
+        ("RUST_LOG", "warn, info"),
+        ("RUST_LOG", "wxlogin=warn,wxlogin=info"),
+        ("RUST_LOG", "wxlogin="),
+        ("RUST_LOG", "wxlogin[x]=debug"),
+        ("RUST_LOG", "wxlogin[{x}]=debug"),
+        ("RUST_LOG", "wxlogin api=debug"),
+        ("INTERNAL_ADDR", "[::ffff:127.0.0.1]:3000"),
+        ("INTERNAL_ADDR", "[::ffff:0.0.0.0]:3000"),
+        ("SESSION_STORE", "file:file:x"),
+        ("SESSION_STORE", "file:redis://:s3cret@host"),
+        ("SESSION_STORE", "file:x\ny"),
     ];
     for (name, value) in rows {
         let problems = with(&[(name, value)]).expect_err(value).to_string();
@@ -155,6 +169,96 @@ fn each_wrong_value_is_refused_by_name() {
         assert_eq!(problems.lines().count(), 1, "{problems}");
         assert!(!problems.contains("s3cret"), "{problems}");
     }
+}
+
+#[test]
+fn each_part_of_rust_log_counts() {
+    for (text, other, api, store) in [
+        ("info", Level::INFO, Level::INFO, Level::INFO),
+        ("WARN", Level::WARN, Level::WARN, Level::WARN),
+        (
+            "warn, wxlogin=debug",
+            Level::WARN,
+            Level::DEBUG,
+            Level::DEBUG,
+        ),
+        (
+            " wxlogin::api = debug ,wxlogin=error, info",
+            Level::INFO,
+            Level::DEBUG,
+            Level::ERROR,
+        ),
+    ] {
+        let filter = with(&[("RUST_LOG", text)]).expect(text).log.filter;
+        let levels = [
+            ("other", other),
+            ("wxlogin::api", api),
+            ("wxlogin::store", store),
+        ];
+        for (target, level) in levels {
+            let all = [
+                Level::ERROR,
+                Level::WARN,
+                Level::INFO,
+                Level::DEBUG,
+                Level::TRACE,
+            ];
+            for it in all {
+                let is_enabled = filter.would_enable(target, &it);
+                assert_eq!(is_enabled, it <= level, "{text}: {target} {it}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_entry_of_no_proxy_that_matches_no_host_is_a_warning() {
+    let good = "*,example.com, .example.com,my_host,10.0.0.1,10.0.0.0/8,::1,fd00::/8,::ffff:127.0.0.0/104,";
+    let bad = [
+        "a b",
+        "192.0.2.2:18081",
+        "host:80",
+        "10.0.0.0/99",
+        "10.0.0.0/",
+        "fd00::/129",
+        "[::1]",
+        "http:",
+        "*.com",
+        "例.com",
+    ];
+    for name in ["NO_PROXY", "no_proxy"] {
+        let all = format!("{good},{}", bad.join(","));
+        let service = with(&[(name, &all)]).unwrap().service;
+        let warnings = service.warnings.iter().zip(bad);
+        for (warning, entry) in warnings {
+            let told = format!("{name} has {entry:?}, which matches no host");
+            assert!(warning.starts_with(&told), "{warning}");
+        }
+        assert_eq!(service.warnings.len(), bad.len(), "{:?}", service.warnings);
+        // What is left is used.
+        let used = service.wechat.proxies.no_proxy;
+        assert!(
+            used.contains("10.0.0.0/8") && !used.contains("a b"),
+            "{used}"
+        );
+    }
+    let hidden = with(&[("NO_PROXY", "http://user:s3cret@proxy:3128")]).unwrap();
+    let [warning] = &hidden.service.warnings[..] else {
+        panic!("{:?}", hidden.service.warnings);
+    };
+    assert!(warning.starts_with("NO_PROXY has an entry, which matches no host"));
+    assert!(!format!("{hidden:?}").contains("s3cret"));
+}
+
+#[test]
+fn an_app_that_adds_a_mini_program_gets_its_warnings() {
+    let config = Config::new(REQUIRED[0].1, REQUIRED[1].1).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let config = config.with_mini_program("wx1", REQUIRED[1].1).unwrap();
+    let [warning] = &config.warnings[..] else {
+        panic!("{:?}", config.warnings);
+    };
+    assert!(warning.starts_with("WECHAT_APPID does not look like one"));
 }
 
 fn apps(settings: &[(&str, &str)]) -> Result<Vec<(String, Vec<String>)>, String> {

@@ -25,14 +25,13 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    fn new(size: &str) -> Self {
+    /// `options` of tmpfs.
+    fn new(options: &str) -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let mount = r#"mount -t tmpfs -o size="$1" tmpfs "$0" && echo mounted && exec sleep 3600"#;
+        let mount = r#"mount -t tmpfs -o "$1" tmpfs "$0" && echo mounted && exec sleep 3600"#;
         let mut unshare = Command::new("unshare");
-        unshare
-            .args(["-rm", "sh", "-c", mount])
-            .arg(temp.path())
-            .arg(size);
+        unshare.args(["-rm", "sh", "-c", mount]);
+        unshare.arg(temp.path()).arg(options);
         let mut mounter = unshare.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let mut stdout = BufReader::new(mounter.stdout.take().unwrap());
@@ -47,17 +46,24 @@ impl SmallDisk {
     }
 
     fn start(&self, settings: &BTreeMap<String, String>) -> Process {
+        Process::of(&mut self.command(settings))
+    }
+
+    fn command(&self, settings: &BTreeMap<String, String>) -> Command {
         let mut command = Command::new("nsenter");
         command
             .args(["-t", &self.mounter.id().to_string(), "-U", "-m"])
             .args(["--preserve-credentials", "sh", "-c"])
-            .args([r#"cd "$1" && exec "$0""#, env!("CARGO_BIN_EXE_wxlogin")])
+            .args([
+                r#"cd "$1" && shift && exec "$0" "$@""#,
+                env!("CARGO_BIN_EXE_wxlogin"),
+            ])
             .arg(self.temp.path())
             .env_clear()
             .env("PATH", std::env::var("PATH").unwrap())
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .envs(settings);
-        Process::of(&mut command)
+        command
     }
 
     /// As another program does.
@@ -93,7 +99,7 @@ impl Drop for SmallDisk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_can_still_end_sessions() {
-    let (wechat, disk) = (FakeWechat::start().await, SmallDisk::new("6m"));
+    let (wechat, disk) = (FakeWechat::start().await, SmallDisk::new("size=6m"));
     let settings = [
         ("SESSION_STORE", "file:s.sessions"),
         ("INTERNAL_ADDR", "127.0.0.1:0"),
@@ -196,7 +202,7 @@ async fn a_full_disk_can_still_end_sessions() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes"]
 async fn a_user_with_many_sessions_can_be_erased_on_a_full_disk() {
-    let (wechat, disk) = (FakeWechat::start().await, SmallDisk::new("64m"));
+    let (wechat, disk) = (FakeWechat::start().await, SmallDisk::new("size=64m"));
     let settings = vars(&wechat.base(), &[("SESSION_STORE", "file:s.sessions")]);
     let process = disk.start(&settings);
     let client = &process.client;
@@ -214,4 +220,38 @@ async fn a_user_with_many_sessions_can_be_erased_on_a_full_disk() {
     client.session(&token).await.assert_status(401);
     let login = client.login("user-new").await;
     login.assert_problem(503, "store_unavailable", "login_again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_without_room_for_a_store_is_refused_by_check_as_by_a_start() {
+    let wechat = FakeWechat::start().await;
+    // With no room for bytes, and with none for files.
+    for (inodes, is_full) in [("1000", true), ("3", false)] {
+        let disk = SmallDisk::new(&format!("size=6m,nr_inodes={inodes}"));
+        fs::create_dir(disk.dir.join("empty")).unwrap();
+        if is_full {
+            disk.fill();
+        }
+        for place in ["file:empty", "file:s.sessions"] {
+            let settings = vars(&wechat.base(), &[("SESSION_STORE", place)]);
+            let (mut check, mut start) = (disk.command(&settings), disk.command(&settings));
+            let files = || fs::read_dir(disk.dir.join("empty")).unwrap().count();
+            let outputs = tokio::task::spawn_blocking(move || {
+                [check.arg("check").output(), start.output()].map(Result::unwrap)
+            });
+            for output in outputs.await.unwrap() {
+                let said = [output.stdout, output.stderr].concat();
+                let said = String::from_utf8(said).unwrap();
+                let case = format!("{inodes} {place}: {said}");
+                assert_eq!(output.status.code(), Some(1), "{case}");
+                let told = ["disk is full", "No space left", "unable to open"];
+                assert!(told.iter().any(|it| said.contains(it)), "{case}");
+            }
+            let _ = fs::remove_dir_all(disk.dir.join("s.sessions"));
+            for file in fs::read_dir(disk.dir.join("empty")).unwrap() {
+                fs::remove_file(file.unwrap().path()).unwrap();
+            }
+            assert_eq!(files(), 0);
+        }
+    }
 }
