@@ -39,8 +39,7 @@ use keys::{
 };
 pub use url::RedisUrl;
 
-/// The longest time for an operation; longer than for an answer, so that the connection sees the failure and is
-/// replaced.
+/// The longest time for an operation; longer than for an answer, so that the cause is seen.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many sessions of a user are ended at a time: in a cluster one after the other, within [`TIMEOUT`].
@@ -127,7 +126,8 @@ impl RedisStore {
 
     /// May count a failure twice, if the connection is closed meanwhile.
     pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
-        self.query(script(COUNT_FAILURE, user)).await
+        let command = script(COUNT_FAILURE, user).arg(MAX_FAILURES).take();
+        self.query(command).await
     }
 
     pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
@@ -199,10 +199,13 @@ impl RedisStore {
         answer: impl Future<Output = Result<T, RedisError>>,
         commands: &[Cmd],
     ) -> Result<T, Unavailable> {
-        match tokio::time::timeout(TIMEOUT, answer).await {
-            Ok(result) => result.map_err(|error| self.unavailable(&describe(&error, commands))),
-            Err(_) => Err(self.unavailable("no answer in time")),
-        }
+        let cause = match tokio::time::timeout(TIMEOUT, answer).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => describe(&self.url, &error, commands),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        self.renew();
+        Err(self.unavailable(&cause))
     }
 
     /// The last of the values.

@@ -3,19 +3,22 @@
 
 use std::time::{Duration, Instant};
 
+use redis::ErrorKind::{AuthenticationFailed, ClusterConnectionNotFound};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{Client, Cmd, Pipeline, RedisError, Value, cmd};
+use redis::{Client, Cmd, ConnectionInfo, Pipeline, RedisConnectionInfo, RedisError, Value, cmd};
 use tokio::runtime::{self, Handle};
 
-use super::{RedisStore, RedisUrl};
+use super::{RedisStore, RedisUrl, at};
 use crate::session::lock;
 
 /// The longest time for connecting and for each answer.
 const TIMEOUT: Duration = Duration::from_millis(1500);
+/// The longest time for connecting to a node of a cluster: before the first answer, nodes that hang are tried twice.
+const NODE_TIMEOUT: Duration = Duration::from_millis(500);
 /// A connection younger than this is not replaced when a command fails.
 const MIN_AGE_TO_REPLACE: Duration = Duration::from_secs(1);
 /// A connection that is idle for so long is probed: balancers and NAT gateways forget one after minutes.
@@ -45,17 +48,24 @@ impl RedisStore {
             Err(error) if error.is_connection_dropped() => link.run(commands).await,
             result => result,
         };
-        if result.is_err() {
-            // The redis crate reconnects after some errors only, and not when a primary was demoted, a host stopped
-            // answering, or a password was refused. A new connection looks up the name again.
-            self.link(MIN_AGE_TO_REPLACE)?;
+        if let Err(error) = &result
+            && [AuthenticationFailed, ClusterConnectionNotFound].contains(&error.kind())
+        {
+            // The library does not tell why.
+            for host in &self.url.nodes {
+                ask(host, None).await?;
+            }
+            if error.kind() == ClusterConnectionNotFound {
+                ask(&self.url.nodes[0], Some(Cmd::get(at("")))).await?;
+            }
         }
         result
     }
 
-    /// The answer to `INFO` of the server, or of the first host of a cluster, which may be none.
-    pub(super) async fn info_of_first(&self) -> Result<Vec<Value>, RedisError> {
-        Link::server(&self.url)?.run(&[cmd("INFO")]).await
+    /// Replaces the connection after an error. The library reconnects after some only, and not when a primary was
+    /// demoted, a host stopped answering, or a password was refused. A new connection looks up the name again.
+    pub(super) fn renew(&self) {
+        drop(self.link(MIN_AGE_TO_REPLACE));
     }
 
     /// The connection of this thread, a new one if it has none in this runtime that is younger than `max_age`.
@@ -69,7 +79,8 @@ impl RedisStore {
         let link = if self.url.is_cluster {
             Link::cluster(&self.url)?
         } else {
-            Link::server(&self.url)?
+            let host = &self.url.nodes[0];
+            Link::server(host, host.redis_settings().clone())?
         };
         *slot = Some(Connection {
             link: link.clone(),
@@ -77,6 +88,24 @@ impl RedisStore {
             runtime,
         });
         Ok(link)
+    }
+}
+
+/// What a host answers to `AUTH`, or to a command after it, whatever it answers to `AUTH`.
+pub(super) async fn ask(
+    host: &ConnectionInfo,
+    command: Option<Cmd>,
+) -> Result<Vec<Value>, RedisError> {
+    let user = host.redis_settings();
+    let log_in = match user.password() {
+        Some(password) => cmd("AUTH").arg(user.username()).arg(password).take(),
+        None => cmd("PING"),
+    };
+    let link = Link::server(host, RedisConnectionInfo::default())?;
+    let answer = link.run(&[log_in]).await;
+    match command {
+        Some(command) => link.run(&[command]).await,
+        None => answer,
     }
 }
 
@@ -93,12 +122,10 @@ fn tcp_settings() -> TcpSettings {
 }
 
 impl Link {
-    /// To the server, or to the first host of a cluster.
-    fn server(url: &RedisUrl) -> Result<Self, RedisError> {
-        let host = url.nodes[0].clone().set_tcp_settings(tcp_settings());
+    fn server(host: &ConnectionInfo, redis: RedisConnectionInfo) -> Result<Self, RedisError> {
+        let host = host.clone().set_tcp_settings(tcp_settings());
         // Without the client's name, which no server needs: some proxies close the connection at unknown commands.
-        let redis = host.redis_settings().clone().set_skip_set_lib_name();
-        let client = Client::open(host.set_redis_settings(redis))?;
+        let client = Client::open(host.set_redis_settings(redis.set_skip_set_lib_name()))?;
         // Without retries: the next command connects again, and clients do not wait.
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
@@ -109,9 +136,10 @@ impl Link {
 
     fn cluster(url: &RedisUrl) -> Result<Self, RedisError> {
         let hosts = ClusterClient::builder(url.nodes.clone()).tcp_settings(tcp_settings());
-        let client = hosts.build()?;
+        // In time, and an odd number: after a redirection comes what the other node answers.
+        let client = hosts.retries(5).min_retry_wait(50).build()?;
         let config = ClusterConfig::new()
-            .set_connection_timeout(TIMEOUT)
+            .set_connection_timeout(NODE_TIMEOUT)
             .set_response_timeout(TIMEOUT);
         let connection = client.get_pending_async_connection_with_config(config);
         Ok(Self::Cluster(connection))

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Value, cmd};
 
+use super::connection::ask;
 use super::{EXCHANGE_TTL, EncryptedKey, RedisStore, Row, Session, Token, Unavailable, UserId};
 use crate::session::encryption::ENCRYPTED_KEY_LEN;
 use crate::session::logins::EncryptedExchange;
@@ -28,13 +29,10 @@ impl RedisStore {
         if begin.elapsed() > Duration::from_secs(1) {
             return Err(error); // a Redis that is slow to fail is not asked what it is
         }
-        let cause = match self.info().await {
-            Ok(info) => self.wrong_kind(&info),
-            // The library does not tell why it reaches no node of a cluster.
-            Err(Unavailable(cause)) => Some(cause).filter(|it| *it != error.0),
-        };
-        Err(match cause {
-            Some(cause) => Unavailable(format!("{}; {cause}", error.0)),
+        let info = self.info().await.unwrap_or_default();
+        let kind = self.wrong_kind(&info);
+        Err(match kind.filter(|it| !error.0.ends_with(it)) {
+            Some(kind) => Unavailable(format!("{}; {kind}", error.0)),
             None => error,
         })
     }
@@ -95,20 +93,20 @@ impl RedisStore {
         )))
     }
 
+    /// The answer to `INFO` of the server, or of the first host of a cluster, which may be none.
     async fn info(&self) -> Result<String, Unavailable> {
-        self.answer(self.bounded(self.info_of_first(), &[]).await?)
+        let info = ask(&self.url.nodes[0], Some(cmd("INFO")));
+        self.answer(self.bounded(info, &[]).await?)
     }
 
     /// What this Redis is, and what to write instead, unless it is what the URL says.
     fn wrong_kind(&self, info: &str) -> Option<String> {
-        let is_cluster = self.url.is_cluster;
-        let s = if self.url.is_tls { "s" } else { "" };
         let mode = field(info, "redis_mode").or_else(|| field(info, "server_mode")); // Valkey
         match (mode, field(info, "role")) {
             (Some("sentinel"), _) => Some("it is a Sentinel, which keeps no data: name the primary, or a proxy that follows it".into()),
-            (Some("cluster"), _) if !is_cluster => Some(format!("it belongs to a cluster: write redis{s}+cluster:// instead of redis{s}://")),
-            (Some("standalone"), _) if is_cluster => Some(format!("it belongs to no cluster: write redis{s}:// instead of redis{s}+cluster://")),
-            (_, Some("slave")) if !is_cluster => Some("it is a replica, and what is written to one does not last: name the primary".into()),
+            (Some("cluster"), _) => self.url.wrong_scheme(true),
+            (Some("standalone"), _) if self.url.is_cluster => self.url.wrong_scheme(false),
+            (_, Some("slave")) => Some("it is a replica, and what is written to one does not last: name the primary".into()),
             _ => None,
         }
     }
