@@ -12,19 +12,19 @@ use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{Client, Cmd, ConnectionInfo, Pipeline, RedisConnectionInfo, RedisError, Value, cmd};
 use tokio::runtime::{self, Handle};
 
-use super::{RedisStore, RedisUrl, at};
+use super::{RedisStore, RedisUrl};
 use crate::session::lock;
 
 /// The longest time for connecting and for each answer.
 const TIMEOUT: Duration = Duration::from_millis(1500);
-/// The longest time for connecting to a node of a cluster: before the first answer, nodes that hang are tried twice.
-const NODE_TIMEOUT: Duration = Duration::from_millis(500);
 /// A connection younger than this is not replaced when a command fails.
-const MIN_AGE_TO_REPLACE: Duration = Duration::from_secs(1);
+pub(super) const MIN_AGE_TO_REPLACE: Duration = Duration::from_secs(1);
 /// A connection that is idle for so long is probed: balancers and NAT gateways forget one after minutes.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// What was sent and is not acknowledged for so long ends the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Answer = Result<Vec<Value>, RedisError>;
 
 pub(super) struct Connection {
     link: Link,
@@ -34,7 +34,7 @@ pub(super) struct Connection {
 }
 
 #[derive(Clone)]
-enum Link {
+pub(super) enum Link {
     Server(ConnectionManager),
     Cluster(ClusterConnection),
 }
@@ -42,7 +42,7 @@ enum Link {
 impl RedisStore {
     /// Sends commands in this order, all once more if the connection was closed, as after a restart of Redis.
     /// Returns the answers, or the first error.
-    pub(super) async fn send(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+    pub(super) async fn send(&self, commands: &[Cmd]) -> Answer {
         let link = self.link(Duration::MAX)?;
         let result = match link.run(commands).await {
             Err(error) if error.is_connection_dropped() => link.run(commands).await,
@@ -51,25 +51,16 @@ impl RedisStore {
         if let Err(error) = &result
             && [AuthenticationFailed, ClusterConnectionNotFound].contains(&error.kind())
         {
-            // The library does not tell why.
+            // The library keeps the cause to itself.
             for host in &self.url.nodes {
-                ask(host, None).await?;
-            }
-            if error.kind() == ClusterConnectionNotFound {
-                ask(&self.url.nodes[0], Some(Cmd::get(at("")))).await?;
+                log_in(host).await?.1?;
             }
         }
         result
     }
 
-    /// Replaces the connection after an error. The library reconnects after some only, and not when a primary was
-    /// demoted, a host stopped answering, or a password was refused. A new connection looks up the name again.
-    pub(super) fn renew(&self) {
-        drop(self.link(MIN_AGE_TO_REPLACE));
-    }
-
     /// The connection of this thread, a new one if it has none in this runtime that is younger than `max_age`.
-    fn link(&self, max_age: Duration) -> Result<Link, RedisError> {
+    pub(super) fn link(&self, max_age: Duration) -> Result<Link, RedisError> {
         let runtime = Handle::current().id();
         let mut slot = lock(self.connections.get_or_default());
         let is_fit = |it: &&Connection| it.runtime == runtime && it.since.elapsed() < max_age;
@@ -91,31 +82,22 @@ impl RedisStore {
     }
 }
 
-/// What a host answers to `AUTH`, or to a command after it, whatever it answers to `AUTH`.
-pub(super) async fn ask(
-    host: &ConnectionInfo,
-    command: Option<Cmd>,
-) -> Result<Vec<Value>, RedisError> {
-    let user = host.redis_settings();
-    let log_in = match user.password() {
-        Some(password) => cmd("AUTH").arg(user.username()).arg(password).take(),
-        None => cmd("PING"),
-    };
-    let link = Link::server(host, RedisConnectionInfo::default())?;
-    let answer = link.run(&[log_in]).await;
-    match command {
-        Some(command) => link.run(&[command]).await,
-        None => answer,
+/// A connection to a host, without a database, and its answer to `AUTH`, or `PING` if the URL has no password.
+pub(super) async fn log_in(host: &ConnectionInfo) -> Result<(Link, Answer), RedisError> {
+    let (user, mut command) = (host.redis_settings(), cmd("PING"));
+    if user.password().is_some() {
+        command = cmd("AUTH").arg(user.username()).arg(user.password()).take();
     }
+    let link = Link::server(host, RedisConnectionInfo::default())?;
+    let answer = link.run(&[command]).await;
+    Ok((link, answer))
 }
 
 fn tcp_settings() -> TcpSettings {
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(USER_TIMEOUT);
-    let settings = TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+    let keepalive = keepalive.with_interval(USER_TIMEOUT);
+    let settings = TcpSettings::default().set_nodelay(true);
+    let settings = settings.set_keepalive(keepalive);
     #[cfg(target_os = "linux")]
     let settings = settings.set_user_timeout(USER_TIMEOUT);
     settings
@@ -138,15 +120,15 @@ impl Link {
         let hosts = ClusterClient::builder(url.nodes.clone()).tcp_settings(tcp_settings());
         // In time, and an odd number: after a redirection comes what the other node answers.
         let client = hosts.retries(5).min_retry_wait(50).build()?;
-        let config = ClusterConfig::new()
-            .set_connection_timeout(NODE_TIMEOUT)
-            .set_response_timeout(TIMEOUT);
+        // Before the first answer, the nodes that hang are tried twice.
+        let config = ClusterConfig::new().set_connection_timeout(TIMEOUT / 3);
+        let config = config.set_response_timeout(TIMEOUT);
         let connection = client.get_pending_async_connection_with_config(config);
         Ok(Self::Cluster(connection))
     }
 
     /// To a server as a pipeline; to a cluster, where the keys are on different nodes, one by one.
-    async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+    pub(super) async fn run(&self, commands: &[Cmd]) -> Answer {
         match self.clone() {
             Self::Server(mut server) => {
                 let mut pipeline = Pipeline::with_capacity(commands.len());

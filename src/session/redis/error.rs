@@ -4,14 +4,12 @@ use std::error::Error;
 
 use redis::{Arg, Cmd, ErrorKind, RedisError};
 
-use super::RedisUrl;
-
 /// What a Redis user needs to have, in the words of `ACL SETUSER`: all keys and commands that are used here and
 /// in the scripts, and by the library with databases and clusters.
 const PERMISSIONS: &str = "~wxlogin2:* +asking +cluster|slots +del +eval +expire +get +hget +hincrby +hmget +hset +info +ping +pttl +select +set +time +zadd +zcount +zrange +zrem +zremrangebyscore";
 
 /// Redis' words, or the system's error. `commands` were sent.
-pub(super) fn describe(url: &RedisUrl, error: &RedisError, commands: &[Cmd]) -> String {
+pub(super) fn describe(error: &RedisError, commands: &[Cmd]) -> String {
     let server_errors = error.clone().into_server_errors();
     let text = match server_errors.as_deref().and_then(<[_]>::first) {
         Some((_, error)) => {
@@ -25,12 +23,7 @@ pub(super) fn describe(url: &RedisUrl, error: &RedisError, commands: &[Cmd]) -> 
     if text.contains(" permission") || text.contains(" can't run this command") {
         return format!("{text}; its user needs {PERMISSIONS}");
     }
-    let says = |words: &str| text.contains(words);
-    let is_cluster = says("answered MOVED ") || says(" in cluster mode");
-    match url.wrong_scheme(!says("cluster support disabled") && (is_cluster || url.is_cluster)) {
-        Some(kind) => format!("{text}; {kind}"),
-        None => text,
-    }
+    text
 }
 
 fn describe_other(error: &RedisError) -> String {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Value, cmd};
 
-use super::connection::ask;
+use super::connection::log_in;
 use super::{EXCHANGE_TTL, EncryptedKey, RedisStore, Row, Session, Token, Unavailable, UserId};
 use crate::session::encryption::ENCRYPTED_KEY_LEN;
 use crate::session::logins::EncryptedExchange;
@@ -29,9 +29,14 @@ impl RedisStore {
         if begin.elapsed() > Duration::from_secs(1) {
             return Err(error); // a Redis that is slow to fail is not asked what it is
         }
-        let info = self.info().await.unwrap_or_default();
-        let kind = self.wrong_kind(&info);
-        Err(match kind.filter(|it| !error.0.ends_with(it)) {
+        let says = |words| error.0.contains(words);
+        let info = match self.info().await {
+            Ok(info) => info,
+            Err(_) if says(" MOVED ") || says("in cluster mode") => "redis_mode:cluster".into(),
+            Err(_) if says("cluster support disabled") => "redis_mode:standalone".into(),
+            Err(_) => String::new(),
+        };
+        Err(match self.wrong_kind(&info) {
             Some(kind) => Unavailable(format!("{}; {kind}", error.0)),
             None => error,
         })
@@ -65,11 +70,9 @@ impl RedisStore {
 
     /// Problems that do not fail requests yet, a sentence each.
     pub(in crate::session) async fn warnings(&self) -> Vec<String> {
-        let warning = self.warning().await.unwrap_or_else(|Unavailable(cause)| {
-            Some(format!(
-                "cannot see whether Redis evicts sessions or is a replica: {cause}"
-            ))
-        });
+        let unseen = "cannot see whether Redis evicts sessions or is a replica";
+        let told = |Unavailable(cause)| Some(format!("{unseen}: {cause}"));
+        let warning = self.warning().await.unwrap_or_else(told);
         warning.into_iter().collect()
     }
 
@@ -95,18 +98,23 @@ impl RedisStore {
 
     /// The answer to `INFO` of the server, or of the first host of a cluster, which may be none.
     async fn info(&self) -> Result<String, Unavailable> {
-        let info = ask(&self.url.nodes[0], Some(cmd("INFO")));
+        let info = async {
+            let (first, _) = log_in(&self.url.nodes[0]).await?;
+            first.run(&[cmd("INFO")]).await
+        };
         self.answer(self.bounded(info, &[]).await?)
     }
 
     /// What this Redis is, and what to write instead, unless it is what the URL says.
     fn wrong_kind(&self, info: &str) -> Option<String> {
+        let is_cluster = self.url.is_cluster;
+        let s = if self.url.is_tls { "s" } else { "" };
         let mode = field(info, "redis_mode").or_else(|| field(info, "server_mode")); // Valkey
         match (mode, field(info, "role")) {
             (Some("sentinel"), _) => Some("it is a Sentinel, which keeps no data: name the primary, or a proxy that follows it".into()),
-            (Some("cluster"), _) => self.url.wrong_scheme(true),
-            (Some("standalone"), _) if self.url.is_cluster => self.url.wrong_scheme(false),
-            (_, Some("slave")) => Some("it is a replica, and what is written to one does not last: name the primary".into()),
+            (Some("cluster"), _) if !is_cluster => Some(format!("it belongs to a cluster: write redis{s}+cluster:// instead of redis{s}://")),
+            (Some("standalone"), _) if is_cluster => Some(format!("it belongs to no cluster: write redis{s}:// instead of redis{s}+cluster://")),
+            (_, Some("slave")) if !is_cluster => Some("it is a replica, and what is written to one does not last: name the primary".into()),
             _ => None,
         }
     }

@@ -1,6 +1,5 @@
 //! The URL of a Redis server or cluster.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -46,8 +45,7 @@ impl FromStr for RedisUrl {
         let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
         let is_number =
             |number: u16| database == number.to_string() && (number == 0 || !is_cluster);
-        let is_whole = database.is_empty() || database.parse().is_ok_and(is_number);
-        if !is_whole || place.contains('?') {
+        if place.contains('?') || !database.is_empty() && !database.parse().is_ok_and(is_number) {
             return Err(DATABASE);
         }
         if hosts.contains(',') && !is_cluster {
@@ -59,8 +57,7 @@ impl FromStr for RedisUrl {
             node.filter(|_| is_host(host)).ok_or(HOST)
         };
         let nodes: Vec<_> = hosts.split(',').map(node).collect::<Result<_, _>>()?;
-        let places: HashSet<_> = nodes.iter().map(show).collect();
-        if places.len() < nodes.len() {
+        if (1..nodes.len()).any(|at| nodes[..at].iter().any(|it| show(it) == show(&nodes[at]))) {
             return Err("each host of a cluster is named once");
         }
         Ok(Self {
@@ -72,14 +69,11 @@ impl FromStr for RedisUrl {
 }
 
 fn check_credentials(credentials: &str) -> Result<(), &'static str> {
-    let (user, password) = credentials.split_once(':').ok_or(NO_PASSWORD)?;
-    if !is_escaped(user) || !is_escaped(password) {
-        return Err(UNESCAPED);
+    match credentials.split_once(':') {
+        Some((user, password)) if !is_escaped(user) || !is_escaped(password) => Err(UNESCAPED),
+        None | Some((_, "")) => Err(NO_PASSWORD),
+        Some(_) => Ok(()),
     }
-    if password.is_empty() {
-        return Err(NO_PASSWORD);
-    }
-    Ok(())
 }
 
 /// Unreserved characters and sub-delims (RFC 3986), or UTF-8 of which each byte is `%` and two hex digits.
@@ -101,26 +95,8 @@ fn is_host(text: &str) -> bool {
 /// Host and port.
 fn show(node: &ConnectionInfo) -> String {
     let addr = node.addr().to_string().to_lowercase();
-    match addr.rsplit_once(':') {
-        Some((v6, port)) if v6.contains(':') => format!("[{v6}]:{port}"),
-        _ => addr,
-    }
-}
-
-impl RedisUrl {
-    /// What to write instead, unless the scheme is that of what Redis is.
-    pub(super) fn wrong_scheme(&self, is_cluster: bool) -> Option<String> {
-        let s = if self.is_tls { "s" } else { "" };
-        match (is_cluster, self.is_cluster) {
-            (true, false) => Some(format!(
-                "it belongs to a cluster: write redis{s}+cluster:// instead of redis{s}://"
-            )),
-            (false, true) => Some(format!(
-                "it belongs to no cluster: write redis{s}:// instead of redis{s}+cluster://"
-            )),
-            _ => None,
-        }
-    }
+    let v6 = addr.rsplit_once(':').filter(|(host, _)| host.contains(':'));
+    v6.map_or_else(|| addr.clone(), |(host, port)| format!("[{host}]:{port}"))
 }
 
 impl fmt::Display for RedisUrl {
@@ -129,7 +105,6 @@ impl fmt::Display for RedisUrl {
         let kind = if self.is_cluster { " cluster" } else { "" };
         let nodes: Vec<_> = self.nodes.iter().map(show).collect();
         let tls = if self.is_tls { " (TLS)" } else { "" };
-        let nodes = nodes.join(", ");
-        write!(f, "Redis{kind} at {nodes}{tls}")
+        write!(f, "Redis{kind} at {}{tls}", nodes.join(", "))
     }
 }
