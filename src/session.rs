@@ -113,7 +113,7 @@ impl FromStr for StoreUrl {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Session {
-    /// A number of the session that is no secret, for logs; 0 before the session has a token.
+    /// A number of the session that is no secret, for logs; 0 without its token, as in a list from Redis.
     #[serde(skip)]
     pub id: i64,
     /// The Mini Program.

@@ -32,7 +32,7 @@ use super::{
     EXCHANGE_TTL, EncryptedExchange, EncryptedKey, MAX_FAILURES, Row, Sealed, Session, Token,
     Unavailable, UserId,
 };
-use connection::Connection;
+use connection::{Connection, MIN_AGE_TO_REPLACE};
 use error::describe;
 use keys::{
     COUNT_FAILURE, FORGET_ALL, LOG_IN, NEWEST_KEY, at, exchange_name, keys_at, owned_at, script,
@@ -40,8 +40,7 @@ use keys::{
 };
 pub use url::RedisUrl;
 
-/// The longest time for an operation; longer than for an answer, so that the connection sees the failure and is
-/// replaced.
+/// The longest time for an operation; longer than for an answer, so that the cause is seen.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many sessions of a user are ended at a time: in a cluster one after the other, within [`TIMEOUT`].
@@ -116,11 +115,9 @@ impl RedisStore {
     }
 
     pub(super) async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>, Unavailable> {
-        let mut names = self.owned(user).await?;
-        names.retain(|name| name.starts_with("session:"));
-        let mut found = Vec::new();
-        for name in names {
-            let stored: Option<(String, Session)> = self.get(&name).await?;
+        let (owned, mut found) = (self.owned(user).await?, Vec::new());
+        for name in owned.iter().filter(|it| it.starts_with("session:")) {
+            let stored: Option<(String, Session)> = self.get(name).await?;
             found.extend(stored.map(|(_, session)| session));
         }
         Ok(found)
@@ -128,7 +125,8 @@ impl RedisStore {
 
     /// May count a failure twice, if the connection is closed meanwhile.
     pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
-        self.query(script(COUNT_FAILURE, user)).await
+        self.query(script(COUNT_FAILURE, user).arg(MAX_FAILURES).take())
+            .await
     }
 
     pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
@@ -148,10 +146,9 @@ impl RedisStore {
         let last = token.map(session_name);
         let forget = |names: &[String]| script(FORGET_ALL, user).arg(names).take();
         // Exchanges before sessions: another process that stores a further session looks for its exchange afterwards.
-        let mut exchanges = self.owned(user).await?;
-        exchanges.retain(|name| name.starts_with("exchange:"));
-        for name in exchanges {
-            self.query::<()>(Cmd::del(at(&name))).await?;
+        let owned = self.owned(user).await?;
+        for name in owned.iter().filter(|it| it.starts_with("exchange:")) {
+            self.query::<()>(Cmd::del(at(name))).await?;
         }
         let owned = self.owned(user).await?;
         let is_last = |name: &String| Some(name) == last.as_ref();
@@ -181,9 +178,8 @@ impl RedisStore {
 
     async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Unavailable> {
         let json: Option<Vec<u8>> = self.query(Cmd::get(at(name))).await?;
-        json.map(|json| serde_json::from_slice(&json))
-            .transpose()
-            .map_err(|_| self.foreign_value())
+        let value = json.map(|json| serde_json::from_slice(&json));
+        value.transpose().map_err(|_| self.foreign_value())
     }
 
     async fn query<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Unavailable> {
@@ -200,10 +196,15 @@ impl RedisStore {
         answer: impl Future<Output = Result<T, RedisError>>,
         commands: &[Cmd],
     ) -> Result<T, Unavailable> {
-        match tokio::time::timeout(TIMEOUT, answer).await {
-            Ok(result) => result.map_err(|error| self.unavailable(&describe(&error, commands))),
-            Err(_) => Err(self.unavailable("no answer in time")),
-        }
+        let cause = match tokio::time::timeout(TIMEOUT, answer).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => describe(&error, commands),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        // The library reconnects after some errors only, and not when a primary was demoted, a host stopped answering,
+        // or a password was refused. A new connection looks up the name again.
+        drop(self.link(MIN_AGE_TO_REPLACE));
+        Err(self.unavailable(&cause))
     }
 
     /// The last of the values.

@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use redis::ErrorKind::{AuthenticationFailed, ClusterConnectionNotFound};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{Client, Cmd, Pipeline, RedisError, Value, cmd};
+use redis::{Client, Cmd, ConnectionInfo, Pipeline, RedisConnectionInfo, RedisError, Value, cmd};
 use tokio::runtime::{self, Handle};
 
 use super::{RedisStore, RedisUrl};
@@ -17,11 +18,13 @@ use crate::session::lock;
 /// The longest time for connecting and for each answer.
 const TIMEOUT: Duration = Duration::from_millis(1500);
 /// A connection younger than this is not replaced when a command fails.
-const MIN_AGE_TO_REPLACE: Duration = Duration::from_secs(1);
+pub(super) const MIN_AGE_TO_REPLACE: Duration = Duration::from_secs(1);
 /// A connection that is idle for so long is probed: balancers and NAT gateways forget one after minutes.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// What was sent and is not acknowledged for so long ends the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Answer = Result<Vec<Value>, RedisError>;
 
 pub(super) struct Connection {
     link: Link,
@@ -31,7 +34,7 @@ pub(super) struct Connection {
 }
 
 #[derive(Clone)]
-enum Link {
+pub(super) enum Link {
     Server(ConnectionManager),
     Cluster(ClusterConnection),
 }
@@ -39,27 +42,25 @@ enum Link {
 impl RedisStore {
     /// Sends commands in this order, all once more if the connection was closed, as after a restart of Redis.
     /// Returns the answers, or the first error.
-    pub(super) async fn send(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+    pub(super) async fn send(&self, commands: &[Cmd]) -> Answer {
         let link = self.link(Duration::MAX)?;
         let result = match link.run(commands).await {
             Err(error) if error.is_connection_dropped() => link.run(commands).await,
             result => result,
         };
-        if result.is_err() {
-            // The redis crate reconnects after some errors only, and not when a primary was demoted, a host stopped
-            // answering, or a password was refused. A new connection looks up the name again.
-            self.link(MIN_AGE_TO_REPLACE)?;
+        if let Err(error) = &result
+            && [AuthenticationFailed, ClusterConnectionNotFound].contains(&error.kind())
+        {
+            // The library keeps the cause to itself.
+            for host in &self.url.nodes {
+                log_in(host).await?.1?;
+            }
         }
         result
     }
 
-    /// The answer to `INFO` of the server, or of the first host of a cluster, which may be none.
-    pub(super) async fn info_of_first(&self) -> Result<Vec<Value>, RedisError> {
-        Link::server(&self.url)?.run(&[cmd("INFO")]).await
-    }
-
     /// The connection of this thread, a new one if it has none in this runtime that is younger than `max_age`.
-    fn link(&self, max_age: Duration) -> Result<Link, RedisError> {
+    pub(super) fn link(&self, max_age: Duration) -> Result<Link, RedisError> {
         let runtime = Handle::current().id();
         let mut slot = lock(self.connections.get_or_default());
         let is_fit = |it: &&Connection| it.runtime == runtime && it.since.elapsed() < max_age;
@@ -69,7 +70,8 @@ impl RedisStore {
         let link = if self.url.is_cluster {
             Link::cluster(&self.url)?
         } else {
-            Link::server(&self.url)?
+            let host = &self.url.nodes[0];
+            Link::server(host, host.redis_settings().clone())?
         };
         *slot = Some(Connection {
             link: link.clone(),
@@ -80,25 +82,32 @@ impl RedisStore {
     }
 }
 
+/// A connection to a host, without a database, and its answer to `AUTH`, or `PING` if the URL has no password.
+pub(super) async fn log_in(host: &ConnectionInfo) -> Result<(Link, Answer), RedisError> {
+    let (user, mut command) = (host.redis_settings(), cmd("PING"));
+    if user.password().is_some() {
+        command = cmd("AUTH").arg(user.username()).arg(user.password()).take();
+    }
+    let link = Link::server(host, RedisConnectionInfo::default())?;
+    let answer = link.run(&[command]).await;
+    Ok((link, answer))
+}
+
 fn tcp_settings() -> TcpSettings {
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(USER_TIMEOUT);
-    let settings = TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(keepalive);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+    let keepalive = keepalive.with_interval(USER_TIMEOUT);
+    let settings = TcpSettings::default().set_nodelay(true);
+    let settings = settings.set_keepalive(keepalive);
     #[cfg(target_os = "linux")]
     let settings = settings.set_user_timeout(USER_TIMEOUT);
     settings
 }
 
 impl Link {
-    /// To the server, or to the first host of a cluster.
-    fn server(url: &RedisUrl) -> Result<Self, RedisError> {
-        let host = url.nodes[0].clone().set_tcp_settings(tcp_settings());
+    fn server(host: &ConnectionInfo, redis: RedisConnectionInfo) -> Result<Self, RedisError> {
+        let host = host.clone().set_tcp_settings(tcp_settings());
         // Without the client's name, which no server needs: some proxies close the connection at unknown commands.
-        let redis = host.redis_settings().clone().set_skip_set_lib_name();
-        let client = Client::open(host.set_redis_settings(redis))?;
+        let client = Client::open(host.set_redis_settings(redis.set_skip_set_lib_name()))?;
         // Without retries: the next command connects again, and clients do not wait.
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
@@ -109,16 +118,17 @@ impl Link {
 
     fn cluster(url: &RedisUrl) -> Result<Self, RedisError> {
         let hosts = ClusterClient::builder(url.nodes.clone()).tcp_settings(tcp_settings());
-        let client = hosts.build()?;
-        let config = ClusterConfig::new()
-            .set_connection_timeout(TIMEOUT)
-            .set_response_timeout(TIMEOUT);
+        // In time, and an odd number: after a redirection comes what the other node answers.
+        let client = hosts.retries(5).min_retry_wait(50).build()?;
+        // Before the first answer, the nodes that hang are tried twice.
+        let config = ClusterConfig::new().set_connection_timeout(TIMEOUT / 3);
+        let config = config.set_response_timeout(TIMEOUT);
         let connection = client.get_pending_async_connection_with_config(config);
         Ok(Self::Cluster(connection))
     }
 
     /// To a server as a pipeline; to a cluster, where the keys are on different nodes, one by one.
-    async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, RedisError> {
+    pub(super) async fn run(&self, commands: &[Cmd]) -> Answer {
         match self.clone() {
             Self::Server(mut server) => {
                 let mut pipeline = Pipeline::with_capacity(commands.len());

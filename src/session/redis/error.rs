@@ -23,9 +23,6 @@ pub(super) fn describe(error: &RedisError, commands: &[Cmd]) -> String {
     if text.contains(" permission") || text.contains(" can't run this command") {
         return format!("{text}; its user needs {PERMISSIONS}");
     }
-    if text.contains(" in cluster mode") {
-        return format!("{text}: write redis+cluster://, without a database");
-    }
     text
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Value, cmd};
 
+use super::connection::log_in;
 use super::{EXCHANGE_TTL, EncryptedKey, RedisStore, Row, Session, Token, Unavailable, UserId};
 use crate::session::EncryptedExchange;
 use crate::session::encryption::ENCRYPTED_KEY_LEN;
@@ -28,13 +29,15 @@ impl RedisStore {
         if begin.elapsed() > Duration::from_secs(1) {
             return Err(error); // a Redis that is slow to fail is not asked what it is
         }
-        let cause = match self.info().await {
-            Ok(info) => self.wrong_kind(&info),
-            // The library does not tell why it reaches no node of a cluster.
-            Err(Unavailable(cause)) => Some(cause).filter(|it| *it != error.0),
+        let says = |words| error.0.contains(words);
+        let info = match self.info().await {
+            Ok(info) => info,
+            Err(_) if says(" MOVED ") || says("in cluster mode") => "redis_mode:cluster".into(),
+            Err(_) if says("cluster support disabled") => "redis_mode:standalone".into(),
+            Err(_) => String::new(),
         };
-        Err(match cause {
-            Some(cause) => Unavailable(format!("{}; {cause}", error.0)),
+        Err(match self.wrong_kind(&info) {
+            Some(kind) => Unavailable(format!("{}; {kind}", error.0)),
             None => error,
         })
     }
@@ -67,11 +70,9 @@ impl RedisStore {
 
     /// Problems that do not fail requests yet, a sentence each.
     pub(in crate::session) async fn warnings(&self) -> Vec<String> {
-        let warning = self.warning().await.unwrap_or_else(|Unavailable(cause)| {
-            Some(format!(
-                "cannot see whether Redis evicts sessions or is a replica: {cause}"
-            ))
-        });
+        let unseen = "cannot see whether Redis evicts sessions or is a replica";
+        let told = |Unavailable(cause)| Some(format!("{unseen}: {cause}"));
+        let warning = self.warning().await.unwrap_or_else(told);
         warning.into_iter().collect()
     }
 
@@ -95,8 +96,13 @@ impl RedisStore {
         )))
     }
 
+    /// The answer to `INFO` of the server, or of the first host of a cluster, which may be none.
     async fn info(&self) -> Result<String, Unavailable> {
-        self.answer(self.bounded(self.info_of_first(), &[]).await?)
+        let info = async {
+            let (first, _) = log_in(&self.url.nodes[0]).await?;
+            first.run(&[cmd("INFO")]).await
+        };
+        self.answer(self.bounded(info, &[]).await?)
     }
 
     /// What this Redis is, and what to write instead, unless it is what the URL says.

@@ -46,9 +46,11 @@ pub(super) const NEWEST_KEY: &str = "
     end
     return redis.call('HGET', KEYS[1], 'newest')";
 
+/// Counts a failure. After ARGV[1], no key is left that the next login could keep as the previous one.
 pub(super) const COUNT_FAILURE: &str = "
-    if redis.call('HGET', KEYS[1], 'newest') then
-        redis.call('HINCRBY', KEYS[1], 'failures', 1)
+    if redis.call('HGET', KEYS[1], 'newest')
+        and redis.call('HINCRBY', KEYS[1], 'failures', 1) >= tonumber(ARGV[1]) then
+        redis.call('HSET', KEYS[1], 'newest', '', 'previous', '')
     end";
 
 /// Removes ARGV from the list, and the keys unless the user has logged in since.

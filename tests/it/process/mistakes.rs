@@ -272,7 +272,10 @@ async fn a_redis_that_does_not_work_is_named_with_the_cause() {
         (format!("redis://{host}"), &[host, "NOAUTH"]),
         (
             format!("redis://:{PASSWORD}@{host}"),
-            &[host, "Password authentication failed"],
+            &[
+                host,
+                "Redis answered WRONGPASS invalid username-password pair",
+            ],
         ),
         (format!("rediss://{host}"), &[host, "(TLS): timed out"]),
     ];
@@ -293,7 +296,11 @@ async fn a_redis_that_does_not_work_is_named_with_the_cause() {
         ),
         (
             format!("rediss://{tls_host}"),
-            &[&tls_host, "(TLS)", "certificate"],
+            &[&tls_host, "(TLS)", "invalid peer certificate"],
+        ),
+        (
+            format!("rediss+cluster://{tls_host}"),
+            &[&tls_host, "(TLS)", "invalid peer certificate"],
         ),
     ];
     for (url, parts) in rows.iter().chain(with_tls) {

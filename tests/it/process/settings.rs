@@ -587,8 +587,12 @@ fn addresses_of_redis() {
             "rediss+cluster://user:a,b@one,two",
             "Redis cluster at one:6379, two:6379 (TLS)",
         ),
-        ("redis://[::1]:6379", "Redis at ::1:6379"),
-        ("redis://[::1]", "Redis at ::1:6379"),
+        ("redis://[::1]:6379", "Redis at [::1]:6379"),
+        ("rediss://[::1]", "Redis at [::1]:6379 (TLS)"),
+        (
+            "redis+cluster://[::1]:7000,[::1]",
+            "Redis cluster at [::1]:7000, [::1]:6379",
+        ),
     ] {
         let config = with(&[("SESSION_STORE", text)]).expect(text);
         let StoreUrl::Redis(address) = config.service.sessions.url else {
@@ -614,6 +618,8 @@ fn an_address_of_redis_that_could_mean_another_is_refused_without_its_password()
         ("redis://:s3c:ret@host", unescaped),
         ("redis://:s3c%ret@host", unescaped),
         ("redis://:s3c%4@host", unescaped),
+        ("redis://:s3c%FFret@host", unescaped),
+        ("redis://%C3s3c:ret@host", unescaped),
         ("redis://:s3c ret@host", unescaped),
         ("redis://:s3crét@host", unescaped),
         ("redis://:s3c[ret@host", unescaped),
@@ -624,7 +630,7 @@ fn an_address_of_redis_that_could_mean_another_is_refused_without_its_password()
         ("rediss://host#insecure", "a host is"),
         ("rediss://host/#insecure", "number of a database"),
         ("redis://host/0#s3cret", "number of a database"),
-        ("redis://host?db=3", "a host is"),
+        ("redis://host?db=3", "number of a database"),
         ("redis://host/3?protocol=resp3", "number of a database"),
         ("redis://host/three", "number of a database"),
         ("redis://host/-1", "number of a database"),
@@ -634,6 +640,8 @@ fn an_address_of_redis_that_could_mean_another_is_refused_without_its_password()
         ("redis+cluster://one,two/3", "a cluster has 0 alone"),
         ("redis+cluster://one/3,two", "number of a database"),
         ("redis+cluster://one,two,one", "named once"),
+        ("redis+cluster://one,two,one:6379", "named once"),
+        ("rediss+cluster://one:6379,ONE", "named once"),
         ("redis://one,two", "redis+cluster://"),
         ("redis://", "a host is"),
         ("redis:///3", "a host is"),

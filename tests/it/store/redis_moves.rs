@@ -12,7 +12,8 @@ use crate::support::client::Client;
 use crate::support::disk::Disk;
 use crate::support::process::Process;
 use crate::support::redis_proxies::{haproxy, sentinel};
-use crate::support::redis_server::{PASSWORD, RedisServer, Relay, await_until};
+use crate::support::redis_server::{PASSWORD, RedisCluster, RedisServer, Relay, await_until};
+use crate::support::wait::eventually;
 
 /// A primary, and a replica that has what the primary has.
 fn pair() -> [RedisServer; 2] {
@@ -142,6 +143,34 @@ async fn a_failover_by_sentinel_behind_the_documented_haproxy_costs_seconds() {
     pair[0].kill();
     await_login(&app.client, &kept).await;
     assert!(pair[1].cli(&["ROLE"]).starts_with("master"));
+}
+
+/// The connections to it stay open, and no node says that its keys have moved.
+#[tokio::test]
+async fn a_failover_in_a_cluster_from_a_primary_that_hangs_is_followed() {
+    let cluster = RedisCluster::start();
+    let replica = cluster.replica_of_first();
+    let app = TestApp::with(&[("SESSION_STORE", &cluster.url())]).await;
+    let mut kept = Vec::new();
+    for user in 0..12 {
+        kept.push(app.client.token(&format!("user-{user}")).await);
+    }
+    let hung = &cluster.nodes[0];
+    assert_ne!(hung.cli(&["DBSIZE"]).trim(), "0");
+    assert_eq!(hung.cli(&["WAIT", "1", "5000"]).trim(), "1");
+    hung.signal("STOP");
+    await_until("the replica takes over", || {
+        replica.cli(&["ROLE"]).starts_with("master")
+    });
+    let begin = Instant::now();
+    eventually("it is ready", async || {
+        app.client.get("/readyz").await.status == 200
+    })
+    .await;
+    for token in &kept {
+        app.client.session(token).await.assert_status(200);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(8));
 }
 
 /// What the page says that is left when Redis is killed: a session that was there at the last snapshot, one that

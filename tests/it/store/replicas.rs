@@ -282,7 +282,11 @@ async fn an_error_of_redis_names_host_port_and_cause_and_no_key_or_value() {
     let no_scripts = RedisServer::with(&["--rename-command", "EVAL", ""]);
     let full = RedisServer::with(&["--maxmemory", "1"]);
     let rows = [
-        (wrong, redis.port, "Password authentication failed"),
+        (
+            wrong,
+            redis.port,
+            "Redis answered WRONGPASS invalid username-password pair or user is disabled.",
+        ),
         (
             format!("redis://127.0.0.1:{}", redis.port),
             redis.port,
@@ -315,7 +319,7 @@ async fn an_error_of_redis_names_host_port_and_cause_and_no_key_or_value() {
     assert!(log.contains("lookup"), "{log}");
     let log = log_of_a_failed_login("redis+cluster://127.0.0.1:1,127.0.0.1:2").await;
     assert!(
-        log.contains("Redis cluster at 127.0.0.1:1, 127.0.0.1:2: "),
+        log.contains("Redis cluster at 127.0.0.1:1, 127.0.0.1:2: Connection refused"),
         "{log}"
     );
 }

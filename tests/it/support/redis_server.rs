@@ -184,10 +184,11 @@ pub struct RedisCluster {
     pub nodes: Vec<RedisServer>,
 }
 
+const CLUSTER: [&str; 4] = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+
 impl RedisCluster {
     pub fn start() -> Self {
-        let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
-        let nodes: Vec<_> = (0..3).map(|_| RedisServer::with(&options)).collect();
+        let nodes: Vec<_> = (0..3).map(|_| RedisServer::with(&CLUSTER)).collect();
         let addresses = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
         let output = Command::new("redis-cli")
             .args(["-a", PASSWORD, "--no-auth-warning", "--cluster", "create"])
@@ -206,6 +207,28 @@ impl RedisCluster {
             });
         }
         Self { nodes }
+    }
+
+    /// A node that has what the first one has, and takes over its keys half a second after it is gone.
+    pub fn replica_of_first(&self) -> RedisServer {
+        let (first, replica) = (&self.nodes[0], RedisServer::with(&CLUSTER));
+        replica.cli(&["CLUSTER", "MEET", "127.0.0.1", &first.port.to_string()]);
+        let id = first.cli(&["CLUSTER", "MYID"]);
+        await_until("it is a replica", || {
+            replica.cli(&["CLUSTER", "REPLICATE", id.trim()]).trim() == "OK"
+        });
+        for node in self.nodes.iter().chain([&replica]) {
+            node.cli(&["CONFIG", "SET", "cluster-node-timeout", "500"]);
+            await_until("all nodes know it", || {
+                let replicas = node.cli(&["CLUSTER", "REPLICAS", id.trim()]);
+                replicas.contains(&replica.port.to_string()) && !replicas.contains("fail")
+            });
+        }
+        await_until("it has it all", || {
+            let replication = replica.cli(&["INFO", "replication"]);
+            replication.contains("master_link_status:up")
+        });
+        replica
     }
 
     /// For `SESSION_STORE`: two nodes; the third is discovered.
