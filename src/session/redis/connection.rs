@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use redis::ErrorKind::{AuthenticationFailed, ClusterConnectionNotFound};
+use redis::ErrorKind::{AuthenticationFailed, ClusterConnectionNotFound, Server};
+use redis::ServerErrorKind::Moved;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
@@ -48,10 +49,16 @@ impl RedisStore {
             Err(error) if error.is_connection_dropped() => link.run(commands).await,
             result => result,
         };
-        if let Err(error) = &result
-            && [AuthenticationFailed, ClusterConnectionNotFound].contains(&error.kind())
+        let untold = [
+            AuthenticationFailed,
+            ClusterConnectionNotFound,
+            Server(Moved),
+        ];
+        if result
+            .as_ref()
+            .is_err_and(|error| untold.contains(&error.kind()))
         {
-            // The library keeps the cause to itself.
+            // The cause is not told: why a node is not reached, or refuses the user.
             for host in &self.url.nodes {
                 log_in(host).await?.1?;
             }

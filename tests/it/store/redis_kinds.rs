@@ -279,11 +279,18 @@ async fn what_a_cluster_says_is_told() {
                 node.cli(&["ACL", "DELUSER", "wxlogin"]);
             }
         }
-        let error = fault(&url).await;
         // Of a node that the URL does not name, the library does not tell more.
         let told = ["WRONGPASS", "WRONGPASS", "Password authentication failed"][missing];
-        assert!(error.contains(told), "{missing}: {error}");
+        // Not each check needs each node.
+        eventually(told, async || fault(&url).await.contains(told)).await;
     }
+    let url = allow(&cluster.nodes[2], words.iter(), &cluster.url());
+    let store = open(&url);
+    store.check().await.unwrap();
+    // As a restart does.
+    cluster.nodes[0].cli(&["ACL", "DELUSER", "wxlogin"]);
+    let error = store.check().await.unwrap_err().to_string();
+    assert!(error.contains("WRONGPASS"), "{error}");
 
     for node in &cluster.nodes {
         node.cli(&["CONFIG", "SET", "cluster-node-timeout", "500"]);
