@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::env;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{FromRef, State};
 use axum::routing::get;
@@ -20,6 +21,8 @@ use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 use wxlogin::{SignedIn, WxLogin};
 
 /// Each user's orders, by openid.
@@ -58,15 +61,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(addr).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let mut term = signal(SignalKind::terminate())?;
+    let (stopping, stopped) = oneshot::channel();
     let stop = async move {
         tokio::select! {
             _ = term.recv() => {}
             _ = ctrl_c() => {}
         }
+        let _ = stopping.send(());
     };
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop)
-        .await?;
+    // axum itself would wait for a client that never finishes its request.
+    let limit = async move {
+        let _ = stopped.await;
+        sleep(Duration::from_secs(5)).await;
+    };
+    tokio::select! {
+        served = axum::serve(listener, app).with_graceful_shutdown(stop) => served?,
+        () = limit => {}
+    }
     // Exchanges of clients that have gone are finished, and the session store is closed.
     wxlogin.close().await;
     Ok(())

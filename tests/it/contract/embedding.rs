@@ -1,9 +1,11 @@
 //! wxlogin mounted in another Axum app, served by `axum::serve`.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRef, State};
 use axum::http::HeaderValue;
@@ -18,6 +20,7 @@ use wxlogin::{SignedIn, WxLogin};
 use crate::fake_wechat::{APPID, FakeWechat, openid};
 use crate::support::app::{config, vars};
 use crate::support::client::Client;
+use crate::support::process::kill;
 
 /// The example, killed when it is dropped.
 struct Example(Child);
@@ -76,6 +79,26 @@ async fn the_example_app_has_logins_and_an_order_list_for_each_user() {
         "{}",
         greeting.text
     );
+}
+
+#[test]
+fn the_example_app_stops_also_while_a_client_does_not_finish_its_request() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let wechat = runtime.block_on(FakeWechat::start());
+    let (mut example, client) = start_example(&wechat);
+    let mut stream = TcpStream::connect(client.addr).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHo").unwrap();
+    runtime.block_on(client.get("/")).assert_status(200);
+    kill("TERM", example.0.id());
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = example.0.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "still running");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success(), "{status}");
 }
 
 /// A host app with layers around all its routes.
