@@ -3,6 +3,7 @@
 //! pages; with smaller ones there are more to search.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -107,16 +108,19 @@ pub(super) fn search<T>(
     if newest.saturating_sub(oldest) > MAX_BUCKETS {
         return Err(Error::IntegralValueOutOfRange(0, newest));
     }
-    let sql = "SELECT appid, openid, unionid, created, expires, id, session_key, failures, ended
+    let sql =
+        "SELECT appid, openid, unionid, created, expires, id, session_key, failures, ended, login
         FROM session
-        WHERE bucket = ? AND user = ? AND appid = ? AND openid = ? AND expires > ?
-        ORDER BY login DESC";
+        WHERE bucket = ? AND user = ? AND appid = ? AND openid = ? AND expires > ?";
     let mut statement = db.prepare_cached(sql)?;
     let hash = hash(user);
     let mut in_bucket = |bucket: i64| {
         let values = params![bucket, hash, user.appid, user.openid, now];
         let logins = statement.query_map(values, login)?;
-        logins.collect::<Result<Vec<_>>>()
+        let mut logins = logins.collect::<Result<Vec<_>>>()?;
+        // Not by SQLite: to begin its sorter costs more than all the rest.
+        logins.sort_unstable_by_key(|(number, _)| Reverse(*number));
+        Ok(logins.into_iter().map(|(_, login)| login))
     };
     let mut failed = Ok(());
     // No bucket is read before it is needed.
@@ -128,17 +132,19 @@ pub(super) fn search<T>(
     failed.map(|()| read)
 }
 
-fn login(row: &rusqlite::Row<'_>) -> Result<Login<'static>> {
+/// A login with its number.
+fn login(row: &rusqlite::Row<'_>) -> Result<(i64, Login<'static>)> {
     let session = Session {
         id: row.get(5)?,
         ..session(row)?
     };
-    Ok(Login {
+    let login = Login {
         session: Cow::Owned(session),
         key: row.get::<_, Option<_>>(6)?.map(EncryptedKey),
         failures: row.get(7)?,
         is_ended: row.get(8)?,
-    })
+    };
+    Ok((row.get(9)?, login))
 }
 
 /// 32 bits of a user. Others may have the same.
