@@ -96,7 +96,8 @@ impl Expected<'_> {
         }
         let timestamp = watermark.get("timestamp").and_then(Value::as_u64);
         let age = timestamp.map(|timestamp| self.now.abs_diff(timestamp));
-        if !age.is_some_and(|age| self.max_age.is_none_or(|max_age| age <= max_age)) {
+        let is_old = |age: u64| self.max_age.is_some_and(|max_age| age > max_age);
+        if age.is_none_or(is_old) {
             return Err("it is older than USERDATA_MAX_AGE, or this clock is wrong");
         }
         Ok(())

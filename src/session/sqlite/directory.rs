@@ -83,6 +83,7 @@ impl Directory {
 }
 
 /// Whether it is what a start or a check that was killed has left.
+#[must_use]
 pub fn is_left_over(name: &OsStr) -> bool {
     name == UNFINISHED || name.as_encoded_bytes().starts_with(TRIAL.as_bytes())
 }

@@ -21,7 +21,7 @@ const TOLERANCE: u64 = 5;
 const MIN_ROWS: usize = 128;
 /// The pause when there was nothing to delete, or that failed.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How often the whole table is looked through: SESSION_TTL may have been longer when the rows at the front were made.
+/// How often the whole table is looked through: `SESSION_TTL` may have been longer when the rows at the front were made.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
 pub(super) struct Expiry {
