@@ -139,26 +139,21 @@ async fn check_store(settings: &Settings) -> Result<String, Box<dyn Error>> {
 #[cfg(feature = "file-store")]
 fn trial(path: &Path) -> Result<Option<PathBuf>, OpenError> {
     let now = UNIX_EPOCH.elapsed().unwrap_or_default();
-    let name = format!("{}{}", session::TRIAL, now.as_nanos());
-    match path.symlink_metadata() {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Ok(Some(Path::new(".").join(path).with_file_name(name)))
-        }
-        Err(_) => Ok(None),
-        Ok(_) => {
-            let Ok(mut files) = fs::read_dir(path) else {
-                return Ok(None);
-            };
-            let is_left_over = |file: io::Result<DirEntry>| {
-                file.is_ok_and(|it| session::is_left_over(&it.file_name()))
-            };
-            if !files.all(is_left_over) {
-                return Ok(None);
-            }
+    let name = format!(".wxlogin-check-{}", now.as_nanos());
+    let is_foreign =
+        |file: io::Result<DirEntry>| !file.is_ok_and(|it| session::is_ignored(&it.file_name()));
+    match fs::read_dir(path).map(|mut files| files.any(is_foreign)) {
+        Ok(true) => Ok(None),
+        Ok(false) => {
             // A start sets the mode too, which only the owner can.
             fs::set_permissions(path, fs::metadata(path)?.permissions())?;
             Ok(Some(path.join(name)))
         }
+        // A symbolic link can lead to nothing.
+        Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => {
+            Ok(Some(Path::new(".").join(path).with_file_name(name)))
+        }
+        Err(_) => Ok(None),
     }
 }
 

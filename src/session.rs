@@ -28,7 +28,7 @@ use crate::lock;
 use encryption::EncryptedKey;
 pub use encryption::{Encryption, SessionKey};
 #[cfg(feature = "file-store")]
-pub use sqlite::{TRIAL, is_left_over};
+pub use sqlite::is_ignored;
 pub use store::Store;
 pub use token::Token;
 
@@ -215,6 +215,7 @@ impl Session {
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// The file system refused something. The source says what was tried, on which file or directory.
     #[error("the session store: {0}{meaning}", meaning = meaning(.0))]

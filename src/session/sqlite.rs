@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use connection::{Readers, VERSION, execute};
 use damage::Damage;
 use directory::Directory;
-pub use directory::{TRIAL, is_left_over};
+pub use directory::is_ignored;
 use rows::Counts;
 use writer::{Job, Writer};
 

@@ -11,6 +11,7 @@ use Meaning::{
 
 /// A call of WeChat's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Call {
     /// `GET /sns/jscode2session`: a login.
     CodeToSession,
@@ -33,6 +34,7 @@ pub(super) const QUOTA_EXHAUSTED: i64 = 45009;
 
 /// What an errcode means, WeChat's own error number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Meaning {
     /// WeChat does not know the code (any more), or it belongs to another Mini Program.
     InvalidCode,

@@ -5,6 +5,7 @@ use super::{Meaning, Refusal};
 
 /// Why a call to WeChat failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// WeChat answered with an errcode.
     #[error("{0}")]
@@ -99,6 +100,7 @@ impl Error {
 
 /// What is wrong with an answer. Holds no part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Invalid {
     /// Another status than 200, redirects included.
     #[error("HTTP status {0}")]

@@ -66,6 +66,7 @@ impl PhoneNumber {
     /// # Errors
     /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON, or
     /// if the watermark names another Mini Program.
+    #[doc(hidden)]
     pub fn from_json(body: &[u8], appid: &str) -> Result<Self, Error> {
         let answer: PhoneNumberAnswer = http::parse_answer(Call::PhoneNumber, body)?;
         let info = answer.phone_info.ok_or(Invalid::Field("phone_info"))?;

@@ -35,6 +35,7 @@ impl AccessToken {
     ///
     /// # Errors
     /// [`Error::Refused`] if WeChat refused, [`Error::Invalid`] if this is not the documented JSON.
+    #[doc(hidden)]
     pub fn from_json(body: &[u8]) -> Result<Self, Error> {
         let answer: StableTokenAnswer = http::parse_answer(Call::StableToken, body)?;
         let text = answer.access_token.unwrap_or_default();

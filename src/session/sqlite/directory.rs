@@ -20,8 +20,6 @@ const DATABASE: &str = "sessions.sqlite";
 const WAL: &str = "sessions.sqlite-wal";
 /// A database that is being created. It has no sessions.
 const UNFINISHED: &str = "unfinished.sqlite";
-/// Begins the name of a store that a check tries to make. A check that is killed leaves it.
-pub const TRIAL: &str = ".wxlogin-check-";
 /// The largest database that is checked as a whole at start, in bytes: that takes some 20 ms.
 const CHECKED: u64 = 16 << 20;
 
@@ -59,7 +57,7 @@ impl Directory {
                 return Err(damaged(&database, "it is not there"));
             }
             for file in fs::read_dir(path)? {
-                if !is_left_over(&file?.file_name()) {
+                if !is_ignored(&file?.file_name()) {
                     return Err(OpenError::Refused(format!(
                         "the directory {shown} holds files and no session store; it was not used. Name one that is empty or not there yet"
                     )));
@@ -82,10 +80,10 @@ impl Directory {
     }
 }
 
-/// Whether it is what a start or a check that was killed has left.
+/// Whether it is what a start that was killed has left, or hidden, as what a check has left.
 #[must_use]
-pub fn is_left_over(name: &OsStr) -> bool {
-    name == UNFINISHED || name.as_encoded_bytes().starts_with(TRIAL.as_bytes())
+pub fn is_ignored(name: &OsStr) -> bool {
+    name == UNFINISHED || name.as_encoded_bytes().starts_with(b".")
 }
 
 /// Creates the database under another name and renames it, so that a crash leaves none that is incomplete.
