@@ -11,7 +11,7 @@ use rustix::{fs, io::Errno};
 use super::Unavailable;
 
 /// Bytes that are free on a full disk: of the database for pages that are split, and of the write-ahead log for 160
-/// pages that one write changes: a logout changes one, an erased session up to forty in a large store.
+/// pages that one write changes: a logout changes one, 32 deleted rows some seventy.
 const ROOM: [u64; 2] = [64 << 10, 640 << 10];
 /// Bytes that are held at once, so that it is not done with each commit.
 const AHEAD: u64 = 128 << 10;

@@ -151,19 +151,17 @@ impl SqliteStore {
         ids.retain(|id| Some(*id) != token);
         ids.extend(token);
         for ids in ids.chunks(MAX_ERASED) {
-            if self.erase(ids).await.is_err() {
-                // A full disk has room for one at a time.
-                for id in ids.chunks(1) {
-                    self.erase(id).await?;
-                }
+            if self.erase(ids, true).await.is_err() {
+                // A full disk has room for their own pages alone.
+                self.erase(ids, false).await?;
             }
         }
         Ok(())
     }
 
-    async fn erase(&self, ids: &[i64]) -> Result<i64, Unavailable> {
+    async fn erase(&self, ids: &[i64], nearby: bool) -> Result<i64, Unavailable> {
         let ids = ids.to_vec();
-        let erase = self.write(move |db, counts| rows::erase(db, &ids, counts));
+        let erase = self.write(move |db, counts| rows::erase(db, &ids, nearby, counts));
         erase.await
     }
 

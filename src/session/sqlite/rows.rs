@@ -75,14 +75,19 @@ pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Sealed>> {
 }
 
 /// Deletes sessions. Where SQLite has moved rows to other pages, one in 500 has left a copy between the rows of a page
-/// nearby: so those of three pages to each side are moved away and back, which overwrites these pages.
-pub(super) fn erase(db: &Connection, ids: &[i64], counts: &mut Counts) -> Result<i64> {
+/// `nearby`: so those of three pages to each side are moved away and back, which overwrites these pages.
+pub(super) fn erase(
+    db: &Connection,
+    ids: &[i64],
+    nearby: bool,
+    counts: &mut Counts,
+) -> Result<i64> {
     for id in ids {
         let deleted = execute(db, "DELETE FROM session WHERE id = ?", [id])?;
-        if deleted == 0 {
+        counts.sessions -= deleted;
+        if deleted == 0 || !nearby {
             continue; // whoever deleted it did the rest
         }
-        counts.sessions -= deleted;
         let sql = "UPDATE session SET id = -id WHERE id IN (
             SELECT * FROM (SELECT id FROM session WHERE id < ?1 ORDER BY id DESC LIMIT 80)
             UNION ALL SELECT * FROM (SELECT id FROM session WHERE id > ?1 ORDER BY id LIMIT 80))";
