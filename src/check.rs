@@ -143,7 +143,6 @@ fn trial(path: &Path) -> Result<Option<PathBuf>, OpenError> {
     let is_foreign =
         |file: io::Result<DirEntry>| !file.is_ok_and(|it| session::is_ignored(&it.file_name()));
     match fs::read_dir(path).map(|mut files| files.any(is_foreign)) {
-        Ok(true) => Ok(None),
         Ok(false) => {
             // A start sets the mode too, which only the owner can.
             fs::set_permissions(path, fs::metadata(path)?.permissions())?;
@@ -153,7 +152,7 @@ fn trial(path: &Path) -> Result<Option<PathBuf>, OpenError> {
         Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => {
             Ok(Some(Path::new(".").join(path).with_file_name(name)))
         }
-        Err(_) => Ok(None),
+        _ => Ok(None),
     }
 }
 
