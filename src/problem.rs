@@ -89,7 +89,7 @@ impl Problem {
         self.wechat().and_then(wechat::Error::errcode)
     }
 
-    /// The same, of a login: a client that asks again logs in again.
+    /// The failure of a login: after one of the session store, the client logs in again.
     pub(crate) fn of_login(self) -> Self {
         match self {
             Self::Store(error) => Self::LoginStore(error),

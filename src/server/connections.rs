@@ -149,8 +149,8 @@ impl Connections {
         self.unused.close();
     }
 
-    /// Waits until all requests are answered. A connection has [`FIRST_REQUEST`] for its first one; clients that
-    /// send the head of another slowly, or do not read their response, are not waited for.
+    /// Waits until all requests are answered. A connection has [`FIRST_REQUEST`] for its first one. Clients that send
+    /// the head of another slowly, or do not read what their connection holds of a response, are not waited for.
     pub(super) async fn drain(&mut self) {
         // A request that arrives after its connection was closed is lost.
         let _ = timeout(FIRST_REQUEST, self.unused.wait()).await;

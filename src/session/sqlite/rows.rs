@@ -75,7 +75,7 @@ pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Sealed>> {
 }
 
 /// Deletes sessions. Where SQLite has moved rows to other pages, one in 500 has left a copy between the rows of a page
-/// `nearby`: so those of three pages to each side are moved away and back, which overwrites these pages.
+/// nearby. With `nearby`, the rows of three pages to each side are moved away and back, which overwrites these pages.
 pub(super) fn erase(
     db: &Connection,
     ids: &[i64],
@@ -85,8 +85,9 @@ pub(super) fn erase(
     for id in ids {
         let deleted = execute(db, "DELETE FROM session WHERE id = ?", [id])?;
         counts.sessions -= deleted;
+        // Whoever deleted it before has done the rest.
         if deleted == 0 || !nearby {
-            continue; // whoever deleted it did the rest
+            continue;
         }
         let sql = "UPDATE session SET id = -id WHERE id IN (
             SELECT * FROM (SELECT id FROM session WHERE id < ?1 ORDER BY id DESC LIMIT 80)

@@ -189,9 +189,12 @@ impl Writer {
 
     /// Writes the log into the database, and holds room for the next one, also for a start on a disk that is full then.
     fn empty_log(&self) -> Result<()> {
-        // On a full disk, what is truncated would be gone.
-        let modes = ["TRUNCATE", "RESTART"];
-        let emptied = checkpoint(&self.db, modes[usize::from(self.is_failing)]);
+        let mode = if self.is_failing {
+            "RESTART" // on a full disk, what is truncated would be gone
+        } else {
+            "TRUNCATE"
+        };
+        let emptied = checkpoint(&self.db, mode);
         self.directory.files.hold(0);
         emptied
     }
