@@ -139,7 +139,10 @@ async fn an_unreachable_wechat_has_not_seen_the_code() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let bases = [format!("http://{nobody}"), "http://name.invalid".to_owned()];
+    let bases = [
+        format!("http://{nobody}"),
+        "http://name..invalid".to_owned(),
+    ];
     for base in &bases {
         let app = TestApp::with(&[("WECHAT_API_BASE", base)]).await;
         let answer = app.client.login("user-alice").await;

@@ -19,7 +19,7 @@ async fn every_login_succeeds_at_the_second_host_when_the_first_cannot_be_reache
     let wechat = FakeWechat::start().await;
     let not_tls = wechat.base().replace("http://", "https://");
     let refusing = format!("http://{}", nobody());
-    for first in [refusing, "http://name.invalid".to_owned(), not_tls] {
+    for first in [refusing, "http://name..invalid".to_owned(), not_tls] {
         let bases = format!("{first},{}", wechat.base());
         let app = TestApp::with(&[("WECHAT_API_BASE", &bases)]).await;
         for login in 0..5 {

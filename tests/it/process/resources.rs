@@ -13,7 +13,7 @@ use reqwest::Method;
 use crate::fake_wechat::{APPID, FakeWechat, openid};
 use crate::support::app::vars;
 use crate::support::backend::TOKEN;
-use crate::support::process::Process;
+use crate::support::process::{Process, copy_binary};
 use crate::support::wait::eventually;
 
 /// A user whom nobody else is, so that limits of a user count this process only.
@@ -24,7 +24,7 @@ const UID: u32 = 64777;
 fn as_nobody() -> (Vec<String>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_wxlogin"), dir.path().join("wxlogin")).unwrap();
+    copy_binary(dir.path());
     let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     if !is_root {
         return (vec!["env".into()], dir);
@@ -114,7 +114,7 @@ async fn a_service_that_can_start_no_thread_any_more_goes_on_and_stops() {
 #[test]
 fn a_system_that_forbids_clone3_is_one_line_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_wxlogin"), dir.path().join("wxlogin")).unwrap();
+    copy_binary(dir.path());
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/no_clone3.c");
     let program = dir.path().join("no_clone3");
     let mut cc = Command::new("cc");

@@ -314,8 +314,8 @@ async fn an_error_of_redis_names_host_port_and_cause_and_no_key_or_value() {
         let expected = format!("Redis at 127.0.0.1:{port}: {cause}");
         assert!(log.contains(&expected), "{expected} in {log}");
     }
-    let log = log_of_a_failed_login("redis://name.invalid:7000").await;
-    assert!(log.contains("Redis at name.invalid:7000: "), "{log}");
+    let log = log_of_a_failed_login("redis://name..invalid:7000").await;
+    assert!(log.contains("Redis at name..invalid:7000: "), "{log}");
     assert!(log.contains("lookup"), "{log}");
     let log = log_of_a_failed_login("redis+cluster://127.0.0.1:1,127.0.0.1:2").await;
     assert!(

@@ -17,6 +17,14 @@ pub fn kill(name: &str, id: u32) {
     assert!(status.success());
 }
 
+/// Copies the binary into a directory. A program of its own does it: what this process has open for writing, a child
+/// that another test starts at that moment has too, and nobody can run a file that is open for writing.
+pub fn copy_binary(to: &Path) {
+    let binary = env!("CARGO_BIN_EXE_wxlogin");
+    let status = Command::new("cp").arg(binary).arg(to).status().unwrap();
+    assert!(status.success());
+}
+
 /// A running `wxlogin`, killed when it is dropped.
 pub struct Process {
     pub client: Client,
