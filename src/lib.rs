@@ -83,6 +83,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::digest::{Context, SHA256};
+
 mod api;
 mod app;
 mod backend;
@@ -128,4 +130,13 @@ pub use wechat::{AccessToken, Call, Error as WechatError, Invalid, Meaning, Phon
 /// Locks a mutex, also after a panic of whoever held it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// SHA-256 of all parts, one after the other.
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    context.finish().as_ref().try_into().unwrap_or_default()
 }

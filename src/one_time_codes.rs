@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use hashlink::LinkedHashMap;
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
@@ -14,9 +13,9 @@ use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::lock;
 use crate::problem::Problem;
 use crate::session::{EXCHANGE_TTL, UserId};
+use crate::{lock, sha256};
 
 /// The most codes that are remembered. Beyond it, the oldest are forgotten.
 const MAX_REMEMBERED: usize = 50_000;
@@ -60,13 +59,7 @@ impl OneTimeCode {
     /// SHA-256 of the appid and the code.
     #[must_use]
     pub fn hash(&self, appid: &str) -> [u8; 32] {
-        let mut context = Context::new(&SHA256);
-        for part in [appid, "\0", self.expose()] {
-            context.update(part.as_bytes());
-        }
-        let mut hash = [0; 32];
-        hash.copy_from_slice(context.finish().as_ref());
-        hash
+        sha256(&[appid.as_bytes(), b"\0", self.expose().as_bytes()])
     }
 
     /// The code itself, for a request to WeChat.

@@ -242,6 +242,9 @@ fn meaning(error: &std::io::Error) -> &'static str {
     }
 }
 
+/// What most methods of a store return.
+pub type Result<T, E = Unavailable> = std::result::Result<T, E>;
+
 /// The store does not answer. The operation may have been done, or not.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the session store does not answer: {0}")]

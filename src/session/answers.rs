@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot::{Receiver, Sender, channel};
 
-use super::Unavailable;
+use super::Result;
 
-pub(super) type Answer = Result<i64, Unavailable>;
+pub(super) type Answer = Result<i64>;
 
 /// Whoever waits for an answer, and the runtime in which they wait.
 pub(super) struct Waiting(Handle, Sender<Answer>);

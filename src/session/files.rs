@@ -8,7 +8,7 @@ use fs_err::{File, OpenOptions, metadata};
 #[cfg(target_os = "linux")]
 use rustix::{fs, io::Errno};
 
-use super::Unavailable;
+use super::{Result, Unavailable};
 
 /// Bytes that are free on a full disk: of the database for pages that are split, and of the write-ahead log for 160
 /// pages that one write changes: a logout changes one, 32 deleted rows some seventy.
@@ -27,7 +27,7 @@ impl Files {
 
     /// Returns the length of the write-ahead log. An error if the files were deleted or replaced: SQLite would go on
     /// writing to the ones that it opened, and a restart would not find them.
-    pub(super) fn verify(&self) -> Result<u64, Unavailable> {
+    pub(super) fn verify(&self) -> Result<u64> {
         let length = self.0.iter().try_fold(Some(0), |before, file| {
             let [open, found] = [file.metadata()?, metadata(file.path())?];
             let is_same = (open.dev(), open.ino()) == (found.dev(), found.ino());

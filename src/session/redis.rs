@@ -29,8 +29,8 @@ use serde::de::DeserializeOwned;
 use thread_local::ThreadLocal;
 
 use super::{
-    EXCHANGE_TTL, EncryptedExchange, EncryptedKey, MAX_FAILURES, Row, Sealed, Session, Token,
-    Unavailable, UserId,
+    EXCHANGE_TTL, EncryptedExchange, EncryptedKey, MAX_FAILURES, Result, Row, Sealed, Session,
+    Token, Unavailable, UserId,
 };
 use connection::{Connection, MIN_AGE_TO_REPLACE};
 use error::describe;
@@ -60,7 +60,7 @@ impl RedisStore {
     }
 
     /// Returns `true`: no two tokens have the same key.
-    pub(super) async fn create(&self, token: &Token, row: Row) -> Result<bool, Unavailable> {
+    pub(super) async fn create(&self, token: &Token, row: Row) -> Result<bool> {
         let (name, session) = (session_name(token), &row.session);
         // From the session itself: the wall clock may have been set since it was made.
         let seconds = session.expires.saturating_sub(session.created).max(1);
@@ -80,7 +80,7 @@ impl RedisStore {
         Ok(true)
     }
 
-    pub(super) async fn find(&self, token: &Token) -> Result<Option<Sealed>, Unavailable> {
+    pub(super) async fn find(&self, token: &Token) -> Result<Option<Sealed>> {
         let stored: Option<(String, Session)> = self.get(&session_name(token)).await?;
         let Some((seal, session)) = stored else {
             return Ok(None);
@@ -90,11 +90,11 @@ impl RedisStore {
         Ok(Some((seal.ok_or_else(|| self.foreign_value())?, session)))
     }
 
-    pub(super) async fn exchanged(&self, code: &[u8; 32]) -> Result<Option<Session>, Unavailable> {
+    pub(super) async fn exchanged(&self, code: &[u8; 32]) -> Result<Option<Session>> {
         self.get(&exchange_name(code)).await
     }
 
-    pub(super) async fn keys(&self, user: UserId<'_>) -> Result<Vec<EncryptedKey>, Unavailable> {
+    pub(super) async fn keys(&self, user: UserId<'_>) -> Result<Vec<EncryptedKey>> {
         type Answer = (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>);
         let command = Cmd::hmget(keys_at(user), &["newest", "previous", "failures"]);
         let (newest, previous, failures): Answer = self.query(command).await?;
@@ -105,16 +105,13 @@ impl RedisStore {
         Ok(keys.filter_map(encrypted_key).collect())
     }
 
-    pub(super) async fn newest_key(
-        &self,
-        user: UserId<'_>,
-    ) -> Result<Option<EncryptedKey>, Unavailable> {
+    pub(super) async fn newest_key(&self, user: UserId<'_>) -> Result<Option<EncryptedKey>> {
         let command = script(NEWEST_KEY, user).arg(MAX_FAILURES).take();
         let newest: Option<Vec<u8>> = self.query(command).await?;
         Ok(newest.and_then(encrypted_key))
     }
 
-    pub(super) async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>, Unavailable> {
+    pub(super) async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>> {
         let (owned, mut found) = (self.owned(user).await?, Vec::new());
         for name in owned.iter().filter(|it| it.starts_with("session:")) {
             let stored: Option<(String, Session)> = self.get(name).await?;
@@ -124,12 +121,12 @@ impl RedisStore {
     }
 
     /// May count a failure twice, if the connection is closed meanwhile.
-    pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
+    pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<()> {
         self.query(script(COUNT_FAILURE, user).arg(MAX_FAILURES).take())
             .await
     }
 
-    pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
+    pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<()> {
         let name = session_name(token);
         let forget = Cmd::zrem(owned_at(session.user()), &name);
         self.run(&[Cmd::del(at(&name)), forget]).await?;
@@ -138,11 +135,7 @@ impl RedisStore {
 
     /// Removes the user's sessions, that of `token` last, so that a client whose request failed can repeat it.
     /// Then the user's keys, unless the user has logged in meanwhile.
-    pub(super) async fn end_all(
-        &self,
-        user: UserId<'_>,
-        token: Option<&Token>,
-    ) -> Result<(), Unavailable> {
+    pub(super) async fn end_all(&self, user: UserId<'_>, token: Option<&Token>) -> Result<()> {
         let last = token.map(session_name);
         let forget = |names: &[String]| script(FORGET_ALL, user).arg(names).take();
         // Exchanges before sessions: another process that stores a further session looks for its exchange afterwards.
@@ -172,22 +165,22 @@ impl RedisStore {
     }
 
     /// The names of the user's sessions and exchanges.
-    async fn owned(&self, user: UserId<'_>) -> Result<Vec<String>, Unavailable> {
+    async fn owned(&self, user: UserId<'_>) -> Result<Vec<String>> {
         self.query(Cmd::zrange(owned_at(user), 0, -1)).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Unavailable> {
+    async fn get<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let json: Option<Vec<u8>> = self.query(Cmd::get(at(name))).await?;
         let value = json.map(|json| serde_json::from_slice(&json));
         value.transpose().map_err(|_| self.foreign_value())
     }
 
-    async fn query<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Unavailable> {
+    async fn query<T: FromRedisValue>(&self, command: Cmd) -> Result<T> {
         self.answer(self.run(&[command]).await?)
     }
 
     /// Sends commands in this order, twice if the connection is closed meanwhile.
-    async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>, Unavailable> {
+    async fn run(&self, commands: &[Cmd]) -> Result<Vec<Value>> {
         self.bounded(self.send(commands), commands).await
     }
 
@@ -195,7 +188,7 @@ impl RedisStore {
         &self,
         answer: impl Future<Output = Result<T, RedisError>>,
         commands: &[Cmd],
-    ) -> Result<T, Unavailable> {
+    ) -> Result<T> {
         let cause = match tokio::time::timeout(TIMEOUT, answer).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => describe(&error, commands),
@@ -208,7 +201,7 @@ impl RedisStore {
     }
 
     /// The last of the values.
-    fn answer<T: FromRedisValue>(&self, mut values: Vec<Value>) -> Result<T, Unavailable> {
+    fn answer<T: FromRedisValue>(&self, mut values: Vec<Value>) -> Result<T> {
         let value = values.pop().unwrap_or(Value::Nil);
         redis::from_redis_value(value).map_err(|_| self.foreign_value())
     }
@@ -222,7 +215,7 @@ impl RedisStore {
     }
 }
 
-fn set(name: &str, value: &impl Serialize, seconds: u64) -> Result<Cmd, Unavailable> {
+fn set(name: &str, value: &impl Serialize, seconds: u64) -> Result<Cmd> {
     let json = serde_json::to_string(value).map_err(|error| Unavailable(error.to_string()))?;
     let options = SetOptions::default().with_expiration(SetExpiry::EX(seconds));
     Ok(Cmd::set_options(at(name), json, options))

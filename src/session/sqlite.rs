@@ -26,7 +26,8 @@ use tokio::time::timeout;
 use super::answers::Waiting;
 use super::logins::{self, Logins};
 use super::{
-    EncryptedKey, OpenError, RecentExchange, Row, Sealed, Session, Token, Unavailable, UserId, lock,
+    EncryptedKey, OpenError, RecentExchange, Result, Row, Sealed, Session, Token, Unavailable,
+    UserId, lock,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -61,8 +62,10 @@ impl SqliteStore {
     ) -> Result<(Self, Vec<RecentExchange>), OpenError> {
         let (directory, db) = Directory::open(path)?;
         let directory = Arc::new(directory);
-        let reports = metrics.store_damage.with_label_values(&["database"]);
-        let damage = Arc::new(Damage::new(reports));
+        let damage = Arc::new(Damage {
+            reports: metrics.store_damage.with_label_values(&["database"]),
+            last: Mutex::default(),
+        });
         let refused = |error| directory::refusal(&directory.database, error);
         let exchanges = rows::recent_exchanges(&db, clock.wall()).map_err(refused)?;
         let writer = Writer::new(db, &directory, &damage, metrics, clock);
@@ -76,7 +79,7 @@ impl SqliteStore {
     }
 
     /// `false` if the id of the token is taken.
-    pub(super) async fn create(&self, token: &Token, row: Row) -> Result<bool, Unavailable> {
+    pub(super) async fn create(&self, token: &Token, row: Row) -> Result<bool> {
         let id = token.id();
         let insert = self.write(move |db, counts| rows::insert(db, id, &row, counts));
         Ok(insert.await? > 0)
@@ -85,16 +88,12 @@ impl SqliteStore {
     /// Reads in this thread. In another one it costs three times as much CPU; here it has no timeout, and a disk
     /// that hangs holds up the other requests of this thread.
     #[expect(clippy::unused_async, reason = "the interface of all stores")]
-    pub(super) async fn find(&self, token: &Token) -> Result<Option<Sealed>, Unavailable> {
+    pub(super) async fn find(&self, token: &Token) -> Result<Option<Sealed>> {
         self.readers.read(|db| rows::find(db, token.id()))
     }
 
     /// The newest key of a user who has logged in lately, read from the newest bucket in this thread, like a row.
-    pub(super) fn recent_key(
-        &self,
-        user: UserId<'_>,
-        now: u64,
-    ) -> Result<Option<EncryptedKey>, Unavailable> {
+    pub(super) fn recent_key(&self, user: UserId<'_>, now: u64) -> Result<Option<EncryptedKey>> {
         self.readers
             .read(|db| rows::search(db, user, now, 1, logins::newest_key))
     }
@@ -105,7 +104,7 @@ impl SqliteStore {
         user: UserId<'_>,
         now: u64,
         read: impl FnOnce(Logins<'_, '_>) -> T + Send + 'static,
-    ) -> Result<T, Unavailable> {
+    ) -> Result<T> {
         let (readers, searches) = (self.readers.clone(), self.searches.clone());
         let user = user.to_strings();
         let search = async {
@@ -121,7 +120,7 @@ impl SqliteStore {
         timeout(TIMEOUT, search).await.unwrap_or_else(late)
     }
 
-    pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
+    pub(super) async fn count_failure(&self, user: UserId<'_>) -> Result<()> {
         if let Some(id) = self.search(user, 0, logins::newest_with_key).await? {
             let sql = "UPDATE session SET failures = min(failures + 1, 255) WHERE id = ?";
             self.write(move |db, _| execute(db, sql, [id])).await?;
@@ -129,7 +128,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
+    pub(super) async fn end(&self, token: &Token, session: &Session) -> Result<()> {
         let row = (token.id(), token.seal(session));
         let sql = "UPDATE session SET ended = 1 WHERE id = ? AND token = ?";
         let end = self.write(move |db, _| execute(db, sql, row));
@@ -137,11 +136,7 @@ impl SqliteStore {
     }
 
     /// Erases the user's rows and that of the token, also expired ones: the wall clock may be wrong.
-    pub(super) async fn end_all(
-        &self,
-        user: UserId<'_>,
-        token: Option<&Token>,
-    ) -> Result<(), Unavailable> {
+    pub(super) async fn end_all(&self, user: UserId<'_>, token: Option<&Token>) -> Result<()> {
         // So that a login is found which a slow disk has delayed until its request failed.
         self.write(|_, _| Ok(0)).await?;
         let ids = self.search(user, 0, |logins| logins.map(|it| it.session.id).collect());
@@ -151,21 +146,23 @@ impl SqliteStore {
         ids.retain(|id| Some(*id) != token);
         ids.extend(token);
         for ids in ids.chunks(MAX_ERASED) {
-            if self.erase(ids, true).await.is_err() {
-                // A full disk has room for their own pages alone.
-                self.erase(ids, false).await?;
+            let erase = |nearby| {
+                let ids = ids.to_vec();
+                self.write(move |db, counts| {
+                    for id in &ids {
+                        rows::erase(db, *id, nearby, counts)?;
+                    }
+                    Ok(0)
+                })
+            };
+            if erase(true).await.is_err() {
+                erase(false).await?; // a full disk has room for their own pages alone
             }
         }
         Ok(())
     }
 
-    async fn erase(&self, ids: &[i64], nearby: bool) -> Result<i64, Unavailable> {
-        let ids = ids.to_vec();
-        let erase = self.write(move |db, counts| rows::erase(db, &ids, nearby, counts));
-        erase.await
-    }
-
-    pub(super) async fn check(&self) -> Result<(), Unavailable> {
+    pub(super) async fn check(&self) -> Result<()> {
         if self.readers.damage.is_recent() {
             return Err(Unavailable("it is damaged: see the log".into()));
         }
@@ -197,17 +194,16 @@ impl SqliteStore {
     async fn write(
         &self,
         write: impl FnMut(&Connection, &mut Counts) -> rusqlite::Result<i64> + Send + 'static,
-    ) -> Result<i64, Unavailable> {
+    ) -> Result<i64> {
         let (waiting, answer) = Waiting::new();
         let sent = match &*lock(&self.writer) {
             Some((jobs, _)) => jobs.try_send((Box::new(write), waiting)),
             None => return Err(closed()),
         };
         sent.map_err(|_| Unavailable("too many writes wait for the disk".into()))?;
-        match timeout(TIMEOUT, answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),
-            Err(_) => Err(Unavailable("no write in time".into())),
-        }
+        let late = |_| Ok(Err(Unavailable("no write in time".into())));
+        let answer = timeout(TIMEOUT, answer).await.unwrap_or_else(late);
+        answer.unwrap_or_else(|_| Err(closed()))
     }
 }
 

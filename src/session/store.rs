@@ -14,8 +14,8 @@ use super::redis::RedisStore;
 #[cfg(feature = "file-store")]
 use super::sqlite::SqliteStore;
 use super::{
-    EncryptedExchange, Encryption, Exchange, OpenError, RecentExchange, Row, Session, SessionKey,
-    Settings, StoreUrl, Token, Unavailable, UserId,
+    EncryptedExchange, Encryption, Exchange, OpenError, RecentExchange, Result, Row, Session,
+    SessionKey, Settings, StoreUrl, Token, Unavailable, UserId,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -106,11 +106,7 @@ impl Store {
 
     /// Stores a session, the first one of an exchange with it, and returns the token to give out. The session is
     /// durable, as far as the store is, when this returns.
-    pub async fn create(
-        &self,
-        session: &Session,
-        exchange: Option<Exchange<'_>>,
-    ) -> Result<Token, Unavailable> {
+    pub async fn create(&self, session: &Session, exchange: Option<Exchange<'_>>) -> Result<Token> {
         let encrypt = |Exchange { code, session_key }| {
             let key = self.encryption.encrypt(session.user(), session_key);
             let key = key.map_err(|_| Unavailable("a key cannot be encrypted".into()))?;
@@ -133,7 +129,7 @@ impl Store {
     }
 
     /// The valid session of a token.
-    pub async fn find(&self, token: &Token) -> Result<Option<Session>, Unavailable> {
+    pub async fn find(&self, token: &Token) -> Result<Option<Session>> {
         let Some((seal, session)) = call!(self.find(token))? else {
             return Ok(None);
         };
@@ -153,7 +149,7 @@ impl Store {
     }
 
     /// The first session of a code that was exchanged in the last minute, if another process may have done it.
-    pub async fn exchanged(&self, code: &[u8; 32]) -> Result<Option<Session>, Unavailable> {
+    pub async fn exchanged(&self, code: &[u8; 32]) -> Result<Option<Session>> {
         let Adapter::Redis(store) = &self.adapter else {
             return Ok(None);
         };
@@ -165,7 +161,7 @@ impl Store {
 
     /// The two newest `session_key`s of a user, the newest first; none after [`MAX_FAILURES`](super::MAX_FAILURES)
     /// failures.
-    pub async fn keys(&self, user: UserId<'_>) -> Result<Vec<SessionKey>, Unavailable> {
+    pub async fn keys(&self, user: UserId<'_>) -> Result<Vec<SessionKey>> {
         // The same key may be stored several times, encrypted with different AppSecrets.
         let mut keys: Vec<SessionKey> = Vec::with_capacity(MAX_KEYS);
         let stored = call!(self.logins::keys(user))?;
@@ -180,13 +176,13 @@ impl Store {
 
     /// The user's newest `session_key`, if the user has a valid session and the key can be decrypted. An older
     /// one is never returned in its place: WeChat knows the newest alone.
-    pub async fn newest_key(&self, user: UserId<'_>) -> Result<Option<SessionKey>, Unavailable> {
+    pub async fn newest_key(&self, user: UserId<'_>) -> Result<Option<SessionKey>> {
         let stored = call!(self.logins::newest_key(user))?;
         Ok(stored.and_then(|key| self.encryption.decrypt(user, &key)))
     }
 
     /// The same, but only if it is found as fast as a session: `None` says nothing.
-    pub async fn recent_key(&self, user: UserId<'_>) -> Result<Option<SessionKey>, Unavailable> {
+    pub async fn recent_key(&self, user: UserId<'_>) -> Result<Option<SessionKey>> {
         #[cfg(feature = "file-store")]
         if let Adapter::Sqlite(store) = &self.adapter {
             let stored = store.recent_key(user, self.clock.now())?;
@@ -196,7 +192,7 @@ impl Store {
     }
 
     /// The user's valid sessions, the newest first.
-    pub async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>, Unavailable> {
+    pub async fn list(&self, user: UserId<'_>) -> Result<Vec<Session>> {
         let (mut sessions, now) = (call!(self.logins::list(user))?, self.clock.now());
         sessions.retain(|session| now < session.expires);
         sessions.sort_by_key(|session| Reverse(session.created));
@@ -204,30 +200,26 @@ impl Store {
     }
 
     /// Counts a failed decryption of the user's data since the last login.
-    pub async fn count_failure(&self, user: UserId<'_>) -> Result<(), Unavailable> {
+    pub async fn count_failure(&self, user: UserId<'_>) -> Result<()> {
         call!(self.count_failure(user))
     }
 
     /// Ends the session of a token, which [`find`](Self::find) has returned.
-    pub async fn end(&self, token: &Token, session: &Session) -> Result<(), Unavailable> {
+    pub async fn end(&self, token: &Token, session: &Session) -> Result<()> {
         call!(self.end(token, session))?;
         self.metrics.sessions_ended.inc();
         Ok(())
     }
 
     /// Ends all sessions that the user has now, and that of `token`, and drops the user's keys.
-    pub async fn end_all(
-        &self,
-        user: UserId<'_>,
-        token: Option<&Token>,
-    ) -> Result<(), Unavailable> {
+    pub async fn end_all(&self, user: UserId<'_>, token: Option<&Token>) -> Result<()> {
         call!(self.end_all(user, token))?;
         self.metrics.sessions_ended.inc();
         Ok(())
     }
 
     /// Checks that the store answers and can be written to.
-    pub async fn check(&self) -> Result<(), Unavailable> {
+    pub async fn check(&self) -> Result<()> {
         call!(self.check())
     }
 

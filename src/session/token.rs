@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 
-use super::{Session, Unavailable};
+use super::{Result, Session, Unavailable};
+use crate::sha256;
 
 const PREFIX: &str = "wxs_";
 /// Bytes of time: a token made at another time has another id.
@@ -29,7 +29,7 @@ impl Token {
     /// # Errors
     /// If the system has no randomness.
     #[doc(hidden)]
-    pub fn generate(now: Duration) -> Result<Self, Unavailable> {
+    pub fn generate(now: Duration) -> Result<Self> {
         let mut bytes = Box::new([0; 32]);
         let filled = rand::fill(bytes.as_mut());
         filled.map_err(|_| Unavailable("no random bytes for a token".into()))?;
@@ -72,30 +72,21 @@ impl Token {
 
     /// SHA-256 of the whole token.
     pub(super) fn hash(&self) -> [u8; 32] {
-        sha256(&digest(&SHA256, self.0.expose_secret()))
+        sha256(&[self.0.expose_secret()])
     }
 
     /// SHA-256 over the verifier and the session's user and expiry: what a store keeps of the token. A row with
     /// another identity, as after a fault of the disk, does not match it.
     pub(super) fn seal(&self, session: &Session) -> [u8; 32] {
-        let mut context = Context::new(&SHA256);
-        context.update(&self.0.expose_secret()[ID_LEN..]);
-        // NUL is in none of them.
-        for part in [
-            &session.appid,
-            &session.openid,
-            session.unionid.as_deref().unwrap_or_default(),
-        ] {
-            context.update(part.as_bytes());
-            context.update(&[0]);
-        }
-        context.update(&session.expires.to_be_bytes());
-        sha256(&context.finish())
+        sha256(&[
+            &self.0.expose_secret()[ID_LEN..],
+            session.appid.as_bytes(),
+            b"\0", // in none of them
+            session.openid.as_bytes(),
+            b"\0",
+            session.unionid.as_deref().unwrap_or_default().as_bytes(),
+            b"\0",
+            &session.expires.to_be_bytes(),
+        ])
     }
-}
-
-fn sha256(digest: &aws_lc_rs::digest::Digest) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    bytes
 }

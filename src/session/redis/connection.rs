@@ -54,10 +54,8 @@ impl RedisStore {
             ClusterConnectionNotFound,
             Server(Moved),
         ];
-        if result
-            .as_ref()
-            .is_err_and(|error| untold.contains(&error.kind()))
-        {
+        let kind = result.as_ref().err().map(RedisError::kind);
+        if kind.is_some_and(|kind| untold.contains(&kind)) {
             // The cause is not told: why a node is not reached, or refuses the user.
             for host in &self.url.nodes {
                 log_in(host).await?.1?;

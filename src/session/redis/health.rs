@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use redis::{Value, cmd};
 
 use super::connection::log_in;
-use super::{EXCHANGE_TTL, EncryptedKey, RedisStore, Row, Session, Token, Unavailable, UserId};
+use super::{
+    EXCHANGE_TTL, EncryptedKey, RedisStore, Result, Row, Session, Token, Unavailable, UserId,
+};
 use crate::session::EncryptedExchange;
 use crate::session::encryption::ENCRYPTED_KEY_LEN;
 
@@ -21,7 +23,7 @@ const CODE: [u8; 32] = [1; 32];
 impl RedisStore {
     /// Runs all operations on keys of its own: only these show missing permissions, refused scripts, full
     /// memory or a read-only replica.
-    pub(in crate::session) async fn check(&self) -> Result<(), Unavailable> {
+    pub(in crate::session) async fn check(&self) -> Result<()> {
         let begin = Instant::now();
         let Err(error) = self.try_all().await else {
             return Ok(());
@@ -42,7 +44,7 @@ impl RedisStore {
         })
     }
 
-    async fn try_all(&self) -> Result<(), Unavailable> {
+    async fn try_all(&self) -> Result<()> {
         let token = Token::generate(Duration::ZERO)?;
         let session = Session::new(USER, None, 0, EXCHANGE_TTL);
         let row = Row {
@@ -76,7 +78,7 @@ impl RedisStore {
         warning.into_iter().collect()
     }
 
-    async fn warning(&self) -> Result<Option<String>, Unavailable> {
+    async fn warning(&self) -> Result<Option<String>> {
         let info = self.info().await?;
         if let Some(kind) = self.wrong_kind(&info) {
             return Ok(Some(format!("{}: {kind}", self.url)));
@@ -97,7 +99,7 @@ impl RedisStore {
     }
 
     /// The answer to `INFO` of the server, or of the first host of a cluster, which may be none.
-    async fn info(&self) -> Result<String, Unavailable> {
+    async fn info(&self) -> Result<String> {
         let info = async {
             let (first, _) = log_in(&self.url.nodes[0]).await?;
             first.run(&[cmd("INFO")]).await

@@ -14,16 +14,11 @@ const UNREADY: Duration = Duration::from_secs(10);
 const REMEDY: &str = "stop wxlogin, check the disk, and restore the directory of the store from a backup, or move it away to start with no sessions";
 
 pub(super) struct Damage {
-    reports: IntCounter,
-    last: Mutex<Option<Instant>>,
+    pub(super) reports: IntCounter,
+    pub(super) last: Mutex<Option<Instant>>,
 }
 
 impl Damage {
-    pub(super) fn new(reports: IntCounter) -> Self {
-        let last = Mutex::default();
-        Self { reports, last }
-    }
-
     /// Counts what SQLite reports as damage. Reports that follow each other are one line of the log.
     pub(super) fn note(&self, error: Error) -> Unavailable {
         let code = error.sqlite_error_code();

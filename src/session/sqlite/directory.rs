@@ -38,19 +38,15 @@ impl Directory {
         let shown = path.display();
         if !fs::exists(path)? {
             fs::create_dir(path)?;
-            let parent = path.parent().filter(|parent| *parent != Path::new(""));
-            sync(parent.unwrap_or(Path::new(".")))?;
+            sync(&path.join(".."))?;
         }
         let lock = File::open(path)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(path.into())),
-            Err(TryLockError::Error(error)) => {
-                return Err(OpenError::Io(io::Error::other(format!(
-                    "cannot lock {shown}: {error}. Network file systems have no such locks, or lose them: name a directory on a local disk"
-                ))));
-            }
-        }
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => OpenError::InUse(path.into()),
+            TryLockError::Error(error) => OpenError::Io(io::Error::other(format!(
+                "cannot lock {shown}: {error}. Network file systems have no such locks, or lose them: name a directory on a local disk"
+            ))),
+        })?;
         let database = path.join(DATABASE);
         if !fs::exists(&database)? {
             if fs::exists(path.join(WAL))? {

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, Error, OptionalExtension, Result, params};
 
 use super::connection::{execute, number};
@@ -14,6 +13,7 @@ use crate::session::logins::{Login, Logins};
 use crate::session::{
     EXCHANGE_TTL, EncryptedKey, RecentExchange, Row, Sealed, Session, Token, UserId,
 };
+use crate::sha256;
 
 /// More buckets than there can be: half a billion sessions.
 const MAX_BUCKETS: i64 = 1 << 16;
@@ -74,28 +74,20 @@ pub(super) fn find(db: &Connection, id: i64) -> Result<Option<Sealed>> {
     found.optional()
 }
 
-/// Deletes sessions. Where SQLite has moved rows to other pages, one in 500 has left a copy between the rows of a page
+/// Deletes a session. Where SQLite has moved rows to other pages, one in 500 has left a copy between the rows of a page
 /// nearby. With `nearby`, the rows of three pages to each side are moved away and back, which overwrites these pages.
-pub(super) fn erase(
-    db: &Connection,
-    ids: &[i64],
-    nearby: bool,
-    counts: &mut Counts,
-) -> Result<i64> {
-    for id in ids {
-        let deleted = execute(db, "DELETE FROM session WHERE id = ?", [id])?;
-        counts.sessions -= deleted;
-        // Whoever deleted it before has done the rest.
-        if deleted == 0 || !nearby {
-            continue;
-        }
+pub(super) fn erase(db: &Connection, id: i64, nearby: bool, counts: &mut Counts) -> Result<()> {
+    let deleted = execute(db, "DELETE FROM session WHERE id = ?", [id])?;
+    counts.sessions -= deleted;
+    // Whoever deleted it before has done the rest.
+    if deleted > 0 && nearby {
         let sql = "UPDATE session SET id = -id WHERE id IN (
             SELECT * FROM (SELECT id FROM session WHERE id < ?1 ORDER BY id DESC LIMIT 80)
             UNION ALL SELECT * FROM (SELECT id FROM session WHERE id > ?1 ORDER BY id LIMIT 80))";
         execute(db, sql, [id])?;
         execute(db, "UPDATE session SET id = -id WHERE id < 0", [])?;
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Reads the user's logins that expire after `now`, also those that were ended, the newest first, of at most so many
@@ -155,21 +147,17 @@ fn login(row: &rusqlite::Row<'_>) -> Result<(i64, Login<'static>)> {
 
 /// 32 bits of a user. Others may have the same.
 fn hash(user: UserId<'_>) -> u32 {
-    let digest = digest(&SHA256, &user.to_bytes());
-    u32::from_be_bytes(digest.as_ref().first_chunk().copied().unwrap_or_default())
+    let [a, b, c, d, ..] = sha256(&[&user.to_bytes()]);
+    u32::from_be_bytes([a, b, c, d])
 }
 
-/// The exchanges of the last minute by the wall clock, each with its first session: as many as are remembered.
+/// The exchanges of the last minute by the wall clock, each with its first session, the newest first; not all of many.
 pub(super) fn recent_exchanges(db: &Connection, now: Duration) -> Result<Vec<RecentExchange>> {
     let sql = "SELECT appid, openid, unionid, created, expires, exchange FROM session
-        WHERE id >= ? AND created > ? AND exchange IS NOT NULL ORDER BY id DESC LIMIT 50000";
-    let since = now.saturating_sub(EXCHANGE_TTL);
-    // Ids are nearly in the order of `created`.
-    let first = Token::first_id(since.saturating_sub(EXCHANGE_TTL));
+        WHERE id >= ? AND exchange IS NOT NULL ORDER BY id DESC LIMIT 50000";
+    let first = Token::first_id(now.saturating_sub(EXCHANGE_TTL));
     let mut statement = db.prepare(sql)?;
-    let rows = statement.query_map((first, since.as_secs()), |row| {
-        Ok((row.get(5)?, session(row)?))
-    })?;
+    let rows = statement.query_map([first], |row| Ok((row.get(5)?, session(row)?)))?;
     rows.collect()
 }
 

@@ -71,9 +71,7 @@ impl Writer {
     pub(super) fn start(self) -> io::Result<(SyncSender<Job>, JoinHandle<()>)> {
         let (sender, jobs) = sync_channel(MAX_WAITING);
         let thread = thread::Builder::new().name("session-writer".into());
-        let thread = thread.spawn(move || self.run(&jobs));
-        let thread = thread.map_err(|error| io::Error::other(format!("no thread: {error}")))?;
-        Ok((sender, thread))
+        Ok((sender, thread.spawn(move || self.run(&jobs))?))
     }
 
     fn run(mut self, jobs: &Receiver<Job>) {

@@ -318,7 +318,7 @@ fn a_start_that_the_file_system_refuses_says_what_was_tried_on_what_and_what_it_
             "sync",
             "EIO",
             0,
-            "failed to sync file `.`",
+            "failed to sync file `s.sessions/..`",
             "Input/output error",
         ),
         ("open", "EACCES", 3, open, OWNER),
