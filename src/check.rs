@@ -13,6 +13,7 @@ use reqwest::header::SERVER;
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode};
 
+use crate::app::StartError;
 use crate::clock::Clock;
 use crate::config::ServerConfig;
 use crate::metrics::Metrics;
@@ -59,7 +60,7 @@ pub async fn check(config: ServerConfig, with_token: bool) -> Result<Report, Str
         report.add("settings", Ok(warning));
     }
     let client = Client::new(service.wechat, Clock::system(), Box::new(|_, _, _| {}));
-    let client = Arc::new(client.map_err(|error| error.to_string())?);
+    let client = Arc::new(client.map_err(|error| StartError::Wechat(error).to_string())?);
     for program in &service.mini_programs {
         check_mini_program(&client, program, with_token, &mut report).await;
     }

@@ -157,15 +157,13 @@ fn escape_control_characters(json: &str) -> String {
 fn base64(text: &str, is_length: impl Fn(usize) -> bool) -> Option<Vec<u8>> {
     let text = without_wrapping(text)?;
     let (inner, outer) = (text.trim_matches(' '), &*text);
-    let readings = [
-        outer.replace(' ', "+"),
-        inner.replace(' ', "+"),
-        inner.replace(' ', ""),
-    ];
-    readings
-        .iter()
-        .filter_map(|text| STANDARD_NO_PAD.decode(text.trim_end_matches('=')).ok())
-        .find(|bytes| is_length(bytes.len()))
+    let read = |text: &str, space| {
+        let text = text.replace(' ', space);
+        let bytes = STANDARD_NO_PAD.decode(text.trim_end_matches('='));
+        bytes.ok().filter(|bytes| is_length(bytes.len()))
+    };
+    let reading = read(outer, "+").or_else(|| read(inner, "+"));
+    reading.or_else(|| read(inner, ""))
 }
 
 /// Undoes what a client, a proxy or a template did to base64 or hex, each once: percent-encoding, JSON escapes, quotes,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 const LANGUAGES: [&str; 2] = ["en", "zh-CN"];
 /// The lines of the unit that say as whom, where and with what the service runs.
@@ -58,10 +59,51 @@ fn a_start_of_the_service_starts_the_sockets() {
 /// `/var/lib/wxlogin` is a symbolic link, and its owner a user that exists only while the service runs.
 #[test]
 fn a_backup_names_the_store_itself_and_a_restore_gives_it_its_owner() {
-    let copy = "sudo cp -a /var/lib/wxlogin/wxlogin.sessions /root/";
+    let copy = "sudo cp -aT /var/lib/wxlogin/wxlogin.sessions /root/";
     assert_both_languages_have("deployment.md", copy);
     assert_both_languages_have("deployment.md", CHOWN);
     assert_both_languages_have("settings.md", CHOWN);
+}
+
+/// Twice a backup, three times a restore of the second one, by the commands of the page.
+#[test]
+fn backup_and_restore_can_be_done_again_and_again() {
+    for language in LANGUAGES {
+        let page = read(&format!("docs/{language}/deployment.md"));
+        let blocks = page.split("```sh\n").skip(1);
+        let blocks = blocks.map(|block| block.split("```").next().unwrap());
+        let blocks: Vec<_> = blocks.filter(|it| it.contains(".sessions")).collect();
+        let [backup, restore] = blocks[..] else {
+            panic!("{blocks:?}")
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("lib/wxlogin.sessions");
+        let root = dir.path().join("root");
+        fs::create_dir_all(&store).unwrap();
+        fs::create_dir(&root).unwrap();
+        let run = |commands: &str| {
+            let commands = commands.replace("/var/lib/wxlogin", "lib");
+            let commands = commands.replace("/root", root.to_str().unwrap());
+            let stubs = "sudo() { \"$@\"; }; systemctl() { :; };";
+            let mut sh = Command::new("sh");
+            sh.args(["-c", &format!("{stubs}\n{commands}")]);
+            assert!(sh.current_dir(dir.path()).status().unwrap().success());
+        };
+        let file = store.join("sessions.sqlite");
+        for content in ["first", "second"] {
+            fs::write(&file, content).unwrap();
+            run(backup);
+        }
+        let made = fs::read_dir(&root).unwrap();
+        let made = made.map(|it| it.unwrap().file_name().into_string().unwrap());
+        let newest = made.max().unwrap();
+        for _ in 0..3 {
+            fs::write(&file, "later").unwrap();
+            run(&restore.replace("wxlogin.sessions-DATE", &newest));
+            assert_eq!(fs::read_to_string(&file).unwrap(), "second", "{language}");
+            assert_eq!(fs::read_dir(&store).unwrap().count(), 1, "{language}");
+        }
+    }
 }
 
 /// After a stop, the sockets start the old binary, and a start does nothing.
