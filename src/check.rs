@@ -2,13 +2,14 @@
 //! `wxlogin healthcheck` requests `/healthz` of the running service.
 
 use std::error::Error;
-use std::fs::{self, DirEntry};
-use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+#[cfg(feature = "file-store")]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
+#[cfg(feature = "file-store")]
+use fs_err as fs;
 use reqwest::header::SERVER;
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode};
@@ -18,7 +19,9 @@ use crate::clock::Clock;
 use crate::config::ServerConfig;
 use crate::metrics::Metrics;
 use crate::server;
-use crate::session::{self, Encryption, OpenError, Settings, Store, StoreUrl};
+use crate::session::{Encryption, OpenError, Settings, Store};
+#[cfg(feature = "file-store")]
+use crate::session::{StoreUrl, is_ignored};
 use crate::wechat::{self, Client, Meaning, MiniProgram};
 
 /// A code that WeChat has never issued.
@@ -126,12 +129,13 @@ async fn check_store(settings: &Settings) -> Result<String, Box<dyn Error>> {
         && let Some(trial) = trial(path)?
     {
         // Not the store itself: it would belong to this user, who may not be the service's.
-        let (made, dir) = (fs::create_dir(&trial), trial.parent().unwrap_or(&trial));
-        made.map_err(|error| format!("cannot make files in {}: {error}", dir.display()))?;
+        fs::create_dir(&trial).map_err(OpenError::Io)?;
         let url = StoreUrl::File(trial.clone());
         let made = try_store(&Settings { url, ..*settings }).await;
-        fs::remove_dir_all(&trial)?;
-        return made.map(|_| format!("the first start makes {}", settings.url));
+        let removed = fs::remove_dir_all(&trial);
+        made?;
+        removed?;
+        return Ok(format!("the first start makes {}", settings.url));
     }
     try_store(settings).await
 }
@@ -139,18 +143,16 @@ async fn check_store(settings: &Settings) -> Result<String, Box<dyn Error>> {
 /// Where the store can be tried if the first start makes one: beside its directory, or in it if that is empty.
 #[cfg(feature = "file-store")]
 fn trial(path: &Path) -> Result<Option<PathBuf>, OpenError> {
-    let now = UNIX_EPOCH.elapsed().unwrap_or_default();
-    let name = format!(".wxlogin-check-{}", now.as_nanos());
-    let is_foreign =
-        |file: io::Result<DirEntry>| !file.is_ok_and(|it| session::is_ignored(&it.file_name()));
-    match fs::read_dir(path).map(|mut files| files.any(is_foreign)) {
-        Ok(false) => {
+    let name = format!(".wxlogin-check-{}", Clock::system().wall().as_nanos());
+    let is_ours = |file: fs::DirEntry| is_ignored(&file.file_name());
+    match fs::read_dir(path).map(|mut files| files.all(|file| file.is_ok_and(is_ours))) {
+        Ok(true) => {
             // A start sets the mode too, which only the owner can.
             fs::set_permissions(path, fs::metadata(path)?.permissions())?;
             Ok(Some(path.join(name)))
         }
         // A symbolic link can lead to nothing.
-        Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => {
+        Err(_) if matches!(path.try_exists(), Ok(false)) && !path.is_symlink() => {
             Ok(Some(Path::new(".").join(path).with_file_name(name)))
         }
         _ => Ok(None),

@@ -52,12 +52,14 @@ fn main() -> ExitCode {
 }
 
 fn with_config(run: impl FnOnce(ServerConfig) -> ExitCode) -> ExitCode {
-    config().map_or_else(|status| status, run)
+    let resources = server::try_resources().map_err(|error| fail(FAILURE, &error));
+    resources
+        .and_then(|()| config())
+        .map_or_else(|status| status, run)
 }
 
-/// The settings, or the exit status after printing their problems, or what the system lacks.
+/// The settings, or the exit status after printing their problems.
 fn config() -> Result<ServerConfig, ExitCode> {
-    server::try_resources().map_err(|error| fail(FAILURE, &error))?;
     ServerConfig::load(Path::new(".")).map_err(|problems| fail(USAGE, &problems))
 }
 

@@ -103,6 +103,7 @@ impl Server {
         started: impl FnOnce(),
         stop: impl Future<Output = ()>,
     ) -> io::Result<Drained> {
+        tokio::spawn(resources::keep_a_thread());
         let (stopping, stopped) = watch::channel(());
         let worker = |listener, slots, router| Worker {
             listener,
@@ -165,6 +166,7 @@ impl Worker {
 
     /// Serves until the service stops, and drains.
     async fn serve(mut self) -> io::Result<Drained> {
+        tokio::spawn(resources::keep_a_thread());
         let metrics = &self.wxlogin.0.metrics;
         let mut connections = Connections::new(self.timeouts.head, self.slots);
         self.listener.set_nonblocking(true)?;

@@ -31,9 +31,8 @@ impl WxLogin {
         };
         let decrypt = |key: &SessionKey| data.decrypt(key.expose_secret(), &expected);
         let (sessions, user) = (&self.0.sessions, user.user());
-        // Nearly always the right one, and found sooner than the two newest.
-        let recent = sessions.recent_key(user).await?;
-        let mut decrypted = recent.as_ref().and_then(decrypt);
+        // Nearly always the right one.
+        let mut decrypted = sessions.recent_key(user)?.as_ref().and_then(decrypt);
         if decrypted.is_none() {
             let keys = sessions.keys(user).await?;
             if keys.is_empty() {

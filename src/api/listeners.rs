@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{Digest, SHA256, digest};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Uri};
 use axum::middleware::{Next, from_fn_with_state};
@@ -18,6 +17,10 @@ use super::{Group, ROUTES};
 use crate::app::WxLogin;
 use crate::config::InternalConfig;
 use crate::problem::Problem;
+use crate::sha256;
+
+/// SHA-256 of each token.
+type Hashes = Arc<[[u8; 32]]>;
 
 /// The most calls at a time that are passed through: each can hold a body of 10 MB.
 const MAX_CALLS: usize = 32;
@@ -62,7 +65,8 @@ impl WxLogin {
 
 /// Routes that need one of these tokens.
 fn with_token(routes: Router<WxLogin>, tokens: &[SecretString]) -> Router<WxLogin> {
-    let tokens: Arc<[Digest]> = tokens.iter().map(|it| hash(it.expose_secret())).collect();
+    let hash = |token: &SecretString| sha256(&[token.expose_secret().as_bytes()]);
+    let tokens: Hashes = tokens.iter().map(hash).collect();
     // The fallback comes before the layer, so that a wrong method without a token is 401 too.
     routes
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
@@ -72,21 +76,17 @@ fn with_token(routes: Router<WxLogin>, tokens: &[SecretString]) -> Router<WxLogi
 /// Refuses requests without one of the tokens. Hashes are compared, so that the time depends neither on the
 /// token nor on its length.
 async fn authenticate(
-    State(tokens): State<Arc<[Digest]>>,
+    State(tokens): State<Hashes>,
     headers: HeaderMap,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let presented = hash(bearer(&headers).ok_or(Problem::InvalidInternalToken)?);
-    let is_equal = |token: &Digest| verify_slices_are_equal(token.as_ref(), presented.as_ref());
-    if !tokens.iter().any(|token| is_equal(token).is_ok()) {
+    let presented = bearer(&headers).ok_or(Problem::InvalidInternalToken)?;
+    let presented = sha256(&[presented.as_bytes()]);
+    if !(tokens.iter()).any(|token| verify_slices_are_equal(token, &presented).is_ok()) {
         return Err(Problem::InvalidInternalToken);
     }
     Ok(next.run(request).await)
-}
-
-fn hash(token: &str) -> Digest {
-    digest(&SHA256, token.as_bytes())
 }
 
 async fn not_found(uri: Uri) -> Problem {

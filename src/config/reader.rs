@@ -62,9 +62,8 @@ impl<'a> Reader<'a> {
     /// The first of these names that has a value, and the value. For names that are not settings of wxlogin
     /// alone: they do not count as read.
     pub(super) fn get_foreign(&self, names: &[&'static str]) -> Option<(&'static str, &'a str)> {
-        let mut values = names
-            .iter()
-            .filter_map(|name| Some((*name, self.sources.vars.get(*name)?.trim())));
+        let value = |name: &&'static str| Some((*name, self.sources.vars.get(*name)?.trim()));
+        let mut values = names.iter().filter_map(value);
         values.find(|(_, value)| !value.is_empty())
     }
 

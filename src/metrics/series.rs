@@ -170,11 +170,9 @@ impl Metrics {
             self.logins.with_label_values(&[outcome, "none"]);
         }
         self.logins.with_label_values(&["upstream_error", "other"]);
-        for (errcodes, calls, meaning) in MEANINGS {
-            for errcode in errcodes
-                .iter()
-                .filter(|_| calls.contains(&Call::CodeToSession))
-            {
+        let is_of_logins = |calls: &[Call]| calls.contains(&Call::CodeToSession);
+        for (errcodes, _, meaning) in MEANINGS.iter().filter(|row| is_of_logins(row.1)) {
+            for errcode in *errcodes {
                 let labels = [meaning.name(), &errcode.to_string()];
                 self.logins.with_label_values(&labels);
             }

@@ -26,14 +26,17 @@ pub fn listen_or_take(
         ));
     }
     let mut take = |place| {
-        let number = place + 1;
         let socket = passed.take_tcp_listener(place).and_then(|socket| {
-            let is_listener = socket
-                .as_ref()
-                .map_or(Ok(true), |it| SockRef::from(it).is_listener());
-            let not_listening = || io::Error::other("it does not listen (Accept=no in the unit)");
-            is_listener?.then_some(socket).ok_or_else(not_listening)
+            #[cfg(target_os = "linux")] // where systemd is
+            if let Some(socket) = &socket
+                && !SockRef::from(socket).is_listener()?
+            {
+                let must = "it does not listen (Accept=no in the unit)";
+                return Err(io::Error::other(must));
+            }
+            Ok(socket)
         });
+        let number = place + 1;
         socket.map_err(|error| format!("socket {number} of LISTEN_FDS cannot be used: {error}"))
     };
     let public = take(0)?.map_or_else(|| listen(public), Ok)?;

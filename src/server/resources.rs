@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 /// Descriptors for the store, the log and the internal listener, and for each core those of its runtime and its
 /// reading connections.
@@ -18,8 +20,8 @@ const THREADS: usize = 8;
 const STACK: usize = 8 * 1024 * 1024;
 /// Bytes of address space: with less, whether memory suffices is a matter of chance.
 const ADDRESS_SPACE: u64 = 512 << 20;
-/// Ten years.
-const FOREVER: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
+/// Half of the time after which tokio ends an idle thread.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// Raises the limit of open files, and tries whether there are descriptors and threads enough.
 ///
@@ -65,17 +67,20 @@ pub(super) fn max_connections() -> usize {
     others.clamp(1, Semaphore::MAX_PERMITS)
 }
 
-/// A runtime for the calling thread, with a thread that may block: tokio panics if it has none when it needs one and
-/// the system has no thread left.
+/// A runtime for the calling thread.
 ///
 /// # Errors
 /// For the operator to read.
 pub fn runtime() -> Result<Runtime, String> {
-    let mut builder = Builder::new_current_thread();
-    let runtime = builder.enable_all().thread_keep_alive(FOREVER).build();
-    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
-    runtime.spawn_blocking(|| ());
-    Ok(runtime)
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))
+}
+
+/// Keeps a thread that may block: tokio panics if it has none when it needs one and the system has no thread left.
+pub(super) async fn keep_a_thread() {
+    while spawn_blocking(|| ()).await.is_ok() {
+        sleep(KEEP_ALIVE).await;
+    }
 }
 
 /// The soft limit of open files, raised to the hard one.

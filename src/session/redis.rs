@@ -195,7 +195,7 @@ impl RedisStore {
             Err(_) => "no answer in time".to_owned(),
         };
         // The library reconnects after some errors only, and not when a primary was demoted, a host stopped answering,
-        // or a password was refused. A new connection looks up the name again.
+        // or a password was refused. A new connection of this thread looks up the name again.
         drop(self.link(MIN_AGE_TO_REPLACE));
         Err(self.unavailable(&cause))
     }

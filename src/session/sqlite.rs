@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use thread_local::ThreadLocal;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -72,7 +73,11 @@ impl SqliteStore {
         let writer = writer.map_err(refused)?.start()?;
         let store = Self {
             writer: Mutex::new(Some(writer)),
-            readers: Arc::new(Readers::new(directory, damage)),
+            readers: Arc::new(Readers {
+                by_thread: ThreadLocal::new(),
+                directory: Mutex::new(Some(directory)),
+                damage,
+            }),
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
         };
         Ok((store, exchanges))

@@ -70,11 +70,8 @@ impl Error {
 
     /// Whether WeChat refused a code, so that it has accepted the AppSecret.
     pub(super) fn is_about_the_code(&self) -> bool {
-        let meaning = self.meaning();
-        matches!(
-            meaning,
-            Some(Meaning::InvalidCode | Meaning::CodeUsed | Meaning::UserBlocked)
-        )
+        use Meaning::{CodeUsed, InvalidCode, UserBlocked};
+        matches!(self.meaning(), Some(InvalidCode | CodeUsed | UserBlocked))
     }
 
     /// Whether the call was sent, or may have been: then a code may be used up.

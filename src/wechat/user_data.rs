@@ -95,9 +95,8 @@ impl Expected<'_> {
             return Err("it is of another user");
         }
         let timestamp = watermark.get("timestamp").and_then(Value::as_u64);
-        let age = timestamp.map(|timestamp| self.now.abs_diff(timestamp));
-        let is_old = |age: u64| self.max_age.is_some_and(|max_age| age > max_age);
-        if age.is_none_or(is_old) {
+        let age = self.now.abs_diff(timestamp.ok_or("it has no timestamp")?);
+        if self.max_age.is_some_and(|max_age| age > max_age) {
             return Err("it is older than USERDATA_MAX_AGE, or this clock is wrong");
         }
         Ok(())

@@ -49,13 +49,8 @@ impl RedisStore {
             Err(error) if error.is_connection_dropped() => link.run(commands).await,
             result => result,
         };
-        let untold = [
-            AuthenticationFailed,
-            ClusterConnectionNotFound,
-            Server(Moved),
-        ];
         let kind = result.as_ref().err().map(RedisError::kind);
-        if kind.is_some_and(|kind| untold.contains(&kind)) {
+        if let Some(AuthenticationFailed | ClusterConnectionNotFound | Server(Moved)) = kind {
             // The cause is not told: why a node is not reached, or refuses the user.
             for host in &self.url.nodes {
                 log_in(host).await?.1?;

@@ -108,21 +108,13 @@ fn open(path: &Path, pragmas: &str) -> Result<Connection> {
 /// The reading connections: each thread has its own, opened when it first reads.
 pub(super) struct Readers {
     /// `None` until its thread reads, and once it is closed.
-    by_thread: ThreadLocal<Mutex<Option<Connection>>>,
+    pub(super) by_thread: ThreadLocal<Mutex<Option<Connection>>>,
     /// `None` once all are closed. Locked while one is opened, so that `close` finds it.
-    directory: Mutex<Option<Arc<Directory>>>,
+    pub(super) directory: Mutex<Option<Arc<Directory>>>,
     pub(super) damage: Arc<Damage>,
 }
 
 impl Readers {
-    pub(super) fn new(directory: Arc<Directory>, damage: Arc<Damage>) -> Self {
-        Self {
-            by_thread: ThreadLocal::new(),
-            directory: Mutex::new(Some(directory)),
-            damage,
-        }
-    }
-
     pub(super) fn read<T>(
         &self,
         query: impl FnOnce(&Connection) -> Result<T>,

@@ -76,10 +76,10 @@ impl Directory {
     }
 }
 
-/// Whether it is what a start that was killed has left, or hidden, as what a check has left.
+/// Whether it is what a start that was killed has left, or a check.
 #[must_use]
 pub fn is_ignored(name: &OsStr) -> bool {
-    name == UNFINISHED || name.as_encoded_bytes().starts_with(b".")
+    name == UNFINISHED || name.as_encoded_bytes().starts_with(b".wxlogin-check-")
 }
 
 /// Creates the database under another name and renames it, so that a crash leaves none that is incomplete.

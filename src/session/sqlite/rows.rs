@@ -43,7 +43,6 @@ impl Counts {
 /// Returns 0 if the id is taken.
 pub(super) fn insert(db: &Connection, id: i64, row: &Row, counts: &mut Counts) -> Result<i64> {
     counts.login += 1;
-    counts.sessions += 1;
     counts.is_growing = true;
     let (session, exchange) = (&row.session, row.exchange);
     let sql = "INSERT OR IGNORE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)";
@@ -60,7 +59,7 @@ pub(super) fn insert(db: &Connection, id: i64, row: &Row, counts: &mut Counts) -
         hash(session.user()),
         counts.login,
     ];
-    execute(db, sql, values)
+    execute(db, sql, values).inspect(|new| counts.sessions += new)
 }
 
 /// Reads a session that was not ended.
@@ -114,8 +113,7 @@ pub(super) fn search<T>(
     let hash = hash(user);
     let mut in_bucket = |bucket: i64| {
         let values = params![bucket, hash, user.appid, user.openid, now];
-        let logins = statement.query_map(values, login)?;
-        let mut logins = logins.collect::<Result<Vec<_>>>()?;
+        let mut logins: Vec<_> = statement.query_map(values, login)?.collect::<Result<_>>()?;
         // Not by SQLite: to begin its sorter costs more than all the rest.
         logins.sort_unstable_by_key(|(number, _)| Reverse(*number));
         Ok(logins.into_iter().map(|(_, login)| login))

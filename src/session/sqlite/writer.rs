@@ -12,7 +12,7 @@ use rusqlite::{Connection, Error, Result};
 
 use super::connection::{MAX_WAL, PAGE_SIZE, checkpoint, execute, number};
 use super::expiry::Expiry;
-use super::{Counts, Damage, Directory, Unavailable};
+use super::{Counts, Damage, Directory, TIMEOUT, Unavailable};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::session::answers::{self, Answer, Waiting};
@@ -97,13 +97,17 @@ impl Writer {
         }
     }
 
-    /// Commits the writes together, or if that fails each by itself: on a full disk that needs the least room. What
-    /// is answered as done is durable.
+    /// Commits the writes together, or if that fails each by itself, while somebody waits for it: on a full disk that
+    /// needs the least room. What is answered as done is durable.
     fn commit(&mut self, writes: &mut [Write]) -> Vec<Answer> {
+        let begin = Instant::now();
         if let Ok(done) = self.try_commit(writes, true) {
             return done.into_iter().map(Ok).collect();
         }
         let alone = writes.iter_mut().map(|write| {
+            if begin.elapsed() > TIMEOUT {
+                return Err(Unavailable("no write in time".into()));
+            }
             // So that the log is written from its beginning: it has room there.
             let _ = checkpoint(&self.db, "RESTART");
             let done = self.try_commit(slice::from_mut(write), false);
@@ -174,13 +178,14 @@ impl Writer {
 
     /// Deletes a few expired rows, or else empties the write-ahead log. Returns how long to wait for jobs.
     fn idle(&mut self) -> Duration {
+        let sessions = self.counts.sessions;
         // An error is in the log, and that of a checkpoint is met again by a commit.
         self.commit(&mut []);
+        if self.wal_length > 0 && self.counts.sessions == sessions {
+            let _ = self.empty_log();
+        }
         if self.expiry.is_unfinished {
             return DELETING;
-        }
-        if self.wal_length > 0 {
-            let _ = self.empty_log();
         }
         IDLE
     }

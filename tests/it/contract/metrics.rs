@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use crate::fake_wechat::{APPID, FakeWechat, openid};
+use crate::fake_wechat::{APPID, FakeWechat, encrypt, openid, session_key, user_info};
 use crate::support::app::{TestApp, vars};
 use crate::support::client::Client;
 use crate::support::metrics::{numbers, text};
@@ -111,6 +111,22 @@ async fn requests_logins_exchanges_and_sessions_are_counted() {
     ] {
         assert!(!all.contains(identity), "{all}");
     }
+}
+
+#[tokio::test]
+async fn the_reads_and_errors_of_a_decryption_are_counted_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("s");
+    let url = format!("file:{}", store.display());
+    let app = TestApp::with(&[("SESSION_STORE", &url), ("USERDATA_MAX_AGE", "0")]).await;
+    let token = app.client.token("user-alice").await;
+    let data = encrypt(
+        &session_key("user-alice"),
+        user_info(APPID, &openid("alice"), 0),
+    );
+    app.client.decrypt(&token, &data).await.assert_status(200);
+    let reads = r#"store_duration_seconds_count{operation="newest_key"}"#;
+    assert_numbers(&numbers(&app.internal).await, &[(reads, 1)]);
 }
 
 #[tokio::test]

