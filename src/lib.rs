@@ -138,5 +138,7 @@ fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     for part in parts {
         context.update(part);
     }
-    context.finish().as_ref().try_into().unwrap_or_default()
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
 }

@@ -53,9 +53,8 @@ fn main() -> ExitCode {
 
 fn with_config(run: impl FnOnce(ServerConfig) -> ExitCode) -> ExitCode {
     let resources = server::try_resources().map_err(|error| fail(FAILURE, &error));
-    resources
-        .and_then(|()| config())
-        .map_or_else(|status| status, run)
+    let config = resources.and_then(|()| config());
+    config.map_or_else(|status| status, run)
 }
 
 /// The settings, or the exit status after printing their problems.

@@ -19,9 +19,6 @@ use crate::config::InternalConfig;
 use crate::problem::Problem;
 use crate::sha256;
 
-/// SHA-256 of each token.
-type Hashes = Arc<[[u8; 32]]>;
-
 /// The most calls at a time that are passed through: each can hold a body of 10 MB.
 const MAX_CALLS: usize = 32;
 
@@ -66,7 +63,7 @@ impl WxLogin {
 /// Routes that need one of these tokens.
 fn with_token(routes: Router<WxLogin>, tokens: &[SecretString]) -> Router<WxLogin> {
     let hash = |token: &SecretString| sha256(&[token.expose_secret().as_bytes()]);
-    let tokens: Hashes = tokens.iter().map(hash).collect();
+    let tokens: Arc<[_]> = tokens.iter().map(hash).collect();
     // The fallback comes before the layer, so that a wrong method without a token is 401 too.
     routes
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
@@ -76,7 +73,7 @@ fn with_token(routes: Router<WxLogin>, tokens: &[SecretString]) -> Router<WxLogi
 /// Refuses requests without one of the tokens. Hashes are compared, so that the time depends neither on the
 /// token nor on its length.
 async fn authenticate(
-    State(tokens): State<Hashes>,
+    State(tokens): State<Arc<[[u8; 32]]>>,
     headers: HeaderMap,
     request: Request,
     next: Next,
