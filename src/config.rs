@@ -162,20 +162,11 @@ fn read(reader: &mut Reader) -> Config {
     let api_bases = base_urls::read(reader);
     let proxies = proxies_and_certificates::read_proxies(reader, &api_bases);
     proxies_and_certificates::check_certificates(reader);
+    let (min, ms) = (100 * MILLISECOND, MILLISECOND);
     let wechat = wechat::Settings {
         api_bases,
-        timeout: reader.duration(
-            "WECHAT_TIMEOUT",
-            4 * SECOND,
-            100 * MILLISECOND..=60 * SECOND,
-            MILLISECOND,
-        ),
-        call_timeout: reader.duration(
-            "WECHAT_CALL_TIMEOUT",
-            15 * SECOND,
-            100 * MILLISECOND..=300 * SECOND,
-            MILLISECOND,
-        ),
+        timeout: reader.duration("WECHAT_TIMEOUT", 4 * SECOND, min..=60 * SECOND, ms),
+        call_timeout: reader.duration("WECHAT_CALL_TIMEOUT", 15 * SECOND, min..=300 * SECOND, ms),
         max_in_flight: reader.parsed(
             "WECHAT_MAX_IN_FLIGHT",
             1024,
@@ -187,12 +178,8 @@ fn read(reader: &mut Reader) -> Config {
     let store = reader.get("SESSION_STORE");
     let url = store.map_or(Ok(session::StoreUrl::default()), str::parse);
     let url = url.unwrap_or_else(|reason| {
-        // A URL can hold a password.
-        reader.invalid_secret(
-            "SESSION_STORE",
-            store.unwrap_or_default(),
-            &store_form(reason),
-        );
+        let (text, must) = (store.unwrap_or_default(), store_form(reason));
+        reader.invalid_secret("SESSION_STORE", text, &must); // it can hold a password
         session::StoreUrl::default()
     });
     let ttl = reader.duration("SESSION_TTL", 7 * DAY, SECOND..=MAX_TTL, SECOND);
@@ -202,12 +189,8 @@ fn read(reader: &mut Reader) -> Config {
             "is less than five minutes: after that users have to log in again (m is minutes, M months)",
         );
     }
-    let userdata_max_age = reader.duration(
-        "USERDATA_MAX_AGE",
-        10 * MINUTE,
-        Duration::ZERO..=3650 * DAY,
-        SECOND,
-    );
+    let ages = Duration::ZERO..=3650 * DAY;
+    let userdata_max_age = reader.duration("USERDATA_MAX_AGE", 10 * MINUTE, ages, SECOND);
     Config {
         mini_programs,
         wechat,

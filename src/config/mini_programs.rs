@@ -93,10 +93,8 @@ fn several(reader: &mut Reader) -> Vec<MiniProgram> {
             None => apps.push((appid, vec![secret.into()])),
         }
     }
-    let programs = apps
-        .into_iter()
-        .map(|(appid, secrets)| MiniProgram::new(appid.into(), secrets, name));
-    programs.collect()
+    let program = |(appid, secrets): (&str, _)| MiniProgram::new(appid.into(), secrets, name);
+    apps.into_iter().map(program).collect()
 }
 
 /// Whether a value can be an AppID or an AppSecret, a real one or one of a test.

@@ -15,13 +15,9 @@ use crate::wechat::parse_path;
 /// The shortest `INTERNAL_TOKEN`, in bytes.
 const MIN_TOKEN_LEN: usize = 16;
 /// Names of other programs that begin like ours: `SESSION_MANAGER` is X11's, the others are systemd's.
-const FOREIGN_NAMES: [&str; 5] = [
-    "SESSION_MANAGER",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-];
+#[rustfmt::skip]
+const FOREIGN_NAMES: [&str; 5] =
+    ["SESSION_MANAGER", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "LISTEN_PIDFDID"];
 
 /// The settings of the internal listener.
 #[derive(Debug, Clone, Default)]
@@ -101,7 +97,7 @@ pub(super) fn read(reader: &mut Reader) -> ServerConfig {
         reader.invalid("INTERNAL_ADDR", must);
     }
     let internal = internal(reader);
-    warn_of_unlikely_values(reader, internal_addr, &internal);
+    warn_of_unlikely(reader, internal_addr, &internal);
     let filter = reader.parsed(
         "RUST_LOG",
         telemetry::default_filter(),
@@ -171,11 +167,7 @@ fn parse_tokens(text: &str) -> Vec<SecretString> {
     tokens.into_iter().map(SecretString::from).collect()
 }
 
-fn warn_of_unlikely_values(
-    reader: &mut Reader,
-    addr: Option<SocketAddr>,
-    internal: &InternalConfig,
-) {
+fn warn_of_unlikely(reader: &mut Reader, addr: Option<SocketAddr>, internal: &InternalConfig) {
     let has_token = !internal.tokens.is_empty();
     // The second socket that systemd passes is the internal one.
     let passed = reader.get_foreign(&["LISTEN_FDS"]);
@@ -204,10 +196,8 @@ fn warn_of_unlikely_values(
 /// Warns of names that begin like settings and were not read.
 fn warn_of_unknown_names(reader: &mut Reader) {
     let ours = reader.names_read.iter().filter(|name| **name != "RUST_LOG");
-    let prefixes: BTreeSet<_> = ours
-        .map(|name| prefix(name))
-        .chain([Some("METRICS")])
-        .collect();
+    let prefixes = ours.map(|name| prefix(name)).chain([Some("METRICS")]);
+    let prefixes: BTreeSet<_> = prefixes.collect();
     for name in reader.sources.vars.keys() {
         let upper_case = name.to_ascii_uppercase();
         let prefix = prefix(&upper_case);

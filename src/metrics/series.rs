@@ -30,17 +30,9 @@ pub(super) const STATUSES: [&str; 16] = [
 ];
 
 /// The methods of the session store.
+#[rustfmt::skip]
 const STORE_OPERATIONS: [&str; 10] = [
-    "create",
-    "find",
-    "exchanged",
-    "keys",
-    "newest_key",
-    "list",
-    "count_failure",
-    "end",
-    "end_all",
-    "check",
+    "create", "find", "exchanged", "keys", "newest_key", "list", "count_failure", "end", "end_all", "check",
 ];
 
 /// How a login ends without an errcode: the `code` of its problem. The errcodes are in [`MEANINGS`].
@@ -50,13 +42,9 @@ const LOGIN_OUTCOMES: [&str; 12] = [
     "upstream_invalid", "upstream_timeout", "overloaded", "store_unavailable", "internal",
 ];
 /// How a call to WeChat ends without an errcode of [`MEANINGS`].
-const CALL_OUTCOMES: [&str; 5] = [
-    "ok",
-    "upstream_error",
-    "upstream_unreachable",
-    "upstream_invalid",
-    "upstream_timeout",
-];
+#[rustfmt::skip]
+const CALL_OUTCOMES: [&str; 5] =
+    ["ok", "upstream_error", "upstream_unreachable", "upstream_invalid", "upstream_timeout"];
 
 impl Metrics {
     /// Metrics that count from 0.

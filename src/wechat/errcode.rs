@@ -122,6 +122,8 @@ const NOT_AS_SENT: &str =
     "WeChat did not get the request as it was sent: check WECHAT_API_BASE and any proxy on the way";
 /// The remedy when WeChat refuses an `access_token` that it has just given out.
 pub(super) const ACCESS_TOKEN_REMEDY: &str = "WeChat gives out an access_token and refuses it: see whether another system forces new ones (force_refresh), and check WECHAT_API_BASE and any proxy on the way";
+/// The remedy for [`QuotaExhausted`].
+pub(super) const QUOTA_REMEDY: &str = "the Mini Program's daily quota is used up: raise it in the WeChat admin console, and look for junk codes";
 
 /// The errcodes, the calls for which they have a meaning, and the meaning. The first row that fits counts.
 ///

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use tracing::field::display;
 
-use super::errcode::IP_NOT_LISTED;
+use super::errcode::{IP_NOT_LISTED, QUOTA_REMEDY};
 use super::{Call, Error, Meaning, MiniProgram};
 
 /// WeChat's refusal of a call.
@@ -51,35 +51,23 @@ impl Error {
         let Some(refusal) = self.refusal() else {
             return false;
         };
-        let appid = program.appid();
-        let (call, errcode) = (refusal.call.name(), refusal.errcode);
-        let rid = refusal.rid.as_ref().map(display);
-        match refusal.meaning() {
-            Meaning::Misconfigured(remedy) => {
-                let (ip, remedy) = (refusal.ip.map(display), program.remedy(remedy));
-                tracing::error!(
-                    request_id,
-                    appid,
-                    call,
-                    errcode,
-                    rid,
-                    ip,
-                    remedy,
-                    "WeChat refuses this service"
-                );
-            }
-            Meaning::QuotaExhausted => {
-                tracing::warn!(
-                    request_id,
-                    appid,
-                    call,
-                    errcode,
-                    rid,
-                    "the Mini Program's daily quota is used up"
-                );
-            }
+        let remedy = match refusal.meaning() {
+            Meaning::Misconfigured(remedy) => program.remedy(remedy),
+            Meaning::QuotaExhausted => QUOTA_REMEDY.to_owned(),
             _ => return false,
-        }
+        };
+        let (appid, call, errcode) = (program.appid(), refusal.call.name(), refusal.errcode);
+        let (rid, ip) = (refusal.rid.as_ref().map(display), refusal.ip.map(display));
+        tracing::error!(
+            request_id,
+            appid,
+            call,
+            errcode,
+            rid,
+            ip,
+            remedy,
+            "WeChat refuses this service"
+        );
         true
     }
 }

@@ -217,7 +217,7 @@ async fn the_remedy_in_the_log_names_the_setting_in_use() {
 }
 
 #[tokio::test]
-async fn a_code_of_another_mini_program_and_a_used_up_quota_are_warned_of() {
+async fn a_code_of_another_mini_program_is_warned_of_and_a_used_up_quota_is_an_error() {
     let lines = lines_of(&[], async |client| {
         let referer = format!("https://servicewechat.com/{OTHER_APPID}/0/page-frame.html");
         let ours = referer.replace(OTHER_APPID, APPID);
@@ -236,15 +236,16 @@ async fn a_code_of_another_mini_program_and_a_used_up_quota_are_warned_of() {
     })
     .await;
     let warnings = at_level(&lines, "WARN");
-    let [other, quota, unanswered] = &warnings[..] else {
-        panic!("{warnings:?}");
+    let errors = at_level(&lines, "ERROR");
+    let ([other, unanswered], [quota]) = (&warnings[..], &errors[..]) else {
+        panic!("{warnings:?} {errors:?}");
     };
     assert_eq!(
         (&other["appid"], &other["referring_appid"]),
         (&APPID.into(), &OTHER_APPID.into())
     );
     assert_eq!(other["errcode"], 40029);
-    assert!(quota["message"].as_str().unwrap().contains("daily quota"));
+    assert!(quota["remedy"].as_str().unwrap().contains("daily quota"));
     assert_eq!(
         (&quota["appid"], &quota["errcode"]),
         (&APPID.into(), &45009.into())
