@@ -39,8 +39,7 @@ pub const EXCHANGE_TTL: Duration = Duration::from_secs(60);
 /// that does not match is not counted.
 ///
 /// Then the user's keys are of no use until the next login, which stores a new one and counts from 0: meanwhile
-/// `/session/decrypt` answers `undecryptable`, `/session/verify` `bad_signature`, and `sign` fails. The
-/// sessions go on.
+/// `/session/decrypt` answers `undecryptable`, `/session/verify` `bad_signature`, and `sign` fails. The sessions go on.
 pub const MAX_FAILURES: u8 = 10;
 
 /// Where sessions are stored, and their life.
