@@ -143,6 +143,7 @@ async fn check_store(settings: &Settings) -> Result<String, Box<dyn Error>> {
 /// Where the store can be tried if the first start makes one: beside its directory, or in it if that is empty.
 #[cfg(feature = "file-store")]
 fn trial(path: &Path) -> Result<Option<PathBuf>, OpenError> {
+    // What begins like this does not hinder a start: `is_ignored`.
     let name = format!(".wxlogin-check-{}", Clock::system().wall().as_nanos());
     let is_ours = |file: fs::DirEntry| is_ignored(&file.file_name());
     match fs::read_dir(path).map(|mut files| files.all(|file| file.is_ok_and(is_ours))) {

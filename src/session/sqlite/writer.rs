@@ -176,7 +176,7 @@ impl Writer {
         Ok(done)
     }
 
-    /// Deletes a few expired rows, or else empties the write-ahead log. Returns how long to wait for jobs.
+    /// Deletes a few expired rows, or if there are none empties the write-ahead log. Returns how long to wait for jobs.
     fn idle(&mut self) -> Duration {
         let sessions = self.counts.sessions;
         // An error is in the log, and that of a checkpoint is met again by a commit.

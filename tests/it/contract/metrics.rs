@@ -114,7 +114,7 @@ async fn requests_logins_exchanges_and_sessions_are_counted() {
 }
 
 #[tokio::test]
-async fn the_reads_and_errors_of_a_decryption_are_counted_too() {
+async fn the_read_of_a_decryption_is_counted_too() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("s");
     let url = format!("file:{}", store.display());

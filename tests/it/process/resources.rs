@@ -114,7 +114,7 @@ async fn a_service_that_can_start_no_thread_any_more_goes_on_and_stops() {
     assert!(!log.contains("panicked"), "{log}");
 }
 
-/// Each look-up of a name takes a thread, and each of them that searched a database.
+/// Each look-up of a name takes a thread.
 #[tokio::test]
 async fn threads_of_a_burst_of_lookups_end() {
     let wechat = FakeWechat::start().await;
