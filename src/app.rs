@@ -169,10 +169,4 @@ impl WxLogin {
         self.0.login_codes.drain().await;
         self.0.phone_codes.drain().await;
     }
-
-    /// The Mini Program with this appid, if it is configured.
-    pub(crate) fn mini_program(&self, appid: &str) -> Option<&Arc<MiniProgram>> {
-        let mut all = self.0.mini_programs.iter();
-        all.find(|known| known.appid() == appid)
-    }
 }

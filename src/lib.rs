@@ -81,10 +81,6 @@
 //! - `server`: the code that only the `wxlogin` binary needs.
 //! - `jemalloc`: the allocator of the binary.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use aws_lc_rs::digest::{Context, SHA256};
-
 mod api;
 mod app;
 mod backend;
@@ -126,19 +122,3 @@ pub use login::{LoggedIn, LoginOrigin};
 pub use problem::{Action, Problem, Purpose};
 pub use session::{OpenError, Session, Token, Unavailable};
 pub use wechat::{AccessToken, Call, Error as WechatError, Invalid, Meaning, PhoneNumber, Refusal};
-
-/// Locks a mutex, also after a panic of whoever held it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// SHA-256 of all parts, one after the other.
-fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for part in parts {
-        context.update(part);
-    }
-    let mut hash = [0; 32];
-    hash.copy_from_slice(context.finish().as_ref());
-    hash
-}

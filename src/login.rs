@@ -101,6 +101,11 @@ impl WxLogin {
         found.cloned().ok_or(Problem::UnknownApp)
     }
 
+    /// The Mini Program with this appid, if it is configured.
+    pub(crate) fn mini_program(&self, appid: &str) -> Option<&Arc<MiniProgram>> {
+        (self.0.mini_programs.iter()).find(|known| known.appid() == appid)
+    }
+
     /// Does the next thing for a code, and what follows from it. Nobody else is at work on the code.
     async fn log_in_alone(
         &self,
@@ -124,21 +129,20 @@ impl WxLogin {
                         code: request.hash,
                         session_key: &user.session_key,
                     };
-                    let endings = *endings;
-                    let stored = self.store(request, session, Some(exchange), endings);
+                    let stored = self.store(request, session, Some(exchange), *endings);
                     // The next request with the code stores it, within the minute, in which the key stays in memory.
                     let failed = |_: &_| self.0.login_codes.forget_in_time();
                     let logged_in = stored.await.inspect_err(failed)?;
-                    *known = Known::Stored(logged_in.session.clone(), endings, 0);
+                    *known = Known::Stored(logged_in.session.clone(), *endings, 0);
                     return Ok(logged_in);
                 }
                 Known::Stored(.., MAX_FURTHER_SESSIONS..) => return Err(Problem::CodeUsed),
                 Known::Stored(first, endings, further) => {
                     *further += 1;
-                    let endings = *endings;
                     let session = self.new_session(first.user(), first.unionid.clone());
+                    let stored = self.store(request, session, None, *endings);
                     drop(known);
-                    return self.store(request, session, None, endings).await;
+                    return stored.await;
                 }
             }
         }
@@ -148,9 +152,7 @@ impl WxLogin {
     async fn exchange(&self, request: &Request) -> Result<Known, Problem> {
         let (metrics, sessions) = (&self.0.metrics, &self.0.sessions);
         let endings = self.0.endings.count();
-        if sessions.is_shared()
-            && let Some(session) = sessions.exchanged(&request.hash).await?
-        {
+        if let Some(session) = sessions.exchanged(&request.hash).await? {
             metrics.login_repeats.inc();
             return Ok(Known::Stored(session, endings, 0));
         }
@@ -194,8 +196,7 @@ impl WxLogin {
         timeout(REPLICA_TIMEOUT, found).await.ok()
     }
 
-    /// Stores a session, the first one with the exchange of its code, unless all sessions of the user have ended since
-    /// the exchange, when there had been so many endings.
+    /// Stores a session, the first one with its exchange, unless all of the user have ended since so many `endings`.
     async fn store(
         &self,
         request: &Request,
@@ -230,20 +231,19 @@ impl WxLogin {
     }
 
     fn new_session(&self, user: UserId<'_>, unionid: Option<String>) -> Session {
-        let now = self.0.clock.now();
-        Session::new(user, unionid, now, self.0.session_ttl)
+        Session::new(user, unionid, self.0.clock.now(), self.0.session_ttl)
     }
 }
 
 impl Request {
     /// Another code than that of `wx.login` has its own detail.
     fn failed(&self, error: wechat::Error) -> Problem {
-        let meaning = error.meaning();
-        let is_refused = matches!(meaning, Some(Meaning::InvalidCode | Meaning::CodeUsed));
-        let purpose = if is_refused && self.code.looks_like_a_phone_code() {
-            Purpose::LoginWithPhoneCode
-        } else {
-            Purpose::Login
+        let is_phone_code = self.code.looks_like_a_phone_code();
+        let purpose = match error.meaning() {
+            Some(Meaning::InvalidCode | Meaning::CodeUsed) if is_phone_code => {
+                Purpose::LoginWithPhoneCode
+            }
+            _ => Purpose::Login,
         };
         Problem::Wechat(error, purpose)
     }

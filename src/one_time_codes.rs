@@ -2,10 +2,11 @@
 //! what is known of it is remembered for a minute.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashlink::LinkedHashMap;
+use parking_lot::{Mutex, MutexGuard};
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
@@ -14,8 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::problem::Problem;
-use crate::session::{EXCHANGE_TTL, UserId};
-use crate::{lock, sha256};
+use crate::session::{EXCHANGE_TTL, UserId, sha256};
 
 /// The most codes that are remembered. Beyond it, the oldest are forgotten.
 const MAX_REMEMBERED: usize = 50_000;
@@ -112,7 +112,7 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
     /// What is known of a code. A new one is remembered for a minute.
     fn known(&self, code: [u8; 32]) -> Arc<AsyncMutex<K>> {
         let now = self.clock.monotonic();
-        let mut codes = lock(&self.codes);
+        let mut codes = self.codes.lock();
         forget(&mut codes, now);
         if let Some(code) = codes.get(&code) {
             return code.known.clone();
@@ -129,7 +129,7 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
     /// Something has become known of a code: the minute begins anew.
     pub(crate) fn remember(&self, code: [u8; 32]) {
         let end = self.clock.monotonic() + EXCHANGE_TTL;
-        if let Some(code) = lock(&self.codes).to_back(&code) {
+        if let Some(code) = self.codes.lock().to_back(&code) {
             code.end = end;
         }
     }
@@ -138,7 +138,7 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
     pub(crate) fn insert(&self, code: [u8; 32], known: K, age: Duration) {
         let end = (self.clock.monotonic() + EXCHANGE_TTL).saturating_sub(age);
         let known = Arc::new(AsyncMutex::new(known));
-        lock(&self.codes).insert(code, Code { known, end });
+        self.codes.lock().insert(code, Code { known, end });
     }
 
     /// Forgets codes after a minute also if no other code comes: what is known is secret.
@@ -148,7 +148,7 @@ impl<K: Default + Send + 'static> OneTimeCodes<K> {
             // Twice: one that somebody is at work on is remembered for another minute.
             for _ in 0..2 {
                 sleep(EXCHANGE_TTL).await;
-                forget(&mut lock(&codes.codes), codes.clock.monotonic());
+                forget(&mut codes.codes.lock(), codes.clock.monotonic());
             }
         });
     }
@@ -216,7 +216,7 @@ impl Endings {
 
     /// Forgets endings in time.
     fn pruned(&self) -> MutexGuard<'_, State> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         while let Some((_, (_, end))) = state.users.front()
             && *end <= self.clock.monotonic()
         {
@@ -227,7 +227,7 @@ impl Endings {
 
     /// Whether the sessions of this user have ended since there were `count` endings.
     pub(crate) fn has_ended(&self, user: UserId<'_>, count: u64) -> bool {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         // Without a look at the map for nearly all logins.
         state.count > count
             && (state.users.get(&user.to_strings())).is_some_and(|(number, _)| *number > count)

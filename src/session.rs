@@ -4,16 +4,15 @@
 
 #[cfg(feature = "file-store")]
 mod answers;
-mod encryption;
 #[cfg(feature = "file-store")]
 mod files;
 mod logins;
 mod memory;
 mod redis;
+mod secrets;
 #[cfg(feature = "file-store")]
 mod sqlite;
 mod store;
-mod token;
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -24,13 +23,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::redis::RedisUrl;
-use crate::lock;
-use encryption::EncryptedKey;
-pub use encryption::{Encryption, SessionKey};
+use secrets::EncryptedKey;
+pub(crate) use secrets::sha256;
+pub use secrets::{Encryption, SessionKey, Token};
 #[cfg(feature = "file-store")]
 pub use sqlite::is_ignored;
 pub use store::Store;
-pub use token::Token;
 
 /// How long the exchange of a code is remembered.
 pub const EXCHANGE_TTL: Duration = Duration::from_secs(60);

@@ -17,7 +17,7 @@ use super::{Group, ROUTES};
 use crate::app::WxLogin;
 use crate::config::InternalConfig;
 use crate::problem::Problem;
-use crate::sha256;
+use crate::session::sha256;
 
 /// The most calls at a time that are passed through: each can hold a body of 10 MB.
 const MAX_CALLS: usize = 32;

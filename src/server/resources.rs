@@ -1,10 +1,10 @@
 //! What the process needs of the system, tried at the start: libraries panic where they do not get it.
 
 use std::io::{self, ErrorKind};
-use std::sync::{Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -98,7 +98,7 @@ fn try_threads(count: usize) -> io::Result<()> {
     thread::scope(|scope| {
         let _closed = gate.lock();
         for _ in 0..count {
-            let wait = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+            let wait = || drop(gate.lock());
             let thread = thread::Builder::new().stack_size(STACK);
             thread.spawn_scoped(scope, wait)?;
         }

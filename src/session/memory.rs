@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::{Hash, Hasher};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use hashlink::{LinkedHashMap, linked_hash_map};
+use parking_lot::Mutex;
 use prometheus::IntGauge;
 
 use super::logins::{Login, Logins, newest_with_key};
-use super::{EncryptedKey, Row, Sealed, Session, Token, UserId, lock};
+use super::{EncryptedKey, Row, Sealed, Session, Token, UserId};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -71,7 +71,7 @@ impl MemoryStore {
             is_ended: false,
             end: now.saturating_add(Duration::from_secs(life)),
         };
-        let maps = &mut *lock(&self.maps);
+        let maps = &mut *self.maps.lock();
         maps.remove_expired(now);
         let linked_hash_map::Entry::Vacant(free) = maps.sessions.entry(id) else {
             return false;
@@ -84,7 +84,7 @@ impl MemoryStore {
     }
 
     pub(super) fn find(&self, token: &Token) -> Option<Sealed> {
-        let maps = lock(&self.maps);
+        let maps = self.maps.lock();
         let stored = maps.sessions.get(&token.id())?;
         let is_valid = !stored.is_ended && self.clock.monotonic() < stored.end;
         is_valid.then(|| (stored.seal, stored.session.clone()))
@@ -98,7 +98,7 @@ impl MemoryStore {
         read: impl FnOnce(Logins<'_, '_>) -> T,
     ) -> T {
         let monotonic = self.clock.monotonic();
-        let maps = lock(&self.maps);
+        let maps = self.maps.lock();
         let ids = maps.by_user.get(&hash(user)).into_iter().flatten().rev();
         let stored = ids.filter_map(|id| maps.sessions.get(id));
         let is_valid =
@@ -113,21 +113,21 @@ impl MemoryStore {
 
     pub(super) fn count_failure(&self, user: UserId<'_>) {
         let login = self.search(user, 0, newest_with_key);
-        let mut maps = lock(&self.maps);
+        let mut maps = self.maps.lock();
         if let Some(stored) = login.and_then(|id| maps.sessions.get_mut(&id)) {
             stored.failures = stored.failures.saturating_add(1);
         }
     }
 
     pub(super) fn end(&self, token: &Token, _: &Session) {
-        if let Some(stored) = lock(&self.maps).sessions.get_mut(&token.id()) {
+        if let Some(stored) = self.maps.lock().sessions.get_mut(&token.id()) {
             stored.is_ended = true;
         }
     }
 
     /// Removes the user's sessions and keys.
     pub(super) fn end_all(&self, user: UserId<'_>, _: Option<&Token>) {
-        let maps = &mut *lock(&self.maps);
+        let maps = &mut *self.maps.lock();
         let ids = maps.by_user.remove(&hash(user)).unwrap_or_default();
         let is_of_user = |id: &i64| maps.sessions.get(id).is_some_and(|it| it.is_of(user));
         let (ended, others): (Vec<_>, Vec<_>) = ids.into_iter().partition(is_of_user);

@@ -18,11 +18,11 @@ mod health;
 mod keys;
 mod url;
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use redis::{Cmd, FromRedisValue, RedisError, SetExpiry, SetOptions, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

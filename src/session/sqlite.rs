@@ -13,11 +13,12 @@ mod rows;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use thread_local::ThreadLocal;
 use tokio::sync::Semaphore;
@@ -28,7 +29,7 @@ use super::answers::Waiting;
 use super::logins::{self, Logins};
 use super::{
     EncryptedKey, OpenError, RecentExchange, Result, Row, Sealed, Session, Token, Unavailable,
-    UserId, lock,
+    UserId,
 };
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -183,7 +184,7 @@ impl SqliteStore {
     /// Commits the writes that wait, closes all connections and releases the directory.
     pub(super) async fn close(&self) {
         // The thread ends when its sender is dropped.
-        let Some((_, thread)) = lock(&self.writer).take() else {
+        let Some((_, thread)) = self.writer.lock().take() else {
             return;
         };
         let readers = self.readers.clone();
@@ -201,7 +202,7 @@ impl SqliteStore {
         write: impl FnMut(&Connection, &mut Counts) -> rusqlite::Result<i64> + Send + 'static,
     ) -> Result<i64> {
         let (waiting, answer) = Waiting::new();
-        let sent = match &*lock(&self.writer) {
+        let sent = match &*self.writer.lock() {
             Some((jobs, _)) => jobs.try_send((Box::new(write), waiting)),
             None => return Err(closed()),
         };

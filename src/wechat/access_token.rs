@@ -1,9 +1,10 @@
 //! The `access_token` of each Mini Program: fetched when it is needed, kept, renewed in the background, and replaced
 //! when WeChat refuses it as invalid.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout_at};
 
@@ -11,7 +12,6 @@ use super::client::slot;
 use super::http::Request;
 use super::{ACCESS_TOKEN_REMEDY, AccessToken, Call, Client, Error, Meaning, MiniProgram};
 use crate::clock::Clock;
-use crate::lock;
 
 /// A token older than this is fetched again in the background when it is used: another system may have
 /// invalidated it.
@@ -41,7 +41,7 @@ struct State {
 impl TokenSlot {
     /// A token that has not expired by either clock, and its age.
     fn usable(&self, clock: &Clock) -> Option<(AccessToken, Duration)> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let (token, at) = state.fetched.as_ref()?;
         let age = clock.monotonic().saturating_sub(at[0]);
         let age = clock.wall().saturating_sub(at[1]).max(age);
@@ -160,13 +160,13 @@ impl Client {
         let (slot, appid) = (&mini_program.token, mini_program.appid());
         let now = self.clock.monotonic();
         if let Some((token, _)) = &refused {
-            let mut state = lock(&slot.state);
+            let mut state = slot.state.lock();
             let is_it = |(fetched, _): &mut (AccessToken, _)| fetched.expose() == token.expose();
             state.fetched.take_if(is_it);
         }
         // Another request may have fetched one meanwhile.
         let usable = slot.usable(&self.clock);
-        let pause = lock(&slot.state).pause.clone();
+        let pause = slot.state.lock().pause.clone();
         let pause = pause.filter(|(end, _)| now < *end);
         let log_fault = |what| tracing::error!(appid, remedy = ACCESS_TOKEN_REMEDY, "{what}");
         match (usable, pause, &refused) {
@@ -176,7 +176,7 @@ impl Client {
             // The one that replaced another a moment ago is refused too.
             (None, Some((end, None)), Some((_, error))) => {
                 log_fault("WeChat refuses one access_token after the other");
-                lock(&slot.state).pause = Some((end, Some(error.clone())));
+                slot.state.lock().pause = Some((end, Some(error.clone())));
                 return Err(error.clone());
             }
             _ => {}
@@ -195,7 +195,7 @@ impl Client {
                 fetched
             }
         };
-        let mut state = lock(&slot.state);
+        let mut state = slot.state.lock();
         let at = [self.clock.monotonic(), self.clock.wall()];
         let has_failed = matches!(state.pause, Some((_, Some(_))));
         if fetched.is_err() || refused.is_some() || has_failed {

@@ -1,51 +1,35 @@
-//! Sends the requests of all calls to WeChat: hosts, AppSecrets, retries, limits of time, number and size.
+//! Calls to WeChat for a Mini Program: its AppSecrets and quota, retries, limits of time and number.
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use reqwest::{Response, StatusCode, Url};
 use secrecy::SecretString;
-use secrecy::zeroize::Zeroizing;
 use thread_local::ThreadLocal;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::access_token::TokenSlot;
 use super::errcode::WRONG_SECRET;
-use super::http::{self, Request};
-use super::{Call, Error, Invalid, Meaning, MiniProgram, Proxies};
+use super::http::Request;
+use super::http_client::http_client;
+use super::{Call, Error, Invalid, Meaning, Settings};
 use crate::clock::Clock;
 
-/// The largest answer that is read, in bytes. WeChat's are a few hundred bytes.
-pub(super) const MAX_ANSWER: usize = 64 * 1024;
-/// Initial capacity for an answer: a buffer that grows leaves a copy of a `session_key` in freed memory.
-const ANSWER_CAPACITY: usize = 1024;
 /// The pauses before the retries when WeChat is busy. Jitter makes each up to twice as long.
 const BUSY_PAUSES: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(400)];
 
 /// How long a call waits for a slot.
 pub(crate) const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How requests are sent to WeChat.
-#[derive(Debug)]
-pub struct Settings {
-    /// Base URLs of WeChat's API, at least one; the path of a call is appended. The next one is tried only
-    /// if the request certainly was not sent.
-    pub api_bases: Vec<Url>,
-    /// For a whole call, retries included.
-    pub timeout: Duration,
-    /// `WECHAT_CALL_TIMEOUT`: for a call that is passed through, to the last byte of its answer.
-    pub call_timeout: Duration,
-    /// `WECHAT_MAX_IN_FLIGHT`: exchanges of login codes at a time, and so many other calls.
-    pub max_in_flight: u32,
-    /// Used for hosts that are not on this machine.
-    pub proxies: Proxies,
-}
+/// How long no requests are sent after WeChat has answered that the quota is used up, in seconds.
+pub(crate) const QUOTA_PAUSE: u64 = 10;
 
 /// The HTTP client for WeChat. TLS certificates are verified.
 pub struct Client {
     /// With a connection pool for each thread, so that a request stays in its thread. A thread that inherits the
     /// pool of one that has ended makes new connections.
-    http: ThreadLocal<reqwest::Client>,
+    pub(super) http: ThreadLocal<reqwest::Client>,
     /// For exchanges of login codes.
     pub(super) login_slots: Semaphore,
     /// For other calls.
@@ -65,20 +49,16 @@ impl Client {
     /// [`Error::Unreachable`] if TLS or a proxy cannot be set up.
     pub fn new(settings: Settings, clock: Clock, observer: Observer) -> Result<Self, Error> {
         let slots = settings.max_in_flight as usize;
-        let client = Self {
-            http: ThreadLocal::new(),
+        let http = ThreadLocal::new();
+        http.get_or_try(|| http_client(&settings))?;
+        Ok(Self {
+            http,
             login_slots: Semaphore::new(slots),
             call_slots: Semaphore::new(slots),
             clock,
             settings,
             observer,
-        };
-        client.http().map(drop)?;
-        Ok(client)
-    }
-
-    fn http(&self) -> Result<&reqwest::Client, Error> {
-        self.http.get_or_try(|| http::client(&self.settings))
+        })
     }
 
     /// The deadline of a call that begins now.
@@ -151,38 +131,95 @@ impl Client {
         };
         self.retry(call, mini_program, self.deadline(), ask).await
     }
+}
 
-    /// Sends a request to the first host that can be reached, and parses the answer if its status is 200.
-    pub(super) async fn send<T>(
-        &self,
-        request: Request<'_>,
-        parse: impl Fn(&[u8]) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let mut response = self.execute(&request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(Invalid::Status(response.status().as_u16()).into());
+/// A Mini Program: its AppID and its AppSecret, or several while the AppSecret is being changed.
+#[derive(Debug)]
+pub struct MiniProgram {
+    appid: String,
+    secrets: Vec<SecretString>,
+    /// The name of the setting that has its AppSecrets.
+    setting: &'static str,
+    /// The index of the secret that WeChat accepted last.
+    accepted: AtomicUsize,
+    /// The end of the pause after WeChat's answer that the quota is used up, in seconds by the monotonic clock.
+    quota_pause_end: AtomicU64,
+    /// Its `access_token`.
+    pub(super) token: TokenSlot,
+}
+
+impl MiniProgram {
+    /// `secrets` are tried in this order: the next one when WeChat refuses one as wrong. `setting` has them.
+    #[must_use]
+    pub fn new(appid: String, secrets: Vec<SecretString>, setting: &'static str) -> Self {
+        Self {
+            appid,
+            secrets,
+            setting,
+            accepted: AtomicUsize::new(0),
+            quota_pause_end: AtomicU64::new(0),
+            token: TokenSlot::default(),
         }
-        let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_CAPACITY));
-        while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(Invalid::TooLarge.into());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        parse(&body)
     }
 
-    /// Sends a request to the first host that can be reached. The body of the answer is not read.
-    pub(super) async fn execute(&self, request: &Request<'_>) -> Result<Response, Error> {
-        let mut error = Error::Unreachable(String::new()); // there is at least one host
-        for api_base in &self.settings.api_bases {
-            let response = self.http()?.execute(request.to(api_base)).await;
-            match response.map_err(Error::from) {
-                Err(unreachable @ Error::Unreachable(_)) => error = unreachable,
-                result => return result,
-            }
+    /// The same with other AppSecrets.
+    #[must_use]
+    pub fn with_secrets(&self, secrets: Vec<SecretString>) -> Self {
+        Self::new(self.appid.clone(), secrets, self.setting)
+    }
+
+    /// A remedy, with the names of the settings that this Mini Program comes from.
+    pub(crate) fn remedy(&self, remedy: &str) -> String {
+        let is_of_several = self.setting.starts_with("WECHAT_APPS");
+        let appid_setting = ["WECHAT_APPID", self.setting][usize::from(is_of_several)];
+        let remedy = remedy.replace("WECHAT_APPID", appid_setting);
+        remedy.replace("WECHAT_SECRET", self.setting)
+    }
+
+    /// The AppID.
+    #[must_use]
+    pub fn appid(&self) -> &str {
+        &self.appid
+    }
+
+    /// All AppSecrets, in the order of the settings.
+    #[must_use]
+    pub fn secrets(&self) -> &[SecretString] {
+        &self.secrets
+    }
+
+    /// WeChat answered at `now`, by the monotonic clock, that the quota is used up.
+    pub(super) fn begin_quota_pause(&self, now: Duration) {
+        let end = now.as_secs() + QUOTA_PAUSE;
+        self.quota_pause_end.store(end, Ordering::Relaxed);
+    }
+
+    /// [`Error::QuotaPause`] if WeChat said within the last ten seconds that the quota is used up.
+    pub(super) fn check_quota(&self, now: Duration) -> Result<(), Error> {
+        if now.as_secs() < self.quota_pause_end.load(Ordering::Relaxed) {
+            return Err(Error::QuotaPause);
         }
-        Err(error)
+        Ok(())
+    }
+
+    /// The AppSecrets, each with its index in the settings. The one that WeChat accepted last comes first.
+    fn secrets_to_try(&self) -> impl Iterator<Item = (usize, &SecretString)> {
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        let (before, from) = self.secrets.split_at(accepted);
+        (accepted..).zip(from).chain((0..).zip(before))
+    }
+
+    /// Records that WeChat accepted the secret at this index.
+    fn record_accepted(&self, place: usize) {
+        let before = self.accepted.swap(place, Ordering::Relaxed);
+        if before != place {
+            tracing::info!(
+                appid = self.appid,
+                "WeChat now accepts AppSecret {} of {}, and not the one that it accepted before",
+                place + 1,
+                self.secrets.len(),
+            );
+        }
     }
 }
 

@@ -1,28 +1,22 @@
-//! A request to WeChat, its answer, and the HTTP client.
+//! A request to WeChat, sent to the first host that can be reached, and its answer.
 
 use std::error::Error as _;
-use std::net::IpAddr;
-use std::time::Duration;
 
 use hyper::body::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, NoProxy, Proxy, Url, redirect, retry};
+use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::zeroize::Zeroizing;
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{Call, Error, Invalid, Refusal, Settings};
+use super::http_client::http_client;
+use super::{Call, Client, Error, Invalid, Refusal};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
-/// The hosts that [`is_on_this_machine`] finds, as `NO_PROXY` has them: a proxy between wxlogin and a relay on this
-/// machine could log the AppSecret.
-const THIS_MACHINE: &str =
-    "localhost,localhost.,127.0.0.0/8,0.0.0.0,::1,::,::ffff:127.0.0.0/104,::ffff:0.0.0.0";
-/// Shorter than the idle timeout of any gateway, so that a request is rarely sent on a closed connection.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-
+/// The largest answer that is read, in bytes. WeChat's are a few hundred bytes.
+pub(super) const MAX_ANSWER: usize = 64 * 1024;
+/// Initial capacity for an answer: a buffer that grows leaves a copy of a `session_key` in freed memory.
+const ANSWER_CAPACITY: usize = 1024;
 /// Initial capacity for a query, so that it does not leave copies of secrets in freed memory as it grows. That of
 /// an exchange has some 160 bytes.
 const QUERY_CAPACITY: usize = 256;
@@ -85,6 +79,42 @@ impl<'a> Request<'a> {
     }
 }
 
+impl Client {
+    /// Sends a request to the first host that can be reached, and parses the answer if its status is 200.
+    pub(super) async fn send<T>(
+        &self,
+        request: Request<'_>,
+        parse: impl Fn(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut response = self.execute(&request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(Invalid::Status(response.status().as_u16()).into());
+        }
+        let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_CAPACITY));
+        while let Some(chunk) = response.chunk().await? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(Invalid::TooLarge.into());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        parse(&body)
+    }
+
+    /// Sends a request to the first host that can be reached. The body of the answer is not read.
+    pub(super) async fn execute(&self, request: &Request<'_>) -> Result<Response, Error> {
+        let mut error = Error::Unreachable(String::new()); // there is at least one host
+        for api_base in &self.settings.api_bases {
+            let client = self.http.get_or_try(|| http_client(&self.settings))?;
+            let response = client.execute(request.to(api_base)).await;
+            match response.map_err(Error::from) {
+                Err(unreachable @ Error::Unreachable(_)) => error = unreachable,
+                result => return result,
+            }
+        }
+        Err(error)
+    }
+}
+
 #[derive(Deserialize)]
 struct ErrcodeAndErrmsg {
     errcode: Option<Number>,
@@ -133,53 +163,6 @@ pub(super) fn check_visible(
 ) -> Result<(), Invalid> {
     let fits = (1..=max_len).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     fits.then_some(()).ok_or(Invalid::Field(field))
-}
-
-/// The proxies for hosts that are not on this machine. Their URLs can hold passwords.
-#[derive(Debug, Default)]
-pub struct Proxies {
-    /// For `http://`: the URL of a proxy.
-    pub http: Option<SecretString>,
-    /// For `https://`, by `CONNECT`: the URL of a proxy.
-    pub https: Option<SecretString>,
-    /// Hosts, domains and networks without a proxy, as `NO_PROXY` has them.
-    pub no_proxy: String,
-}
-
-/// The HTTP client of a thread, with the proxies of the settings for hosts that are not on this machine.
-pub(super) fn client(settings: &Settings) -> Result<Client, Error> {
-    // If all hosts but the last are down, there is time left for a request to the last one.
-    let share = u32::try_from(settings.api_bases.len() + 1).unwrap_or(u32::MAX);
-    let mut builder = Client::builder()
-        .no_proxy() // not those of the environment
-        .redirect(redirect::Policy::none())
-        .retry(retry::never())
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT.min(settings.timeout / share))
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT);
-    let proxies = &settings.proxies;
-    let direct = NoProxy::from_string(&format!("{THIS_MACHINE},{}", proxies.no_proxy));
-    if let Some(url) = &proxies.http {
-        builder = builder.proxy(Proxy::http(url.expose_secret())?.no_proxy(direct.clone()));
-    }
-    if let Some(url) = &proxies.https {
-        builder = builder.proxy(Proxy::https(url.expose_secret())?.no_proxy(direct));
-    }
-    Ok(builder.build()?)
-}
-
-/// Whether the host of a URL is this machine, in any notation of its address.
-pub(crate) fn is_on_this_machine(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let name = host.trim_end_matches('.');
-    if name == "localhost" || name.ends_with(".localhost") {
-        return true;
-    }
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    address.parse::<IpAddr>().is_ok_and(|address| {
-        let address = address.to_canonical();
-        address.is_loopback() || address.is_unspecified()
-    })
 }
 
 impl From<reqwest::Error> for Error {

@@ -14,8 +14,7 @@ use secrecy::zeroize::Zeroizing;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
-use super::client::MAX_ANSWER;
-use super::http::{self, Request};
+use super::http::{self, MAX_ANSWER, Request};
 use super::{AccessToken, Call, Client, Error, Invalid, Meaning, MiniProgram};
 
 /// The beginnings of paths that give out credentials, reset quotas, or are calls of our own with their checks.

@@ -14,7 +14,6 @@ use redis::{Client, Cmd, ConnectionInfo, Pipeline, RedisConnectionInfo, RedisErr
 use tokio::runtime::{self, Handle};
 
 use super::{RedisStore, RedisUrl};
-use crate::session::lock;
 
 /// The longest time for connecting and for each answer.
 const TIMEOUT: Duration = Duration::from_millis(1500);
@@ -62,7 +61,7 @@ impl RedisStore {
     /// The connection of this thread, a new one if it has none in this runtime that is younger than `max_age`.
     pub(super) fn link(&self, max_age: Duration) -> Result<Link, RedisError> {
         let runtime = Handle::current().id();
-        let mut slot = lock(self.connections.get_or_default());
+        let mut slot = self.connections.get_or_default().lock();
         let is_fit = |it: &&Connection| it.runtime == runtime && it.since.elapsed() < max_age;
         if let Some(connection) = slot.as_ref().filter(is_fit) {
             return Ok(connection.link.clone());

@@ -10,7 +10,7 @@ use super::{
     EXCHANGE_TTL, EncryptedKey, RedisStore, Result, Row, Session, Token, Unavailable, UserId,
 };
 use crate::session::EncryptedExchange;
-use crate::session::encryption::ENCRYPTED_KEY_LEN;
+use crate::session::secrets::ENCRYPTED_KEY_LEN;
 
 /// Who logs in. The keys of this user and this code are in different halves of a cluster's slots, so that a
 /// cluster behind `redis://` shows.

@@ -1,7 +1,7 @@
 //! Connections and the schema. Every tuning parameter of SQLite is here, with its reason.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
@@ -9,7 +9,7 @@ use rusqlite::ffi::{self, SQLITE_CORRUPT};
 use rusqlite::{Connection, Error, OpenFlags, Params, Result};
 use thread_local::ThreadLocal;
 
-use super::{Damage, Directory, Unavailable, closed, lock};
+use super::{Damage, Directory, Mutex, Unavailable, closed};
 
 /// As in [`CREATE`]: "wxlg" and the version of the schema.
 pub(super) const APPLICATION_ID: u32 = 0x7778_6c67;
@@ -119,9 +119,9 @@ impl Readers {
         &self,
         query: impl FnOnce(&Connection) -> Result<T>,
     ) -> Result<T, Unavailable> {
-        let mut reader = lock(self.by_thread.get_or_default());
+        let mut reader = self.by_thread.get_or_default().lock();
         if reader.is_none() {
-            let directory = lock(&self.directory);
+            let directory = self.directory.lock();
             let directory = directory.as_ref().ok_or_else(closed)?;
             directory.files.verify()?;
             let opened = open(&directory.database, READER);
@@ -133,9 +133,9 @@ impl Readers {
 
     /// Closes the connections of all threads, and waits for what they read.
     pub(super) fn close(&self) {
-        *lock(&self.directory) = None;
+        *self.directory.lock() = None;
         for reader in &self.by_thread {
-            *lock(reader) = None;
+            *reader.lock() = None;
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Damage of the database, and what the operator is told of it.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use rusqlite::Error;
 use rusqlite::ErrorCode::{self, DatabaseCorrupt, NotADatabase};
 
-use super::{Unavailable, lock};
+use super::{Mutex, Unavailable};
 
 /// How long the store is not ready after a report: SQLite can take a single read that failed for damage.
 const UNREADY: Duration = Duration::from_secs(10);
@@ -29,13 +28,15 @@ impl Damage {
                 let cause = &error.0;
                 tracing::error!(cause, remedy = REMEDY, "the session store is damaged");
             }
-            *lock(&self.last) = Some(Instant::now());
+            *self.last.lock() = Some(Instant::now());
         }
         error
     }
 
     pub(super) fn is_recent(&self) -> bool {
-        lock(&self.last).is_some_and(|report| report.elapsed() < UNREADY)
+        self.last
+            .lock()
+            .is_some_and(|report| report.elapsed() < UNREADY)
     }
 }
 

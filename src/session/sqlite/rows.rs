@@ -11,9 +11,8 @@ use rusqlite::{Connection, Error, OptionalExtension, Result, params};
 use super::connection::{execute, number};
 use crate::session::logins::{Login, Logins};
 use crate::session::{
-    EXCHANGE_TTL, EncryptedKey, RecentExchange, Row, Sealed, Session, Token, UserId,
+    EXCHANGE_TTL, EncryptedKey, RecentExchange, Row, Sealed, Session, Token, UserId, sha256,
 };
-use crate::sha256;
 
 /// More buckets than there can be: half a billion sessions.
 const MAX_BUCKETS: i64 = 1 << 16;

@@ -1,23 +1,109 @@
-//! Encrypts `session_key`s for the store: whoever has the store alone cannot decrypt user data.
+//! The secrets of a session, and what a store holds in their place, so that whoever reads it can neither log in nor
+//! decrypt a user's data: a hash of the token, and the `session_key` encrypted.
 //!
-//! An encrypted key is a version byte, a nonce of 12 bytes, and the 16 bytes of the key under
-//! AES-256-GCM with its tag of 16 bytes. (appid, openid) is the associated data, so that a key copied to
-//! another user does not decrypt. The AES keys are derived from the AppSecret by HKDF-SHA256: there is
-//! no key to manage, and what was encrypted with an AppSecret that is gone counts as absent.
+//! The token is `wxs_` and 32 bytes in base64url. Eight bytes say where to look: five of time and three random ones,
+//! as in a `UUIDv7`. The other 24 are the verifier, random and secret.
+//!
+//! An encrypted key is a version byte, a nonce of 12 bytes, and the 16 bytes of the key under AES-256-GCM with its tag
+//! of 16 bytes. (appid, openid) is the associated data, so that a key copied to another user does not decrypt. The AES
+//! keys are derived from the AppSecret by HKDF-SHA256: there is no key to manage, and what was encrypted with an
+//! AppSecret that is gone counts as absent.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::digest::{Context, SHA256};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
-use aws_lc_rs::hmac;
+use aws_lc_rs::{hmac, rand};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretString};
 
-use super::UserId;
+use super::{Result, Session, Unavailable, UserId};
 
+const PREFIX: &str = "wxs_";
+/// Bytes of time: a token made at another time has another id.
+const TIME_LEN: usize = 5;
+const ID_LEN: usize = 8;
+/// 2020-01-01 in Unix seconds: times since then keep an id positive until 2088.
+const EPOCH: Duration = Duration::from_secs(1_577_836_800);
 const VERSION: u8 = 1;
 const KEY_LEN: usize = 16;
 pub(super) const ENCRYPTED_KEY_LEN: usize = 1 + NONCE_LEN + KEY_LEN + 16;
+
+/// A token as its holder sends it. `Debug` does not show it.
+#[derive(Debug)]
+pub struct Token(SecretBox<[u8; 32]>);
+
+impl Token {
+    /// A new token that nobody can guess, made at `now`, the time since the Unix epoch.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    #[doc(hidden)]
+    pub fn generate(now: Duration) -> Result<Self> {
+        let mut bytes = Box::new([0; 32]);
+        let filled = rand::fill(bytes.as_mut());
+        filled.map_err(|_| Unavailable("no random bytes for a token".into()))?;
+        bytes[..TIME_LEN].copy_from_slice(&Self::first_id(now).to_be_bytes()[..TIME_LEN]);
+        Ok(Self(SecretBox::new(bytes)))
+    }
+
+    /// Reads a token as its holder sends it; `None` if it cannot be one of ours.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_prefix(PREFIX)?;
+        let mut bytes = SecretBox::new(Box::new([0; 32]));
+        match URL_SAFE_NO_PAD.decode_slice(text, bytes.expose_secret_mut()) {
+            Ok(32) => Some(Self(bytes)),
+            _ => None,
+        }
+    }
+
+    /// The text for its holder: 47 characters.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = String::with_capacity(47);
+        text.push_str(PREFIX);
+        URL_SAFE_NO_PAD.encode_string(self.0.expose_secret(), &mut text);
+        text
+    }
+
+    /// The number of its session and its row. Ids are nearly in the order of logins.
+    #[must_use]
+    pub fn id(&self) -> i64 {
+        let id = self.0.expose_secret().first_chunk().copied();
+        i64::from_be_bytes(id.unwrap_or_default())
+    }
+
+    /// The smallest id of a token made at `now`, in 1/256 s: seconds would scatter the rows of a commit.
+    pub(super) fn first_id(now: Duration) -> i64 {
+        let ticks = now.saturating_sub(EPOCH).as_nanos() * 256 / 1_000_000_000;
+        i64::try_from(ticks << 24).unwrap_or(i64::MAX)
+    }
+
+    /// SHA-256 of the whole token.
+    pub(super) fn hash(&self) -> [u8; 32] {
+        sha256(&[self.0.expose_secret()])
+    }
+
+    /// SHA-256 over the verifier and the session's user and expiry: what a store keeps of the token. A row with
+    /// another identity, as after a fault of the disk, does not match it.
+    pub(super) fn seal(&self, session: &Session) -> [u8; 32] {
+        sha256(&[
+            &self.0.expose_secret()[ID_LEN..],
+            session.appid.as_bytes(),
+            b"\0", // in none of them
+            session.openid.as_bytes(),
+            b"\0",
+            session.unionid.as_deref().unwrap_or_default().as_bytes(),
+            b"\0",
+            &session.expires.to_be_bytes(),
+        ])
+    }
+}
 
 /// WeChat's key for a user's data, 16 bytes. It never leaves the server.
 pub type SessionKey = SecretBox<[u8; KEY_LEN]>;
@@ -125,4 +211,15 @@ impl KeyCipher {
         );
         opened.ok().map(|()| key)
     }
+}
+
+/// SHA-256 of all parts, one after the other.
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
 }
