@@ -27,9 +27,11 @@ pub(super) struct Directory {
     pub(super) database: PathBuf,
     /// Closed before the lock is released.
     pub(super) files: Files,
-    /// The open directory, which holds the lock.
-    _lock: File,
+    _lock: Lock,
 }
+
+/// The open directory, which is locked.
+struct Lock(File);
 
 impl Directory {
     /// Opens a store, with its writing connection. Creates it if the directory is empty or does not exist. A
@@ -38,10 +40,10 @@ impl Directory {
         let shown = path.display();
         if !fs::exists(path)? {
             fs::create_dir(path)?;
-            sync(&path.join(".."))?;
+            File::open(path.join(".."))?.sync_all()?;
         }
-        let lock = File::open(path)?;
-        lock.try_lock().map_err(|error| match error {
+        let lock = Lock(File::open(path)?);
+        lock.0.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::InUse(path.into()),
             TryLockError::Error(error) => OpenError::Io(io::Error::other(format!(
                 "cannot lock {shown}: {error}. Network file systems have no such locks, or lose them: name a directory on a local disk"
@@ -76,6 +78,13 @@ impl Directory {
     }
 }
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A child process that is being started may hold a copy of the descriptor for a moment.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Whether it is what a start that was killed has left, or a check.
 #[must_use]
 pub fn is_ignored(name: &OsStr) -> bool {
@@ -91,7 +100,7 @@ fn create(directory: &Path) -> Result<(), OpenError> {
     options.open(&unfinished)?;
     connection::create(&unfinished).map_err(|error| refusal(&unfinished, error))?;
     fs::rename(&unfinished, directory.join(DATABASE))?;
-    Ok(sync(directory)?)
+    Ok(File::open(directory)?.sync_all()?)
 }
 
 /// Opens the writing connection. Changes nothing if the database is refused.
@@ -142,9 +151,4 @@ fn damaged(path: &Path, reason: &str) -> OpenError {
         "the session store is damaged: {}: {reason}; it was not used. Restore its directory from a backup, or move it away to start with no sessions",
         path.display()
     ))
-}
-
-/// What was created or renamed in a directory is durable.
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }

@@ -184,19 +184,13 @@ impl Writer {
         if self.wal_length > 0 && self.counts.sessions == sessions {
             let _ = self.empty_log();
         }
-        if self.expiry.is_unfinished {
-            return DELETING;
-        }
-        IDLE
+        [IDLE, DELETING][usize::from(self.expiry.is_unfinished)]
     }
 
     /// Writes the log into the database, and holds room for the next one, also for a start on a disk that is full then.
     fn empty_log(&self) -> Result<()> {
-        let mode = if self.is_failing {
-            "RESTART" // on a full disk, what is truncated would be gone
-        } else {
-            "TRUNCATE"
-        };
+        // On a full disk, what is truncated would be gone.
+        let mode = ["TRUNCATE", "RESTART"][usize::from(self.is_failing)];
         let emptied = checkpoint(&self.db, mode);
         self.directory.files.hold(0);
         emptied

@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use rusqlite::Connection;
 use wxlogin::session::{OpenError, Store};
@@ -340,6 +343,31 @@ async fn a_store_is_free_for_another_once_it_is_closed() {
     second.close().await;
 }
 
+/// A child process has copies of all descriptors until it executes its program.
+#[tokio::test]
+async fn a_closed_store_is_free_while_other_threads_start_processes() {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let starters = [0, 1].map(|_| {
+        let is_over = is_over.clone();
+        thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                assert!(Command::new("true").status().unwrap().success());
+            }
+        })
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut refusals = 0;
+    for _ in 0..100 {
+        match open(dir.path()) {
+            Ok(store) => store.close().await,
+            Err(_) => refusals += 1,
+        }
+    }
+    is_over.store(true, Ordering::Relaxed);
+    starters.map(|starter| starter.join().unwrap());
+    assert_eq!(refusals, 0);
+}
+
 #[tokio::test]
 async fn files_that_were_deleted_or_replaced_are_noticed_before_anything_is_acknowledged() {
     for file in ["sessions.sqlite", "sessions.sqlite-wal"] {
@@ -445,8 +473,8 @@ async fn a_full_disk_is_503_and_passes() {
         assert!(prlimit.status().unwrap().success());
     };
     process.client.login("user-first").await.assert_status(200);
-    // Nothing can be written to a file beyond 512 KiB, as on a full disk.
-    limit("524288:unlimited");
+    // Nothing can be written to a file beyond 128 KiB, as on a full disk.
+    limit("131072:unlimited");
     let mut tokens = Vec::new();
     let refused = loop {
         let code = format!("user-{}", tokens.len());
