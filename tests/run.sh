@@ -5,6 +5,6 @@ set -eu
 cd "$(dirname "$0")/.."
 . tests/packages.sh
 
-# Many tests wait for timeouts and processes: twice as many as cores run at a time.
-export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"
+# Many tests wait for timeouts and processes: three times as many as cores run at a time.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 3))}"
 exec cargo test --locked "$@"

@@ -175,7 +175,7 @@ async fn replicas_are_restarted(requests: usize, restarts: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_behind_nginx_loses_no_request() {
-    replicas_are_restarted(4_000, 3).await;
+    replicas_are_restarted(2_000, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

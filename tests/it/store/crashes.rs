@@ -58,16 +58,16 @@ async fn kill_9(rounds: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_power_cuts() {
-    power_cuts(1, 4).await;
+    power_cuts(1, 4, 300).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes"]
 async fn what_was_acknowledged_survives_a_hundred_power_cuts() {
-    power_cuts(5, 20).await;
+    power_cuts(5, 20, 1_000).await;
 }
 
-async fn power_cuts(runs: u64, cuts: u64) {
+async fn power_cuts(runs: u64, cuts: u64, changes: usize) {
     for run in 0..runs {
         let wechat = FakeWechat::start().await;
         let (disk, settings) = (Disk::recorded(), settings(&wechat));
@@ -77,7 +77,7 @@ async fn power_cuts(runs: u64, cuts: u64) {
             // So that what is acknowledged before it is synced has its mark before the sync.
             disk.fault("sync", "slow");
             let mut load = Load::start(&process.client, USERS, &disk.journal());
-            load.acknowledged(1_000).await;
+            load.acknowledged(changes).await;
             if end == "TERM" {
                 load.stop().await;
                 process.signal(end);
