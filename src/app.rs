@@ -81,11 +81,7 @@ impl WxLogin {
         for mini_program in &config.mini_programs {
             metrics.add_calls(mini_program.appid(), Call::ALL.map(Call::name));
         }
-        let observer = metrics.clone();
-        let observe = move |call: Call, appid: &str, error: Option<&wechat::Error>| {
-            observer.called_wechat(call.name(), appid, error);
-        };
-        let wechat = Client::new(config.wechat, clock.clone(), Box::new(observe))?;
+        let wechat = Client::new(config.wechat, clock.clone(), metrics.observer())?;
         let apps = config.mini_programs.iter();
         let encryption = session::Encryption::new(apps.map(|app| (app.appid(), app.secrets())));
         let encryption = encryption.map_err(|_| {

@@ -3,6 +3,7 @@
 
 mod series;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "server")]
@@ -11,7 +12,7 @@ use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder,
 };
 
-use crate::wechat::Error;
+use crate::wechat::{Error, Observer};
 use series::STATUSES;
 
 /// The content type of what [`WxLogin::metrics_text`](crate::WxLogin::metrics_text) gives.
@@ -89,6 +90,12 @@ impl Metrics {
         self.requests.with_label_values(&labels).inc();
         let durations = self.request_duration.with_label_values(&[route]);
         durations.observe(duration.as_secs_f64());
+    }
+
+    /// Counts each call to WeChat.
+    pub(crate) fn observer(self: &Arc<Self>) -> Observer {
+        let metrics = self.clone();
+        Box::new(move |call, appid, error| metrics.called_wechat(call.name(), appid, error))
     }
 
     /// A call to WeChat has ended; `None` is a good answer.

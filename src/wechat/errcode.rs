@@ -9,21 +9,7 @@ use Meaning::{
     StaleSessionKey, UserBlocked,
 };
 
-/// A call of WeChat's API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Call {
-    /// `GET /sns/jscode2session`: a login.
-    CodeToSession,
-    /// `POST /cgi-bin/stable_token`.
-    StableToken,
-    /// `POST /wxa/business/getuserphonenumber`.
-    PhoneNumber,
-    /// `GET /wxa/checksession`.
-    CheckSession,
-    /// A call of the backend that is passed through.
-    PassedThrough,
-}
+use super::Call;
 
 /// The request came from an address that is not in the IP whitelist.
 pub(super) const IP_NOT_LISTED: i64 = 40164;
@@ -56,28 +42,6 @@ pub enum Meaning {
     Misconfigured(&'static str),
     /// Not known here.
     Unknown,
-}
-
-impl Call {
-    /// All calls of our own.
-    pub const ALL: [Self; 4] = [
-        Self::CodeToSession,
-        Self::StableToken,
-        Self::PhoneNumber,
-        Self::CheckSession,
-    ];
-
-    /// The last part of its path.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::CodeToSession => "jscode2session",
-            Self::StableToken => "stable_token",
-            Self::PhoneNumber => "getuserphonenumber",
-            Self::CheckSession => "checksession",
-            Self::PassedThrough => "passed_through",
-        }
-    }
 }
 
 impl Meaning {

@@ -1,4 +1,4 @@
-//! A request to WeChat, sent to the first host that can be reached, and its answer.
+//! A call of WeChat's API: its request, sent to the first host that can be reached, and its answer.
 
 use std::error::Error as _;
 
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::http_client::http_client;
-use super::{Call, Client, Error, Invalid, Refusal};
+use super::{Client, Error, Invalid, Refusal};
 
 /// The largest answer that is read, in bytes. WeChat's are a few hundred bytes.
 pub(super) const MAX_ANSWER: usize = 64 * 1024;
@@ -20,6 +20,44 @@ const ANSWER_CAPACITY: usize = 1024;
 /// Initial capacity for a query, so that it does not leave copies of secrets in freed memory as it grows. That of
 /// an exchange has some 160 bytes.
 const QUERY_CAPACITY: usize = 256;
+
+/// A call of WeChat's API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Call {
+    /// `GET /sns/jscode2session`: a login.
+    CodeToSession,
+    /// `POST /cgi-bin/stable_token`.
+    StableToken,
+    /// `POST /wxa/business/getuserphonenumber`.
+    PhoneNumber,
+    /// `GET /wxa/checksession`.
+    CheckSession,
+    /// A call of the backend that is passed through.
+    PassedThrough,
+}
+
+impl Call {
+    /// All calls of our own.
+    pub const ALL: [Self; 4] = [
+        Self::CodeToSession,
+        Self::StableToken,
+        Self::PhoneNumber,
+        Self::CheckSession,
+    ];
+
+    /// The last part of its path.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CodeToSession => "jscode2session",
+            Self::StableToken => "stable_token",
+            Self::PhoneNumber => "getuserphonenumber",
+            Self::CheckSession => "checksession",
+            Self::PassedThrough => "passed_through",
+        }
+    }
+}
 
 /// A request, for any host. It holds secrets.
 #[derive(Clone)]

@@ -364,7 +364,9 @@ async fn a_closed_store_is_free_while_other_threads_start_processes() {
         }
     }
     is_over.store(true, Ordering::Relaxed);
-    starters.map(|starter| starter.join().unwrap());
+    for starter in starters {
+        starter.join().unwrap();
+    }
     assert_eq!(refusals, 0);
 }
 
