@@ -89,7 +89,7 @@ async fn check_mini_program(
             1 => appid.to_owned(),
             _ => format!("{appid}, AppSecret {number} of {count}"),
         };
-        let alone = program.with_secrets(vec![secret.clone()]);
+        let alone = program.with_other_secrets(vec![secret.clone()]);
         let answer = client.code_to_session(&alone, DUMMY_CODE).await.map(drop);
         let answer = answer.or_else(|error| match error.meaning() {
             Some(Meaning::InvalidCode | Meaning::CodeUsed) => Ok(()),

@@ -73,7 +73,8 @@ impl Config {
             let mut known = self.mini_programs.iter_mut();
             match known.find(|known| known.appid() == appid) {
                 Some(known) => {
-                    *known = known.with_secrets([known.secrets(), program.secrets()].concat());
+                    *known =
+                        known.with_other_secrets([known.secrets(), program.secrets()].concat());
                 }
                 None => self.mini_programs.push(program),
             }

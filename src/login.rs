@@ -53,9 +53,9 @@ pub(crate) enum Known {
     Nothing,
     /// WeChat refused it, or gave no answer and may have used it up.
     Refused(wechat::Error),
-    /// WeChat named the user, when there had been so many [`Endings`]. The session is not stored yet.
+    /// The user whom WeChat named, whose session is not stored yet; the count of [`Endings`] at that time.
     User(CodeSession, u64),
-    /// The first session is stored, when there had been so many [`Endings`], and so many further ones.
+    /// The first session, which is stored; the count of [`Endings`] at the exchange; the number of further sessions.
     Stored(Session, u64, u32),
 }
 
@@ -196,7 +196,7 @@ impl WxLogin {
         timeout(REPLICA_TIMEOUT, found).await.ok()
     }
 
-    /// Stores a session, the first one with its exchange, unless all of the user have ended since so many `endings`.
+    /// Stores a session, the first one with its exchange, unless all of the user ended since the count was `endings`.
     async fn store(
         &self,
         request: &Request,

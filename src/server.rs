@@ -29,7 +29,7 @@ pub use signals::{Signals, writes_fail_at_limits};
 
 /// How long closing the session store may take after the last request.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-/// What a thread has to tell the others how it ended.
+/// The time for a thread to report how it ended.
 const SLACK: Duration = Duration::from_millis(100);
 
 /// Timeouts for clients.

@@ -53,7 +53,7 @@ pub(crate) fn parse_filter(text: &str) -> Option<Targets> {
         if !is_name || !targets.insert(target) {
             return None;
         }
-        filter = filter.with_target(target, level); // that of all begins every target's name
+        filter = filter.with_target(target, level); // the empty target is that of all
     }
     Some(filter)
 }

@@ -1,4 +1,4 @@
-//! SIGTERM and the other signals that stop the process. What a stop does is in the module above.
+//! SIGTERM and the other signals that stop the process. What a stop does is in `server.rs`.
 
 use std::future::poll_fn;
 use std::io::{self, IsTerminal, stderr};

@@ -16,7 +16,7 @@ const ROOM: [u64; 2] = [64 << 10, 640 << 10];
 /// Bytes that are held at once, so that it is not done with each commit.
 const AHEAD: u64 = 128 << 10;
 
-/// Open as long as SQLite's connections: to close the database releases SQLite's locks on it.
+/// Kept open as long as SQLite's connections: closing a descriptor of the database releases SQLite's locks on it.
 pub(super) struct Files([File; 2]);
 
 impl Files {

@@ -21,7 +21,7 @@ pub(super) struct Login<'a> {
 /// Read as long as needed.
 pub(super) type Logins<'a, 'b> = &'a mut dyn Iterator<Item = Login<'b>>;
 
-/// The different keys since the user's data failed to decrypt too often.
+/// The different keys, newest first, back to a login after which the user's data failed to decrypt too often.
 pub(super) fn keys(logins: Logins<'_, '_>) -> Vec<EncryptedKey> {
     let mut keys = Vec::new();
     for login in logins.take_while(|login| login.failures < MAX_FAILURES) {

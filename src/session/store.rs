@@ -40,8 +40,8 @@ enum Adapter {
     Redis(Box<RedisStore>),
 }
 
-/// Calls a method of the adapter, and counts and times it under its name. Of `logins`, it is a function of what the
-/// adapter finds of a user; Redis does it itself.
+/// Calls a method of the adapter, and counts and times it under its name. A function of `logins` gets what the adapter
+/// finds of a user; Redis has a method of that name.
 macro_rules! call {
     ($self:ident.$method:ident($($argument:expr),*)) => {
         call!($self.$method, store, store.$method($($argument),*), store.$method($($argument),*))
@@ -181,7 +181,7 @@ impl Store {
         Ok(stored.and_then(|key| self.encryption.decrypt(user, &key)))
     }
 
-    /// The same, but only if it is found sooner than the two newest: `None` says nothing.
+    /// The same, if it can be found at once; after `None` there may still be one.
     #[cfg_attr(not(feature = "file-store"), expect(unused_variables))]
     pub fn recent_key(&self, user: UserId<'_>) -> Result<Option<SessionKey>> {
         #[cfg(feature = "file-store")]

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 const RENEWAL_AGE: Duration = Duration::from_secs(5 * 60);
 /// A token is not used in its last seconds.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
-/// The least time between a fetch that failed, followed a failed one or replaced an invalid token, and the next one.
+/// The pause after a fetch that failed, that followed a failed one, or that replaced an invalid token.
 const FETCH_PAUSE: Duration = Duration::from_secs(10);
 
 /// What is known of the token of a Mini Program.

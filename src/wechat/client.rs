@@ -25,7 +25,7 @@ pub(crate) const SLOT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long no requests are sent after WeChat has answered that the quota is used up, in seconds.
 pub(crate) const QUOTA_PAUSE: u64 = 10;
 
-/// The HTTP client for WeChat. TLS certificates are verified.
+/// Makes calls of WeChat's API. TLS certificates are verified.
 pub struct Client {
     /// With a connection pool for each thread, so that a request stays in its thread. A thread that inherits the
     /// pool of one that has ended makes new connections.
@@ -164,7 +164,7 @@ impl MiniProgram {
 
     /// The same with other AppSecrets.
     #[must_use]
-    pub fn with_secrets(&self, secrets: Vec<SecretString>) -> Self {
+    pub fn with_other_secrets(&self, secrets: Vec<SecretString>) -> Self {
         Self::new(self.appid.clone(), secrets, self.setting)
     }
 

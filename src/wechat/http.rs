@@ -68,7 +68,7 @@ pub(super) struct Request<'a> {
     pub(super) headers: HeaderMap,
     /// Sent with its `Content-Length`: WeChat refuses chunks.
     pub(super) body: Option<Bytes>,
-    /// For the last byte of the answer, if whoever reads it has none.
+    /// For the last byte of the answer, where the caller has no time limit of its own.
     pub(super) deadline: Option<Instant>,
 }
 

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
 use rusqlite::ffi::{self, SQLITE_CORRUPT};
 use rusqlite::{Connection, Error, OpenFlags, Params, Result};
 use thread_local::ThreadLocal;
 
-use super::{Damage, Directory, Mutex, Unavailable, closed};
+use super::{Damage, Directory, Unavailable, closed};
 
 /// As in [`CREATE`]: "wxlg" and the version of the schema.
 pub(super) const APPLICATION_ID: u32 = 0x7778_6c67;

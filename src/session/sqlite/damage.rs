@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use rusqlite::Error;
 use rusqlite::ErrorCode::{self, DatabaseCorrupt, NotADatabase};
 
-use super::{Mutex, Unavailable};
+use super::Unavailable;
 
 /// How long the store is not ready after a report: SQLite can take a single read that failed for damage.
 const UNREADY: Duration = Duration::from_secs(10);

@@ -45,7 +45,7 @@ impl Expiry {
         if days > 0 {
             tracing::warn!(
                 days,
-                "by this clock sessions expired days ago; they go in five minutes"
+                "by this clock sessions expired days ago; they are deleted in five minutes"
             );
         }
         Ok(Self {

@@ -104,9 +104,8 @@ pub(super) fn search<T>(
     if newest.saturating_sub(oldest) > MAX_BUCKETS {
         return Err(Error::IntegralValueOutOfRange(0, newest));
     }
-    let sql =
-        "SELECT appid, openid, unionid, created, expires, id, session_key, failures, ended, login
-        FROM session
+    let sql = "SELECT appid, openid, unionid, created, expires, id, session_key, failures, ended,
+            login FROM session
         WHERE bucket = ? AND user = ? AND appid = ? AND openid = ? AND expires > ?";
     let mut statement = db.prepare_cached(sql)?;
     let hash = hash(user);

@@ -77,8 +77,12 @@ struct Phone {
 }
 
 impl Phone {
-    async fn use_it(&self, visits: usize) {
-        for visit in 0..visits {
+    /// Until all clients together have had `goal` answers.
+    async fn use_it(&self, goal: Arc<AtomicUsize>) {
+        for visit in 0.. {
+            if self.answers.load(Ordering::Relaxed) >= goal.load(Ordering::Relaxed) {
+                break;
+            }
             let code = format!("user-{}.{visit}", self.name);
             let login = format!("/onLogin?code={code}");
             let login = self.send(Method::GET, &login, "", String::new(), 200).await;
@@ -150,6 +154,7 @@ async fn replicas_are_restarted(requests: usize, restarts: usize) {
     let mut replicas = ports.map(|port| Some(start(port)));
     let nginx = Nginx::start(&ports).await;
     let answers = Arc::new(AtomicUsize::new(0));
+    let goal = Arc::new(AtomicUsize::new(usize::MAX));
     let mut phones = JoinSet::new();
     for name in 0..PHONES {
         let phone = Phone {
@@ -158,15 +163,18 @@ async fn replicas_are_restarted(requests: usize, restarts: usize) {
             name,
             answers: answers.clone(),
         };
-        phones.spawn(async move { phone.use_it(requests / PHONES / 4 + 1).await });
+        let goal = goal.clone();
+        phones.spawn(async move { phone.use_it(goal).await });
     }
     for restart in 0..restarts {
-        let goal = requests * (restart + 1) / (restarts + 2);
-        await_answers(&answers, goal, &mut phones).await;
+        let before = requests * (restart + 1) / (restarts + 2);
+        await_answers(&answers, before, &mut phones).await;
         let replica = restart % 2;
         stop(replicas[replica].take().unwrap()).await;
         replicas[replica] = Some(start(ports[replica]));
     }
+    // They have gone on until here.
+    goal.store(requests, Ordering::Relaxed);
     while let Some(phone) = phones.join_next().await {
         phone.unwrap();
     }
