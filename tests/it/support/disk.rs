@@ -16,8 +16,11 @@ static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
     let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("disk_faults.so");
     let mut cc = Command::new("cc");
     cc.args(["-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC"]);
-    let status = cc.arg("-o").arg(&library).arg(source).status();
+    // Renamed when it is complete: another run of the tests may use it.
+    let unfinished = library.with_extension(std::process::id().to_string());
+    let status = cc.arg("-o").arg(&unfinished).arg(source).status();
     assert!(status.expect("cc: tests/run.sh installs it").success());
+    fs::rename(unfinished, &library).unwrap();
     library
 });
 
