@@ -29,6 +29,7 @@ const TIME_LEN: usize = 5;
 const ID_LEN: usize = 8;
 /// 2020-01-01 in Unix seconds: times since then keep an id positive until 2088.
 const EPOCH: Duration = Duration::from_secs(1_577_836_800);
+/// The first byte of an encrypted key.
 const VERSION: u8 = 1;
 const KEY_LEN: usize = 16;
 pub(super) const ENCRYPTED_KEY_LEN: usize = 1 + NONCE_LEN + KEY_LEN + 16;
