@@ -8,6 +8,7 @@ pub mod gateways;
 pub mod load;
 pub mod metrics;
 pub mod node;
+pub mod ports;
 pub mod power_cut;
 pub mod process;
 pub mod redis_proxies;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 
 use base64::Engine;
@@ -22,6 +22,7 @@ use crate::fake_wechat::{
 };
 use crate::support::app::vars;
 use crate::support::client::{Answer, Client};
+use crate::support::ports::nobody;
 use crate::support::process::{Process, command};
 use crate::support::redis_server::{PASSWORD, RedisServer};
 use crate::support::tls;
@@ -347,10 +348,7 @@ async fn failing(
     secrets: &mut Secrets,
 ) -> String {
     let mut log = String::new();
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = nobody();
     let (untrusted, _) = tls::serve(wechat, "localhost", &[]).await;
     let wrong_password = settings[0].1.replace(PASSWORD, "wrong-redis-canary");
     let mut failing = vars("", settings);

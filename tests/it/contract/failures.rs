@@ -1,12 +1,12 @@
 //! Every row of the table of failures, over HTTP.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use reqwest::Method;
 
 use crate::support::app::{ManualClock, TestApp};
 use crate::support::client::exchange_bytes;
+use crate::support::ports::nobody;
 use wxlogin::clock::Clock;
 
 #[tokio::test]
@@ -135,10 +135,7 @@ async fn an_unusable_answer_of_wechat_is_told_from_none() {
 
 #[tokio::test]
 async fn an_unreachable_wechat_has_not_seen_the_code() {
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = nobody();
     let bases = [
         format!("http://{nobody}"),
         "http://name..invalid".to_owned(),

@@ -1,18 +1,11 @@
 //! Several hosts of WeChat's: the next is tried only if the request certainly was not sent to the first.
 
-use std::net::SocketAddr;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::fake_wechat::{self, FakeWechat};
 use crate::support::app::TestApp;
-
-/// A port of the loopback on which nothing listens.
-fn nobody() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
+use crate::support::ports::nobody;
 
 #[tokio::test]
 async fn every_login_succeeds_at_the_second_host_when_the_first_cannot_be_reached() {

@@ -13,6 +13,7 @@ use crate::support::app::{TestApp, vars};
 use crate::support::backend::{Backend, TOKEN};
 use crate::support::client::Answer;
 use crate::support::metrics::numbers;
+use crate::support::ports::nobody;
 use crate::support::process::Process;
 use upstream::{Script, Upstream, ok};
 
@@ -333,10 +334,7 @@ async fn calls_have_slots_of_their_own_which_end_with_the_answer_or_the_client()
 #[tokio::test]
 async fn what_was_not_sent_goes_to_the_next_host_and_what_may_have_been_is_not_repeated() {
     let upstream = Upstream::start().await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = nobody();
     let bases = format!("http://{nobody},{}", upstream.base());
     let app = start(
         &upstream,

@@ -1,7 +1,6 @@
 //! The configurations of nginx and Caddy that the documentation shows, with the real servers.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::fake_wechat::{APPID, openid};
 use crate::support::app::TestApp;
-use crate::support::gateways::{HOST, client, example, free_port, write_certificate};
+use crate::support::gateways::{HOST, client, example, write_certificate};
+use crate::support::ports::nobody;
 use crate::support::redis_server::RedisServer;
 use crate::support::running_gateway::{Gateway, Kind, seen};
 
@@ -141,7 +141,7 @@ async fn the_moment_without_a_service_behind_it_is_a_problem_document() {
     for kind in [Kind::Nginx, Kind::Caddy] {
         let app = TestApp::start().await;
         let token = app.client.token("user-alice").await;
-        let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let nobody = nobody();
         for wxlogin in [app.client.addr, nobody] {
             let dir = tempfile::tempdir().unwrap();
             let certificate = write_certificate(dir.path());

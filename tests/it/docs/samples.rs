@@ -1,7 +1,6 @@
 //! `examples/backend`: the pages show the files, and a shop in each language works with the sandbox.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fake_wechat::{hmac_sign, openid, phone_number, session_key};
 use crate::support::client::{Answer, Client};
+use crate::support::ports::nobody;
 use crate::support::sandbox_process::Sandbox;
 
 /// The files that the pages show: page, language of the code block, file.
@@ -41,9 +41,7 @@ impl Shop {
         sandbox: &Sandbox,
         internal_token: &str,
     ) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = free.local_addr().unwrap();
-        drop(free);
+        let addr = nobody();
         let child = program(addr.port())
             .env("PORT", addr.port().to_string())
             .env("WXLOGIN", format!("http://{}", sandbox.public().addr))

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use crate::fake_wechat::{APPID, FakeWechat, OTHER_APPID, OTHER_SECRET, SECRET};
 use crate::support::app::vars;
 use crate::support::disk::Disk;
+use crate::support::ports::nobody;
 use crate::support::process::{Process, command};
 use crate::support::redis_server::RedisServer;
 
@@ -128,10 +129,7 @@ async fn an_address_that_is_not_in_the_whitelist_and_an_unreachable_wechat_are_r
     );
     assert!(said.starts_with(&told), "{said}");
 
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = nobody();
     let (status, said) = check(&format!("http://{nobody}"), &good).await;
     assert_eq!(status, Some(1));
     assert!(

@@ -13,7 +13,7 @@ use std::process::Stdio;
 
 use crate::fake_wechat::{APPID, FakeWechat, OTHER_SECRET, SECRET};
 use crate::support::app::vars;
-use crate::support::gateways::free_port;
+use crate::support::ports::nobody;
 use crate::support::process::{Process, command, copy_binary};
 use crate::support::redis_server::RedisServer;
 
@@ -238,7 +238,7 @@ async fn wechat_out_of_reach_is_named_with_the_cause() {
     let dir = tempfile::tempdir().unwrap();
     for (base, parts) in [
         (
-            format!("http://127.0.0.1:{}", free_port()),
+            format!("http://{}", nobody()),
             &["WeChat was not reached", "Connection refused"][..],
         ),
         (
@@ -259,7 +259,7 @@ async fn a_redis_that_does_not_work_is_named_with_the_cause() {
     let url = redis.url();
     let (_, place) = url.rsplit_once('@').unwrap(); // after the right password
     let (host, _) = place.split_once('/').unwrap();
-    let nobody = format!("127.0.0.1:{}", free_port());
+    let nobody = nobody().to_string();
     let rows: &[(String, &[&str])] = &[
         (
             format!("redis://{nobody}"),

@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use super::activation;
 use crate::fake_wechat::{FakeWechat, session_key, sign};
 use crate::support::app::vars;
-use crate::support::gateways::{self, HOST, free_port, replace};
+use crate::support::gateways::{self, HOST, replace};
+use crate::support::ports::free_port;
 use crate::support::process::Process;
 use crate::support::redis_server::RedisServer;
 

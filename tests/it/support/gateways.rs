@@ -1,7 +1,7 @@
 //! nginx and Caddy with the configurations in `examples`.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -93,9 +93,4 @@ pub fn caddy(dir: &Path, port: u16) -> Command {
         .env("HOME", dir)
         .stderr(Stdio::null());
     command
-}
-
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }

@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::redis_server::{PASSWORD, RedisServer, await_until, free_port};
+use crate::support::ports::free_port;
+use crate::support::redis_server::{PASSWORD, RedisServer, await_until};
 
 /// A program with its configuration in a file, killed when it is dropped.
 pub struct Program {

@@ -1,7 +1,6 @@
 //! Real Redis servers, single or as a cluster, on free ports, killed when they are dropped.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::ports::free_port;
 use crate::support::process::kill;
 
 /// The password of the servers.
@@ -269,23 +269,6 @@ fn cli(port: u16, words: &[&str]) -> String {
         .output()
         .unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A port that is free now, as is the one that a cluster node derives from it.
-pub fn free_port() -> u16 {
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let bus = port.checked_add(10_000);
-        if bus.is_some_and(|bus| TcpListener::bind(("127.0.0.1", bus)).is_ok())
-            && TcpStream::connect(("127.0.0.1", port)).is_err()
-        {
-            return port;
-        }
-    }
 }
 
 pub fn await_until(what: &str, mut done: impl FnMut() -> bool) {

@@ -19,7 +19,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::app::TestApp;
-use super::gateways::{HOST, caddy, client, free_port, nginx, replace, write_certificate};
+use super::gateways::{HOST, caddy, client, nginx, replace, write_certificate};
+use super::ports::free_port;
 use crate::fake_wechat::serve;
 
 /// A gateway in front of wxlogin and of a backend that returns the identity headers it got.
